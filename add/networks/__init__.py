@@ -1,0 +1,31 @@
+"""The networks: guided-diffusion's UNet, its classifier and super-resolution variants, one for points.
+
+Read in this order: blocks, attention, stages, unet, encoder, super_resolution, synthetic, layout, factory.
+"""
+from add.networks.attention import permute_attention_order
+from add.networks.blocks import timestep_embedding
+from add.networks.encoder import EncoderUNetModel
+from add.networks.factory import (
+    ClassifierConfig,
+    ModelConfig,
+    create_classifier,
+    create_model,
+    sr_create_model,
+)
+from add.networks.super_resolution import SuperResModel
+from add.networks.synthetic import SyntheticModel
+from add.networks.unet import UNetModel
+
+__all__ = [
+    "ClassifierConfig",
+    "EncoderUNetModel",
+    "ModelConfig",
+    "SuperResModel",
+    "SyntheticModel",
+    "UNetModel",
+    "create_classifier",
+    "create_model",
+    "permute_attention_order",
+    "sr_create_model",
+    "timestep_embedding",
+]
