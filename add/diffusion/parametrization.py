@@ -1,0 +1,72 @@
+"""What a model may predict - eps, x_start or v - and how each follows from another at a noise level.
+
+With x_t = sqrt(alpha_bar) x_start + sqrt(1 - alpha_bar) eps, Salimans & Ho 2022 (arXiv:2202.00512) define
+v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_start. `alpha_bar` is a number in [0, 1], or a tensor that
+broadcasts against the images [B, C, H, W]; images stand at that level. Min-SNR weights: Hang et al. 2023
+(arXiv:2303.09556), Sec. 3.4.
+"""
+import numpy as np
+
+from add.errors import UserError
+
+PREDICTIONS = ("epsilon", "x_start", "v")
+
+
+def x_t_from(x_start, eps, alpha_bar):
+    """Return x_start with eps mixed in at level alpha_bar (Ho et al. 2020, Eq. 4)."""
+    return alpha_bar**0.5 * x_start + (1 - alpha_bar) ** 0.5 * eps
+
+
+def x_start_from_eps(x_t, eps, alpha_bar):
+    """Return the clean image that x_t shows if its noise is eps; needs alpha_bar > 0."""
+    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+
+
+def eps_from_x_start(x_t, x_start, alpha_bar):
+    """Return the noise in x_t if its clean image is x_start; needs alpha_bar < 1."""
+    return (x_t - alpha_bar**0.5 * x_start) / (1 - alpha_bar) ** 0.5
+
+
+def v_from(x_start, eps, alpha_bar):
+    """Return v of a clean image and its noise."""
+    return alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * x_start
+
+
+def x_start_from_v(x_t, v, alpha_bar):
+    """Return the clean image that x_t and v imply; defined at every level, pure noise included."""
+    return alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * v
+
+
+def eps_from_v(x_t, v, alpha_bar):
+    """Return the noise that x_t and v imply; defined at every level."""
+    return (1 - alpha_bar) ** 0.5 * x_t + alpha_bar**0.5 * v
+
+
+def signal_to_noise(alphas_cumprod):
+    """Return SNR [T] = alpha_bar / (1 - alpha_bar) of a schedule, float64."""
+    alphas_cumprod = np.asarray(alphas_cumprod, dtype=np.float64)
+    return alphas_cumprod / (1 - alphas_cumprod)
+
+
+def min_snr_weights(alphas_cumprod, gamma, prediction):
+    """Return the weight [T], float64, of the mean squared error in `prediction` at each timestep.
+
+    Every choice weighs the error in x_start by min(SNR, gamma); an error in eps counts SNR times as much
+    as the same error in x_start, and one in v SNR + 1 times. Where SNR is 0 the weight of x_start and v is
+    0: that level is then not trained.
+
+    Args:
+        alphas_cumprod: [T].
+        gamma: > 0; 5 in the paper.
+        prediction: one of PREDICTIONS.
+    """
+    if gamma <= 0:
+        raise UserError(f"min-SNR gamma {gamma}: expected a number above 0; the paper uses 5")
+    snr = signal_to_noise(alphas_cumprod)
+    if prediction == "epsilon":
+        return gamma / np.maximum(snr, gamma)  # min(SNR, gamma) / SNR, and 1 where SNR is 0
+    if prediction == "x_start":
+        return np.minimum(snr, gamma)
+    if prediction == "v":
+        return np.minimum(snr, gamma) / (snr + 1)
+    raise UserError(f"no min-SNR weights for prediction {prediction!r}: expected one of {PREDICTIONS}")
