@@ -1,0 +1,257 @@
+"""Images for training: a set of them, and an endless stream of batches that can be resumed.
+
+The stream is a function of (seed, position): image number `position` of the stream belongs to epoch
+position // n, and each epoch has an order and random numbers of its own, drawn from (seed, epoch). So a
+resumed run goes on bit for bit, and it does not matter how a batch is shared out among processes.
+"""
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from add.data import folders, transforms
+from add.errors import UserError
+
+MEMORY_LIMIT_BYTES = 2 * 1024**3
+_THREADS = 8
+
+
+class ImageSet:
+    """Images, with labels or without.
+
+    Args:
+        images: uint8 [n, S, S, 3]; or a sequence of n uint8 [H, W, 3] of any sizes (a list, or files read
+            when asked for), which `batch` crops.
+        image_size: side of the batches' images, S; may be left out for an array.
+        labels: int64 [n] or None.
+        paths: names of the images, for messages and reports; or None.
+        class_names: names of the labels, or None.
+        crop: how a batch cuts the images by default: "center" or "random".
+        bad: files left out when the set was read, as (path, reason).
+    """
+
+    def __init__(self, images, image_size=None, labels=None, paths=None, class_names=None, crop="center",
+                 bad=()):
+        _check_crop(crop)
+        self.images = images
+        self.image_size = images.shape[1] if image_size is None else image_size
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        self.paths = None if paths is None else list(paths)
+        self.class_names = class_names
+        self.crop = crop
+        self.bad = list(bad)
+        for name, value in (("labels", self.labels), ("paths", self.paths)):
+            if value is not None and len(value) != len(images):
+                raise ValueError(f"{len(value)} {name} were given for {len(images)} images: expected as many")
+
+    @classmethod
+    def from_folder(cls, folder, image_size, class_cond=False, recursive=False, **options):
+        """Return the set of a folder's images; with class_cond, labelled by file name. See `from_paths`."""
+        paths = folders.list_images(folder, recursive)
+        labels, class_names = folders.labels_from_names(paths) if class_cond else (None, None)
+        return cls.from_paths(paths, image_size, labels, class_names, **options)
+
+    @classmethod
+    def from_domains(cls, root, image_size, **options):
+        """Return the set of a folder of domains, one subfolder each, labelled 0, 1, ... in sorted order."""
+        domains = folders.list_domains(root)
+        paths = [path for names in domains.values() for path in names]
+        labels = np.repeat(np.arange(len(domains)), [len(names) for names in domains.values()])
+        return cls.from_paths(paths, image_size, labels, list(domains), **options)
+
+    @classmethod
+    def from_paths(cls, paths, image_size, labels=None, class_names=None, crop="center", skip_bad=False,
+                   memory_limit=MEMORY_LIMIT_BYTES):
+        """Return the set of these image files.
+
+        Below memory_limit (bytes of decoded pixels) all are read now, and every unreadable file is known now.
+        Above it only the headers are read; the images are read when asked for.
+
+        Args:
+            crop: "center" keeps each image's central square; "random" keeps images at their own size, so that
+                every visit can cut another square.
+        """
+        _check_crop(crop)
+        headers_read = crop == "random" or len(paths) * image_size**2 * 3 > memory_limit
+        bad = []
+        num_bytes = 0
+        kept = list(paths)
+        if headers_read:
+            sizes, kept, bad = folders.read_all(kept, folders.read_header, skip_bad)
+            per_image = [image_size**2 if crop == "center" else height * width for height, width in sizes]
+            num_bytes = 3 * sum(per_image)
+        if num_bytes > memory_limit:
+            images = _FileImages(kept)
+        else:
+            own_size = "none" if crop == "random" else "center"
+            images, kept, bad_pixels = folders.read_folder(kept, image_size, own_size, skip_bad)
+            bad += bad_pixels
+        if labels is not None:
+            label_of = dict(zip(paths, labels, strict=True))
+            labels = [label_of[path] for path in kept]
+        return cls(images, image_size, labels, kept, class_names, crop, bad)
+
+    def __len__(self):
+        return len(self.images)
+
+    def batch(self, indices, crop=None, uniforms=None):
+        """Return uint8 [b, S, S, 3], the images at int `indices` [b], cropped.
+
+        Args:
+            crop: "center" or "random"; the set's own when left out.
+            uniforms: [b, 3] in [0, 1), what a random crop is placed by.
+        """
+        crop = crop or self.crop
+        if isinstance(self.images, np.ndarray):
+            return self.images[np.asarray(indices)]
+
+        def cut(place):
+            image = self.images[int(indices[place])]
+            if crop == "center":
+                return transforms.center_crop(image, self.image_size)
+            return transforms.place_random_crop(image, self.image_size, uniforms[place])
+
+        if isinstance(self.images, _FileImages):
+            with ThreadPoolExecutor(_THREADS) as pool:
+                return np.stack(list(pool.map(cut, range(len(indices)))))
+        return np.stack([cut(place) for place in range(len(indices))])
+
+    def subset(self, indices):
+        """Return the set of the images at int `indices` [m]; only an array's pixels are copied."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if isinstance(self.images, np.ndarray):
+            images = self.images[indices]
+        elif isinstance(self.images, _FileImages):
+            images = _FileImages([self.images.paths[i] for i in indices])
+        else:
+            images = [self.images[i] for i in indices]
+        labels = None if self.labels is None else self.labels[indices]
+        paths = None if self.paths is None else [self.paths[i] for i in indices]
+        return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop)
+
+    def split(self, val_fraction, seed):
+        """Return (train, validation): disjoint, together everything, the same for the same seed.
+
+        With labels, each class is divided in the same proportion. A class keeps at least one training image,
+        and gives at least one for validation when it has two and val_fraction > 0.
+        """
+        if not 0 <= val_fraction < 1:
+            raise UserError(f"validation fraction {val_fraction} leaves nothing to train on: "
+                            f"expected 0 <= fraction < 1; give a smaller one")
+        order = np.random.default_rng([seed, len(self)]).permutation(len(self))
+        labels = np.zeros(len(self), dtype=np.int64) if self.labels is None else self.labels
+        held_out = []
+        for label in np.unique(labels):
+            members = order[labels[order] == label]
+            wanted = max(round(val_fraction * len(members)), int(val_fraction > 0))
+            held_out.extend(members[:min(wanted, len(members) - 1)])
+        train = np.setdiff1d(np.arange(len(self)), held_out)
+        return self.subset(train), self.subset(sorted(held_out))
+
+
+class BatchStream:
+    """An endless iterator over (x, labels): x float32 [b, 3, S, S] in [-1, 1], labels int64 [b] or None.
+
+    Every image is seen once per epoch, and a batch runs on into the next epoch where one ends, so a batch
+    larger than the set repeats images. The processes' batches together are those of one process with
+    batch_size * world_size, augmentation included.
+
+    Args:
+        image_set: an ImageSet with at least one image.
+        batch_size: images per process and batch, b.
+        seed: int >= 0, the same in all processes.
+        rank, world_size: number of this process, and how many there are.
+        augment: "none", "mirror", "flips" or "dihedral"; see transforms.ORIENTATIONS.
+        crop: "center" or "random"; the set's own when left out. "random" needs a set read with crop="random".
+    """
+
+    def __init__(self, image_set, batch_size, seed=0, rank=0, world_size=1, augment="none", crop=None):
+        if len(image_set) == 0:
+            raise UserError("the image set is empty: expected at least one image; check the folder")
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size} is too small: expected at least 1; raise --batch_size")
+        if seed < 0:
+            raise UserError(f"seed {seed} is negative: expected 0 or more; give another --seed")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} lies outside the group: expected 0 <= rank < {world_size}")
+        self.crop = crop or image_set.crop
+        _check_crop(self.crop)
+        if self.crop == "random" and image_set.crop != "random":
+            raise ValueError("the images were cropped when they were read: expected a set read with "
+                             "crop='random'; pass it to ImageSet.from_folder as well")
+        self.image_set = image_set
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.orientations = np.array(transforms.orientations_of(augment))
+        self.position = 0  # images that all processes have drawn together
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        start = self.position + self.rank * self.batch_size
+        indices, uniforms = draw_order(self.seed, start, self.batch_size, len(self.image_set))
+        pixels = self.image_set.batch(indices, self.crop, uniforms[:, 1:])
+        chosen = (uniforms[:, 0] * len(self.orientations)).astype(np.int64)
+        turned = transforms.orient(pixels.transpose(0, 3, 1, 2), self.orientations[chosen])
+        x = transforms.to_model_input(turned.transpose(0, 2, 3, 1))
+        labels = None if self.image_set.labels is None else torch.from_numpy(self.image_set.labels[indices])
+        self.position += self.batch_size * self.world_size
+        return x, labels
+
+    def state_dict(self):
+        """Return what a resumed run needs, the same in all processes, whatever their number."""
+        return {"position": self.position, "seed": self.seed, "num_images": len(self.image_set)}
+
+    def load_state_dict(self, state):
+        """Go on behind the last batch of the stream that gave `state`; its seed is taken over."""
+        if state["num_images"] != len(self.image_set):
+            raise UserError(f"the run was started on {state['num_images']} images and the folder now gives "
+                            f"{len(self.image_set)}: expected the same images; restore them, or start a new "
+                            f"run folder from the checkpoint with --resume_checkpoint")
+        self.position = int(state["position"])
+        self.seed = int(state["seed"])
+
+
+def draw_order(seed, start, count, num_images):
+    """Return (indices int64 [count], uniforms float64 [count, 4]) at positions start, start + 1, ...
+
+    The four numbers in [0, 1) are the position's own: one for orientation, three for a crop.
+    """
+    epochs, places = np.divmod(np.arange(start, start + count), num_images)
+    indices = np.empty(count, dtype=np.int64)
+    uniforms = np.empty((count, 4))
+    for epoch in np.unique(epochs).tolist():
+        here = epochs == epoch
+        order, numbers = _draw_epoch(seed, epoch, num_images)
+        indices[here] = order[places[here]]
+        uniforms[here] = numbers[places[here]]
+    return indices, uniforms
+
+
+@functools.lru_cache(maxsize=4)
+def _draw_epoch(seed, epoch, num_images):
+    """Return (permutation [n], uniforms [n, 4]) of one epoch; only for reading, they are kept."""
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(num_images), generator.random((num_images, 4))
+
+
+class _FileImages:
+    """A sequence of images that are read from their files each time they are asked for."""
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return folders.read_image(self.paths[index])
+
+
+def _check_crop(crop):
+    if crop not in ("center", "random"):
+        raise ValueError(f"crop {crop!r} is unknown: expected center or random")

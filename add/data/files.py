@@ -1,0 +1,125 @@
+"""Files that are written whole or not at all.
+
+A writer fills a temporary file beside the final one; only when it is complete and on disk does it take the
+final name. A run that is killed half-way leaves either the old file or none, never half of a new one.
+
+Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which is imported when the first
+one is met; its uploads appear under their name only once complete.
+"""
+import contextlib
+import errno
+import io
+import json
+import os
+import posixpath
+import uuid
+
+import numpy as np
+from PIL import Image
+
+from add.errors import UserError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_url(path):
+    """Return whether the path names a remote file or folder."""
+    return "://" in str(path)
+
+
+def write_atomically(path, write):
+    """Write one file whole or not at all; its folder is made if missing.
+
+    Args:
+        path: local path or blobfile URL.
+        write: called as write(file) with a binary file open for writing. What it raises passes through;
+            nothing is then left behind and an older file of that name is kept.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    if is_url(path):
+        _write_remote(str(path), write)
+        return
+    path = os.fspath(path)
+    file = _open_beside(path)
+    try:
+        with file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file.name)
+        if isinstance(error, IsADirectoryError):
+            raise UserError(f"cannot write {path}: a folder of that name exists; "
+                            f"expected a file name; remove the folder or write elsewhere") from error
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise UserError(f"cannot write {path}: {error.strerror}; expected room for the whole file; "
+                            f"free some space or write elsewhere") from error
+        raise
+
+
+def save_png(path, image):
+    """Write uint8 image [H, W, 3] (or [H, W]) as PNG."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"image for {path} has dtype {image.dtype}: expected uint8; convert with to_uint8")
+    write_atomically(path, lambda file: Image.fromarray(image).save(file, format="PNG", optimize=True))
+
+
+def save_json(path, content):
+    """Write content as indented JSON, UTF-8; NaN and infinity are refused because JSON has none."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def save_npy(path, array):
+    """Write a numpy array; the path should end in .npy."""
+    write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def save_torch(path, content):
+    """Write a state dict or a checkpoint with torch.save."""
+    import torch
+
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def read_bytes(path):
+    """Return the content of a local or remote file as bytes."""
+    if is_url(path):
+        import blobfile as bf
+
+        with bf.BlobFile(str(path), "rb") as file:
+            return file.read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def join(folder, *names):
+    """Return the path of `names` inside a local or remote folder."""
+    joiner = posixpath.join if is_url(folder) else os.path.join
+    return joiner(os.fspath(folder), *names)
+
+
+def _open_beside(path):
+    """Return a new, open temporary file in the folder of `path`."""
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return open(os.path.join(folder, f".{uuid.uuid4().hex}.tmp"), "xb")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror} ({folder}); expected a folder that can be "
+                        f"written; choose another or change its rights") from error
+
+
+def _write_remote(url, write):
+    """Fill a buffer first, so that a failing writer uploads nothing."""
+    import blobfile as bf
+
+    buffer = io.BytesIO()
+    write(buffer)
+    with bf.BlobFile(url, "wb") as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,182 @@
+"""Sets of images, and a stream that resumes bit for bit and divides among processes."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from add.data import BatchStream, ImageSet, to_model_input
+from add.errors import UserError
+
+
+def constant_set(n, **options):
+    """Return n images of 8 x 8 pixels; image i has the value i at every pixel."""
+    return ImageSet(np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3),
+                    **options)
+
+
+def noise_set(n, **options):
+    return ImageSet(np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), **options)
+
+
+def values(x):
+    """Return which images of a constant set are in x."""
+    return ((x[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(3)
+    for i in range(6):
+        pixels = generator.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{'ab'[i % 2]}_{i}.png")
+    return tmp_path
+
+
+def test_an_epoch_shows_every_image_once():
+    stream = BatchStream(constant_set(12), 4)
+    epochs = [[value for _ in range(3) for value in values(next(stream)[0])] for _ in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12))
+    assert epochs[0] != epochs[1]
+
+
+def test_batches_run_on_across_epochs():
+    stream = BatchStream(constant_set(5), 3)
+    drawn = [value for _ in range(5) for value in values(next(stream)[0])]
+    assert all(sorted(drawn[k:k + 5]) == list(range(5)) for k in (0, 5, 10))
+
+
+def test_a_batch_larger_than_the_set_repeats_images():
+    x, _ = next(BatchStream(constant_set(3), 10))
+    assert x.shape == (10, 3, 8, 8)
+    assert sorted(np.bincount(values(x)).tolist()) == [3, 3, 4]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_a_resumed_stream_goes_on_bit_for_bit(steps):
+    images = noise_set(10, labels=np.arange(10))
+    stream = BatchStream(images, 4, seed=5, augment="dihedral")
+    for _ in range(steps):
+        next(stream)
+    resumed = BatchStream(images, 4, seed=5, augment="dihedral")
+    resumed.load_state_dict(stream.state_dict())
+    for _ in range(5):
+        (x, labels), (x_resumed, labels_resumed) = next(stream), next(resumed)
+        assert torch.equal(x, x_resumed) and torch.equal(labels, labels_resumed)
+
+
+def test_another_seed_gives_another_order_and_state_brings_its_own():
+    images = constant_set(40)
+    first, second = BatchStream(images, 40, seed=1), BatchStream(images, 40, seed=2)
+    start = first.state_dict()
+    order = values(next(first)[0])
+    assert order != values(next(second)[0])
+    second.load_state_dict(start)
+    assert values(next(second)[0]) == order
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_together_see_what_one_process_sees(folder, world_size):
+    images = ImageSet.from_folder(folder, 8, class_cond=True, crop="random")
+    alone = BatchStream(images, 8, seed=3, augment="dihedral")
+    group = [BatchStream(images, 8 // world_size, 3, rank, world_size, "dihedral")
+             for rank in range(world_size)]
+    for _ in range(3):
+        x, labels = next(alone)
+        parts = [next(stream) for stream in group]
+        assert torch.equal(torch.cat([part for part, _ in parts]), x)
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
+    assert group[0].state_dict() == alone.state_dict()
+
+
+def test_labels_stay_with_their_images():
+    stream = BatchStream(constant_set(9, labels=np.arange(9)), 4, augment="flips")
+    for _ in range(4):
+        x, labels = next(stream)
+        assert labels.dtype == torch.int64 and labels.tolist() == values(x)
+    assert next(BatchStream(constant_set(9), 4))[1] is None
+
+
+def test_augmentation_turns_images_and_changes_no_pixel():
+    images = noise_set(1)
+    original = to_model_input(images.images)[0]
+    x, _ = next(BatchStream(images, 64, augment="dihedral"))
+    assert len({tuple(image.flatten().tolist()) for image in x}) == 8
+    assert torch.equal(x.flatten(2).sort(-1).values, original.flatten(1).sort(-1).values.expand(64, 3, 64))
+
+
+def test_reading_now_or_later_gives_the_same_batches(folder):
+    for crop in ("center", "random"):
+        now = BatchStream(ImageSet.from_folder(folder, 8, crop=crop), 5)
+        later_set = ImageSet.from_folder(folder, 8, crop=crop, memory_limit=0)
+        assert not isinstance(later_set.images, np.ndarray | list)
+        later = BatchStream(later_set, 5)
+        for _ in range(3):
+            assert torch.equal(next(now)[0], next(later)[0])
+
+
+def test_random_crops_differ_from_visit_to_visit(folder):
+    images = ImageSet.from_folder(folder, 8, crop="random").subset([0])
+    x, _ = next(BatchStream(images, 6))
+    assert len({tuple(image.flatten().tolist()) for image in x}) > 1
+    centred, _ = next(BatchStream(images, 2, crop="center"))
+    assert torch.equal(centred[0], centred[1])
+
+
+def test_random_crop_of_images_cropped_already_is_refused():
+    with pytest.raises(ValueError, match="expected a set read with"):
+        BatchStream(constant_set(3), 2, crop="random")
+
+
+@pytest.mark.parametrize("memory_limit", [0, 10**9])
+def test_bad_files_are_refused_or_left_out_with_their_labels(folder, memory_limit):
+    (folder / "a_0.png").write_text("no image")
+    with pytest.raises(UserError, match="a_0.png"):
+        ImageSet.from_folder(folder, 8, memory_limit=memory_limit)
+    images = ImageSet.from_folder(folder, 8, class_cond=True, skip_bad=True, memory_limit=memory_limit)
+    assert len(images) == len(images.paths) == 5 and len(images.bad) == 1
+    assert images.labels.tolist() == [0, 0, 1, 1, 1] and images.class_names == ["a", "b"]
+
+
+def test_domains_become_labels(folder):
+    for i, path in enumerate(sorted(folder.iterdir())):
+        (folder / f"stage{i % 2}").mkdir(exist_ok=True)
+        path.rename(folder / f"stage{i % 2}" / path.name)
+    images = ImageSet.from_domains(folder, 8)
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1] and images.class_names == ["stage0", "stage1"]
+
+
+def test_split_is_disjoint_complete_and_repeatable():
+    images = constant_set(20, paths=[f"{i:02d}" for i in range(20)])
+    train, held_out = images.split(0.25, seed=1)
+    assert (len(train), len(held_out)) == (15, 5)
+    assert sorted(train.paths + held_out.paths) == images.paths
+    assert images.split(0.25, seed=1)[1].paths == held_out.paths
+    assert images.split(0.25, seed=2)[1].paths != held_out.paths
+    assert held_out.images[:, 0, 0, 0].tolist() == [int(path) for path in held_out.paths]
+
+
+def test_split_divides_every_class():
+    labels = np.array([0] * 16 + [1] * 4 + [2])
+    train, held_out = constant_set(21, labels=labels).split(0.25, seed=0)
+    assert np.bincount(held_out.labels).tolist() == [4, 1] and (train.labels == 2).sum() == 1
+
+
+def test_split_ends():
+    train, held_out = constant_set(5).split(0, seed=0)
+    assert (len(train), len(held_out)) == (5, 0)
+    with pytest.raises(UserError, match="expected 0 <= fraction < 1"):
+        constant_set(5).split(1, seed=0)
+
+
+def test_what_cannot_be_streamed_is_refused():
+    with pytest.raises(UserError, match="empty"):
+        BatchStream(constant_set(3).subset([]), 2)
+    with pytest.raises(UserError, match="expected at least 1"):
+        BatchStream(constant_set(3), 0)
+    with pytest.raises(UserError, match="seed -1"):
+        BatchStream(constant_set(3), 2, seed=-1)
+    with pytest.raises(ValueError, match="expected as many"):
+        constant_set(3, labels=[0])
+    state = BatchStream(constant_set(3), 2).state_dict()
+    with pytest.raises(UserError, match="started on 3 images"):
+        BatchStream(constant_set(4), 2).load_state_dict(state)

@@ -1,0 +1,86 @@
+"""Files appear whole or not at all."""
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from add.data import files
+from add.errors import UserError
+
+
+def test_a_file_is_written_and_its_folder_made(tmp_path):
+    path = tmp_path / "new" / "deep" / "a.txt"
+    files.write_atomically(path, lambda file: file.write(b"whole"))
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_finished_files_have_the_usual_rights(tmp_path):
+    files.write_atomically(tmp_path / "a", lambda file: file.write(b""))
+    (tmp_path / "b").write_bytes(b"")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_failing_writer_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise RuntimeError("stopped half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        files.write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="expected a folder that can be written"):
+        files.write_atomically(tmp_path / "file" / "a.txt", lambda file: None)
+
+
+def test_a_full_disk_is_the_users_error(tmp_path):
+    def fill(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left.*free some space"):
+        files.write_atomically(tmp_path / "a.txt", fill)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_the_files_place_is_the_users_error(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(UserError, match="a folder of that name exists"):
+        files.write_atomically(tmp_path / "a.txt", lambda file: None)
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_each_kind_of_file_comes_back(tmp_path):
+    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    files.save_png(tmp_path / "a.png", image)
+    files.save_json(tmp_path / "a.json", {"Zürich": [1, 2.5]})
+    files.save_npy(tmp_path / "a.npy", image)
+    files.save_torch(tmp_path / "a.pt", {"weight": torch.ones(2)})
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"Zürich": [1, 2.5]}
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), image)
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["weight"].tolist() == [1, 1]
+
+
+def test_values_that_would_be_garbled_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected uint8"):
+        files.save_png(tmp_path / "a.png", np.zeros((2, 2, 3)))
+    with pytest.raises(ValueError, match="JSON"):
+        files.save_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_urls_join_with_slashes():
+    assert files.join("gs://bucket/a", "b", "c.png") == "gs://bucket/a/b/c.png"
+    assert files.is_url("az://x/y") and not files.is_url("/data/x")
