@@ -1,0 +1,134 @@
+"""Adaptive depth control: which depths to decode from, so that the images progress evenly (ADD, Sec. 2)."""
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from add.errors import UserError
+
+RULES = ("reference", "even", "uniform")
+SEARCH_LIMIT = 101  # tries per value before the published search gives up
+LEAST_CHANGE = 1e-6  # |F(T) - F(0)| in units of the largest |F|, or of 1; below lies the rounding of float32
+LARGEST_OVERSHOOT = 0.25  # of |F(T) - F(0)|, beyond which F says little about how far the noise has come
+
+
+@dataclass(frozen=True)
+class DepthPlan:
+    """Depths and how they came about.
+
+    depths: ints, ascending, each a number of encode steps from 1 to T.
+    rule: the rule that was followed; "uniform" where the wanted one could not be.
+    reason: why not, or "".
+    """
+
+    depths: tuple
+    rule: str
+    reason: str = ""
+
+
+def choose_depths(curve, amount, rule="uniform", start=None):
+    """Return the DepthPlan of one image.
+
+    Args:
+        curve: [T]; curve[k] is F after k + 1 encode steps. Only its length matters to "uniform".
+        amount: number of depths N, 1 <= N <= T.
+        rule: "uniform" spaces them evenly from T / N to T. "even" takes the first depths where F has gone
+            i / N of the way from F(0) to F(T), the paper's idea as stated. "reference" takes the published
+            code's list, which is reversed and whose positions are then used as depths: they come out mirrored
+            in time.
+        start: F(0), of the clean image, which only "even" looks at; left out: curve[0].
+
+    A rule that can't be followed gives evenly spaced depths and says so in `rule` and `reason`.
+
+    Raises:
+        UserError: amount out of range, unknown rule, or a curve with NaN or infinity.
+    """
+    curve = np.asarray(curve, dtype=np.float64)
+    check_depth_options(len(curve), amount, rule)
+    if rule == "uniform":
+        return DepthPlan(_uniform(len(curve), amount), "uniform")
+    start = curve[0] if start is None else float(start)
+    if not (np.isfinite(curve).all() and np.isfinite(start)):
+        raise UserError("the feature curve holds NaN or infinity: expected finite numbers; encoding diverged, "
+                        "so check the source model")
+    if rule == "reference":
+        return _reference_plan(curve, amount)
+    return _even_plan(curve, amount, start)
+
+
+def check_depth_options(num_steps, amount, rule):
+    """Raise UserError where no curve of num_steps could give `amount` depths by `rule`."""
+    if not 1 <= amount <= num_steps:
+        raise UserError(f"amount {amount}: expected 1 to {num_steps}, the number of steps; change --amount, or "
+                        f"raise --timestep_respacing")
+    if rule not in RULES:
+        raise UserError(f"unknown depth rule '{rule}': expected one of {', '.join(RULES)}; "
+                        f"change --depth_schedule")
+
+
+def reference_positions(total_list, amount):
+    """Return (positions, found) of the published get_adaptive_list on a list of measures.
+
+    For amount values evenly spaced from the list's minimum to its maximum, the position of the nearest entry
+    is taken, ahead of the one before; an entry that lies behind is overwritten with 0 and the search repeats.
+    When it gives up, found is False and the positions are an even grid, which for short lists need not ascend.
+    """
+    values = np.array(total_list, dtype=np.float64)
+    low, reach = values.min(), values.max() - values.min()
+    positions, previous = [], 0
+    for i in range(1, amount + 1):
+        position = _search(values, low + reach * i / amount, previous)
+        if position is None:
+            gap = len(values) // amount
+            return [*(gap * j for j in range(1, amount)), gap * amount - 1], False
+        positions.append(position)
+        previous = position
+    return positions, True
+
+
+def _search(values, value, previous):
+    """Return the position nearest to `value` and above `previous`, or None; entries passed over become 0."""
+    for _ in range(SEARCH_LIMIT):
+        position = int(np.argmin(np.abs(values - value)))
+        if position > previous:
+            return position
+        values[position] = 0
+    return None
+
+
+def _reference_plan(curve, amount):
+    positions, found = reference_positions(curve[::-1], amount)
+    if found:
+        return DepthPlan(tuple(positions), "reference")
+    if _ascend([0, *positions]):
+        return DepthPlan(tuple(positions), "uniform",
+                         "the published search gave up and spaced its list evenly")
+    return DepthPlan(_uniform(len(curve), amount), "uniform",
+                     "the published search gave up, and its even spacing repeats depths on so few steps")
+
+
+def _even_plan(curve, amount, start):
+    change = curve[-1] - start
+    fallback = _uniform(len(curve), amount)
+    if abs(change) <= LEAST_CHANGE * max(1, abs(start), np.abs(curve).max()):
+        return DepthPlan(fallback, "uniform", "the curve is flat: F(T) equals F(0)")
+    progress = (curve - start) / change
+    overshoot = max(-progress.min(), progress.max() - 1)
+    if overshoot > LARGEST_OVERSHOOT:
+        return DepthPlan(fallback, "uniform",
+                         f"F leaves the range from F(0) to F(T) by {overshoot:.0%} of it, so it doesn't tell "
+                         f"how far the noise has come")
+    # The slack keeps rounding from hiding a crossing.
+    depths = [int(np.argmax(progress >= i / amount - 1e-12)) + 1 for i in range(1, amount + 1)]
+    if not _ascend(depths):
+        return DepthPlan(fallback, "uniform",
+                         "F passes several of the wanted values within one step: take more steps")
+    return DepthPlan(tuple(depths), "even")
+
+
+def _ascend(numbers):
+    return all(a < b for a, b in pairwise(numbers))
+
+
+def _uniform(num_steps, amount):
+    return tuple(round(i * num_steps / amount) for i in range(1, amount + 1))
