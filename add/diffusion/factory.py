@@ -1,6 +1,7 @@
 """From options to a diffusion: the config with its defaults, and guided-diffusion's constructor."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from add.config import option
 from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.kinds import LossType, ModelMeanType, ModelVarType
 from add.diffusion.parametrization import PREDICTIONS
@@ -11,28 +12,24 @@ from add.errors import UserError
 MEAN_TYPES = {"epsilon": ModelMeanType.EPSILON, "x_start": ModelMeanType.START_X, "v": ModelMeanType.V}
 
 
-def _option(default, help, choices=None):
-    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
-
-
 @dataclass(frozen=True)
 class DiffusionConfig:
     """Every option of a diffusion with its default; the only place these are written."""
 
-    diffusion_steps: int = _option(1000, "length T of the noise schedule, in timesteps")
-    learn_sigma: bool = _option(False, "the model also predicts the variance of each step")
-    sigma_small: bool = _option(False, "fixed variances are the posterior's instead of beta")
-    noise_schedule: str = _option("linear", "how noise grows with the timestep", tuple(SCHEDULES))
-    timestep_respacing: str = _option(
+    diffusion_steps: int = option(1000, "length T of the noise schedule, in timesteps")
+    learn_sigma: bool = option(False, "the model also predicts the variance of each step")
+    sigma_small: bool = option(False, "fixed variances are the posterior's instead of beta")
+    noise_schedule: str = option("linear", "how noise grows with the timestep", tuple(SCHEDULES))
+    timestep_respacing: str = option(
         "", "walk fewer timesteps: '50', counts per section such as '10,15,20', or 'ddim50'; empty for all")
-    use_kl: bool = _option(False, "train on the variational bound instead of the squared error")
-    prediction: str = _option("epsilon", "what the model predicts", PREDICTIONS)
-    predict_xstart: bool = _option(False, "guided-diffusion's spelling of prediction 'x_start'")
-    rescale_timesteps: bool = _option(False, "tell the model timesteps scaled to the range 0 to 1000")
-    rescale_learned_sigmas: bool = _option(False, "weigh the bound that trains learned variances by T / 1000")
-    zero_terminal_snr: bool = _option(
+    use_kl: bool = option(False, "train on the variational bound instead of the squared error")
+    prediction: str = option("epsilon", "what the model predicts", PREDICTIONS)
+    predict_xstart: bool = option(False, "guided-diffusion's spelling of prediction 'x_start'")
+    rescale_timesteps: bool = option(False, "tell the model timesteps scaled to the range 0 to 1000")
+    rescale_learned_sigmas: bool = option(False, "weigh the bound that trains learned variances by T / 1000")
+    zero_terminal_snr: bool = option(
         False, "the last timestep is pure noise (arXiv:2305.08891); needs prediction 'v' or 'x_start'")
-    min_snr_gamma: float = _option(
+    min_snr_gamma: float = option(
         0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights")
 
     def __post_init__(self):

@@ -4,8 +4,9 @@ Options that cannot work are refused with a UserError before anything is built. 
 changes no weight: mixed precision is the caller's, who runs forward under torch.autocast (float16 on CUDA).
 Inside `with torch.device("meta"):` a network is built without memory for its weights.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from add.config import option
 from add.networks.encoder import EncoderUNetModel
 from add.networks.layout import (
     SUPER_RES_CHANNEL_MULT,
@@ -25,34 +26,29 @@ CLASSIFIER_HEAD_CHANNELS = 64
 _FP16_HELP = "run forward under float16 autocast on CUDA; weights stay float32"
 
 
-def _option(default, help):
-    """Return a dataclass field with its default and the help that its command line option shows."""
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """The options of create_model, and their defaults."""
 
-    image_size: int = _option(64, "height and width of an image, in pixels")
-    num_channels: int = _option(128, "base number of channels, a multiple of 32")
-    num_res_blocks: int = _option(2, "residual blocks per level")
-    num_heads: int = _option(4, "attention heads, unless num_head_channels is given")
-    num_heads_upsample: int = _option(-1, "attention heads on the way up; -1: as num_heads")
-    num_head_channels: int = _option(-1, "channels of one attention head, overriding num_heads; -1: unset")
-    attention_resolutions: str = _option(
+    image_size: int = option(64, "height and width of an image, in pixels")
+    num_channels: int = option(128, "base number of channels, a multiple of 32")
+    num_res_blocks: int = option(2, "residual blocks per level")
+    num_heads: int = option(4, "attention heads, unless num_head_channels is given")
+    num_heads_upsample: int = option(-1, "attention heads on the way up; -1: as num_heads")
+    num_head_channels: int = option(-1, "channels of one attention head, overriding num_heads; -1: unset")
+    attention_resolutions: str = option(
         "16,8", "feature map sizes with attention, in pixels, separated by commas")
-    channel_mult: str = _option(
+    channel_mult: str = option(
         "", "channel multipliers per level, finest first, separated by commas; empty: by image size")
-    dropout: float = _option(0.0, "probability of dropping an activation in training, from 0 to below 1")
-    class_cond: bool = _option(False, "condition on a class label")
-    num_classes: int = _option(NUM_CLASSES, "number of classes, with class_cond")
-    learn_sigma: bool = _option(False, "predict the variance as well: 6 output channels instead of 3")
-    use_checkpoint: bool = _option(False, "recompute activations in the backward pass, to save memory")
-    use_scale_shift_norm: bool = _option(True, "the timestep scales and shifts each block's normalisation")
-    resblock_updown: bool = _option(False, "residual blocks for changing resolution")
-    use_fp16: bool = _option(False, _FP16_HELP)
-    use_new_attention_order: bool = _option(
+    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
+    class_cond: bool = option(False, "condition on a class label")
+    num_classes: int = option(NUM_CLASSES, "number of classes, with class_cond")
+    learn_sigma: bool = option(False, "predict the variance as well: 6 output channels instead of 3")
+    use_checkpoint: bool = option(False, "recompute activations in the backward pass, to save memory")
+    use_scale_shift_norm: bool = option(True, "the timestep scales and shifts each block's normalisation")
+    resblock_updown: bool = option(False, "residual blocks for changing resolution")
+    use_fp16: bool = option(False, _FP16_HELP)
+    use_new_attention_order: bool = option(
         False, "global-priority attention (Q, K, V first, then heads); otherwise local (heads first)")
 
 
@@ -60,17 +56,17 @@ class ModelConfig:
 class ClassifierConfig:
     """The options of create_classifier, and their defaults."""
 
-    image_size: int = _option(64, "height and width of an image, in pixels")
-    classifier_use_fp16: bool = _option(False, _FP16_HELP)
-    classifier_width: int = _option(128, "base number of channels, a multiple of 32")
-    classifier_depth: int = _option(2, "residual blocks per level")
-    classifier_attention_resolutions: str = _option(
+    image_size: int = option(64, "height and width of an image, in pixels")
+    classifier_use_fp16: bool = option(False, _FP16_HELP)
+    classifier_width: int = option(128, "base number of channels, a multiple of 32")
+    classifier_depth: int = option(2, "residual blocks per level")
+    classifier_attention_resolutions: str = option(
         "32,16,8", "feature map sizes with attention, in pixels, separated by commas")
-    classifier_use_scale_shift_norm: bool = _option(
+    classifier_use_scale_shift_norm: bool = option(
         True, "the timestep scales and shifts each block's normalisation")
-    classifier_resblock_updown: bool = _option(True, "residual blocks for changing resolution")
-    classifier_pool: str = _option("attention", "pooling: adaptive, attention, spatial or spatial_v2")
-    num_classes: int = _option(NUM_CLASSES, "number of classes")
+    classifier_resblock_updown: bool = option(True, "residual blocks for changing resolution")
+    classifier_pool: str = option("attention", "pooling: adaptive, attention, spatial or spatial_v2")
+    num_classes: int = option(NUM_CLASSES, "number of classes")
 
 
 def create_model(image_size, num_channels, num_res_blocks, channel_mult="", learn_sigma=False,
