@@ -6,7 +6,7 @@ default's images).
 """
 from add.data.dataset import BatchStream, ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically
-from add.data.folders import labels_from_names, list_domains, list_images, read_folder, read_image
+from add.data.folders import holds_domains, labels_from_names, list_domains, list_images, read_folder, read_image
 from add.data.transforms import augment, center_crop, random_crop, to_model_input, to_uint8
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ImageSet",
     "augment",
     "center_crop",
+    "holds_domains",
     "labels_from_names",
     "list_domains",
     "list_images",

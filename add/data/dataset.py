@@ -211,7 +211,7 @@ class BatchStream:
         if state["num_images"] != len(self.image_set):
             raise UserError(f"the run was started on {state['num_images']} images and the folder now gives "
                             f"{len(self.image_set)}: expected the same images; restore them, or start a new "
-                            f"run folder from the checkpoint with --resume_checkpoint")
+                            f"run folder from the weights with --init_from")
         self.position = int(state["position"])
         self.seed = int(state["seed"])
 

@@ -47,6 +47,13 @@ def list_domains(root):
     return {name: list_images(files.join(root, name), recursive=True) for name in names}
 
 
+def holds_domains(root):
+    """Return whether a folder has subfolders and no image of its own: a folder of domains."""
+    root = os.fspath(root)
+    _check_folder(root)
+    return bool(_list_subfolders(root)) and not any(map(_is_image_name, _list_files(root, recursive=False)))
+
+
 def labels_from_names(paths):
     """Return (labels int64 [n], class names): guided-diffusion's naming, CLASS_rest.png.
 

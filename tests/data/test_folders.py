@@ -195,3 +195,14 @@ def test_remote_folders_read_like_local_ones(tmp_path, monkeypatch):
     assert folders.read_header(f"{folder}/a/x.png") == RGB.shape[:2]
     with pytest.raises(UserError, match="holds no images"):
         folders.list_images(folder)
+
+
+def test_a_folder_of_domains_has_subfolders_and_no_images(tmp_path):
+    assert not folders.holds_domains(tmp_path)
+    (tmp_path / "gland").mkdir()
+    (tmp_path / "notes.txt").touch()
+    assert folders.holds_domains(tmp_path)
+    save(tmp_path / "a.png", RGB)
+    assert not folders.holds_domains(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        folders.holds_domains(tmp_path / "nowhere")

@@ -1,0 +1,1 @@
+"""Options, process groups, devices and progress: what scripts share around the package."""

@@ -1,0 +1,210 @@
+"""Command lines built from configuration dataclasses.
+
+A frozen dataclass beside the code it configures is the only place a default is written. `Options` turns its
+fields into flags and merges three sources, the later one winning: dataclass, YAML file (`--config`), command line.
+"""
+import argparse
+import dataclasses
+import difflib
+import errno
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from add.errors import UserError
+
+TRUE_WORDS = {"1", "true", "t", "yes", "y", "on"}
+FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
+KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class Options:
+    """The options of one script, made of the fields of one or more dataclasses.
+
+    Args:
+        description: what the command does, shown by `--help`.
+        *configs: dataclasses (types) whose fields become flags; a name that two share is one flag for both.
+        overrides: other defaults than a dataclass's own, by name.
+        default_config: called with the values given so far; returns the YAML file to use where `--config` is
+            absent, or None.
+    """
+
+    def __init__(self, description, *configs, overrides=None, default_config=None):
+        self.configs = configs
+        self.fields = {}
+        self.default_config = default_config
+        self.parser = _Parser(description=description, allow_abbrev=False)
+        self.parser.add_argument("--config", help="YAML file of defaults for the options below; the command line wins")
+        self.parser.add_argument("--dry_run", action="store_true", help="print the resolved options and stop")
+        for config in configs:
+            group = self.parser.add_argument_group(_title(config))
+            for field in dataclasses.fields(config):
+                default = (overrides or {}).get(field.name, field.default)
+                if field.name in self.fields:
+                    assert self.fields[field.name].default == field.default, f"two defaults of {field.name}"
+                else:
+                    self.fields[field.name] = field
+                    _add_flag(group, field, default)
+        self.defaults = {name: field.default for name, field in self.fields.items()} | (overrides or {})
+
+    def parse(self, argv=None):
+        """Return the `Parsed` options of a command line; prints them and exits where `--dry_run` is given.
+
+        Raises:
+            UserError: an option or a value that is not known; the configs' own checks.
+        """
+        given, unknown = self.parser.parse_known_args(argv)
+        if unknown:
+            flags = [f"--{name}" for name in ("config", "dry_run", *self.fields)]
+            raise UserError(_unknown_message("option", unknown[0].split("=")[0], flags))
+        given = vars(given)
+        config_path, dry_run = given.pop("config"), given.pop("dry_run")
+        given = {name: self._convert(f"--{name}", name, value) for name, value in given.items()}
+        if config_path is None and self.default_config is not None:
+            config_path = self.default_config(self.defaults | given)
+        from_file = self._read_config(config_path) if config_path else {}
+        values = self.defaults | from_file | given
+        parsed = Parsed(values, given=set(from_file) | set(given), config_path=config_path, configs=self.configs)
+        for config in self.configs:
+            parsed.take(config)  # its checks speak now, before the slow part
+        if dry_run:
+            print("\n".join(f"{name}: {json.dumps(value)}" for name, value in values.items()))
+            raise SystemExit(0)
+        return parsed
+
+    def _read_config(self, path):
+        values = read_yaml(path)
+        for name in values:
+            if name not in self.fields:
+                raise UserError(f"{path}: " + _unknown_message("key", str(name), self.fields))
+        return {name: self._convert(f"{path}: {name}", name, value) for name, value in values.items()}
+
+    def _convert(self, where, name, value):
+        """Return `value`, text or what YAML made of it, in the type of option `name`."""
+        kind = type(self.defaults[name])
+        try:
+            result = _as_kind(kind, value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{where} is {value!r}, expected {KIND_NAMES[kind]}: correct it, or leave it out for "
+                            f"the default {self.defaults[name]!r}") from error
+        choices = self.fields[name].metadata.get("choices")
+        if choices and result not in choices:
+            raise UserError(f"{where} is {value!r}, expected one of {', '.join(map(str, choices))}: "
+                            f"{_nearest(str(value), choices) or 'choose one of them'}")
+        return result
+
+
+class Parsed:
+    """The merged options. `given` holds the names that the file or the command line set."""
+
+    def __init__(self, values, given, config_path, configs):
+        self.values, self.given, self.config_path, self.configs = values, given, config_path, configs
+
+    def take(self, config, **changes):
+        """Return an instance of the dataclass `config` filled from the options, with `changes` on top."""
+        names = {f.name for f in dataclasses.fields(config)}
+        return config(**({name: self.values[name] for name in names} | changes))
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["values"][name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with its errors as UserErrors: one message instead of the whole usage."""
+
+    def error(self, message):
+        raise UserError(f"{message}: --help explains the options")
+
+
+def boolean(text):
+    """Return the truth value that a word like `True`, `yes` or `0` stands for."""
+    word = str(text).lower()
+    if word in TRUE_WORDS | FALSE_WORDS:
+        return word in TRUE_WORDS
+    raise argparse.ArgumentTypeError(f"'{text}' is not a truth value: write True or False")
+
+
+def read_yaml(path):
+    """Return the mapping in a YAML file; raises UserError where there is none."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config file {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config file {path} holds {type(values).__name__}, expected lines of `name: value`")
+    return values
+
+
+def run(main):
+    """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause."""
+    try:
+        main()
+    except UserError as error:
+        return _complain(error)
+    except OSError as error:
+        if error.filename is None and error.errno not in DISK_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(f"{where}{error.strerror}; check the path, its permissions and the free space")
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _add_flag(group, field, default):
+    """Add the flag of a dataclass field; its value arrives as text and is converted where a file's is, too."""
+    shown = f" (default: {default!r})" if default not in ("", None) else ""
+    choices = field.metadata.get("choices")
+    settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%") + shown,
+                "metavar": "{" + ",".join(choices) + "}" if choices else type(default).__name__.upper()}
+    if isinstance(default, bool):
+        settings |= {"nargs": "?", "const": "True"}
+    group.add_argument(f"--{field.name}", **settings)
+
+
+def _as_kind(kind, value):
+    if kind is bool:
+        try:
+            return boolean(value)
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(str(error)) from error
+    if kind is str and isinstance(value, (list, tuple)):  # 16,8 as a YAML list
+        return ",".join(_as_kind(str, entry) for entry in value)
+    if kind is str and value is None:
+        return ""
+    if isinstance(value, (bool, dict)) or value is None:
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    if kind is int and isinstance(value, float) and value != int(value):
+        raise ValueError(f"{value!r} has a fraction")
+    return kind(value)
+
+
+def _complain(message):
+    if os.environ.get("ADD_TRACEBACK"):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _unknown_message(what, name, known):
+    return f"unknown {what} {name}: {_nearest(name, known) or '--help lists the known ones'}"
+
+
+def _nearest(name, known):
+    close = difflib.get_close_matches(name, [str(word) for word in known], n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _title(config):
+    return (config.__doc__ or config.__name__).strip().splitlines()[0].rstrip(".").lower()

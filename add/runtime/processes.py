@@ -1,0 +1,235 @@
+"""One process or many: MPI, torchrun and Slurm launchers, devices, threads.
+
+The launcher is read from the environment that it sets. MPI is imported only under an MPI launcher. Each local
+rank takes one GPU by index; CUDA_VISIBLE_DEVICES is left as the user or the scheduler set it.
+"""
+import contextlib
+import os
+import re
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from add.errors import UserError
+
+MPI_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
+TIMEOUT = timedelta(minutes=30)
+PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run, as one of them sees it."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self):
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """Where a process stands among the others, and where they meet."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str
+    port: int
+
+
+def launcher(environ=os.environ):
+    """Return what started this process: "torchrun", "mpi", "slurm" or "single".
+
+    Slurm counts where srun started this very process, which SLURM_STEP_NUM_TASKS tells: a batch script and an
+    allocation's shell see SLURM_NTASKS too, but run once. An mpiexec inside Slurm names a size of its own.
+    """
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environ.keys():
+        return "torchrun"
+    mpi_size, tasks = _mpi_size(environ), int(environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks > 1 and "SLURM_PROCID" in environ and mpi_size in (1, tasks):
+        return "slurm"
+    return "mpi" if mpi_size > 1 else "single"
+
+
+def _mpi_size(environ):
+    return max(int(environ.get(name, 1)) for name in MPI_SIZE_VARIABLES)
+
+
+def first_slurm_host(nodelist):
+    """Return the first host name of a Slurm node list such as `gpu[03-05,9],cpu1`."""
+    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodelist).split(",")[0]
+    if not re.fullmatch(r"[\w.-]+", first):
+        raise UserError(f"SLURM_STEP_NODELIST is '{nodelist}', expected host names such as gpu[03-05]: set MASTER_ADDR")
+    return first
+
+
+def rendezvous(kind, environ=os.environ):
+    """Return the Rendezvous of this process under launcher `kind`."""
+    if kind == "torchrun":
+        size = int(environ["WORLD_SIZE"])
+        return Rendezvous(int(environ["RANK"]), size, int(environ.get("LOCAL_RANK", 0)),
+                          int(environ.get("LOCAL_WORLD_SIZE", size)),
+                          environ["MASTER_ADDR"], int(environ["MASTER_PORT"]))
+    if kind == "slurm":
+        size = int(environ["SLURM_STEP_NUM_TASKS"])
+        nodes = environ.get("SLURM_STEP_NODELIST") or environ["SLURM_JOB_NODELIST"]
+        step = int(environ.get("SLURM_JOB_ID", 0)) + int(environ.get("SLURM_STEP_ID", 0))
+        local_size = re.match(r"\d+", environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)))  # such as 4(x2),3
+        return Rendezvous(int(environ["SLURM_PROCID"]), size, int(environ.get("SLURM_LOCALID", 0)), int(local_size[0]),
+                          environ.get("MASTER_ADDR") or first_slurm_host(nodes),
+                          int(environ.get("MASTER_PORT", 20000 + step % 20000)))
+    return _mpi_rendezvous(_mpi_size(environ))
+
+
+def _mpi_rendezvous(expected_size):
+    try:
+        import mpi4py
+
+        mpi4py.rc.finalize = False  # a failing process would wait there for the others; see _end_mpi
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"started by an MPI launcher, but mpi4py does not load ({error}): "
+            f"pip install mpi4py mpich, or start with torchrun") from error
+    world = MPI.COMM_WORLD
+    if world.Get_size() != expected_size:
+        raise UserError(f"the MPI launcher started {expected_size} processes, but mpi4py sees {world.Get_size()}: "
+                        f"expected one MPI for both; start with the mpiexec of the MPI that mpi4py uses "
+                        f"({MPI.Get_library_version().splitlines()[0]}), or with torchrun")
+    node = world.Split_type(MPI.COMM_TYPE_SHARED)
+    one_node = node.Get_size() == world.Get_size()
+    offer = ("127.0.0.1" if one_node else socket.getfqdn(), _free_port()) if world.Get_rank() == 0 else None
+    address, port = world.bcast(offer, root=0)
+    return Rendezvous(world.Get_rank(), world.Get_size(), node.Get_rank(), node.Get_size(), address, port)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def process_group(device="auto", threads=0):
+    """Give the `World` of this process, with torch.distributed started where there are several.
+
+    An error ends all processes, and only the one that met it first reports it.
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        threads: CPU threads of this process; 0 shares the cores among the processes of this machine, unless
+            OMP_NUM_THREADS says otherwise.
+    """
+    kind = launcher()
+    if kind == "single":
+        _set_threads(threads, 1)
+        yield World(device=pick_device(device))
+        return
+    here = rendezvous(kind)
+    with _one_voice_per_machine(here.local_rank):
+        chosen = pick_device(device, here.local_rank, here.local_size)
+    _set_threads(threads, here.local_size)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    method = "env://" if kind == "torchrun" else f"tcp://{here.address}:{here.port}"
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", init_method=method,
+                            rank=here.rank, world_size=here.size, timeout=TIMEOUT)
+    together = True
+    try:
+        yield World(here.rank, here.size, here.local_rank, here.local_size, chosen)
+    except BaseException as error:
+        first, together = _report_failure(error, here.size)
+        if not first:
+            raise SystemExit(2) from error
+        raise
+    finally:
+        if together:
+            dist.destroy_process_group()
+            _end_mpi(kind)
+
+
+def _report_failure(error, size):
+    """Return (whether this process should report its error, whether all have failed by now)."""
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        first = store.add("failures", 1) == 1
+        deadline = time.monotonic() + PATIENCE
+        while (failures := store.add("failures", 0)) < size and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return first, failures == size
+    except (RuntimeError, ValueError):  # the store went with the main process; what follows from that is no news
+        return isinstance(error, UserError), False
+
+
+def _end_mpi(kind):
+    """Leave MPI. A process that failed alone doesn't come here, and its launcher ends the others."""
+    if kind == "mpi":
+        from mpi4py import MPI
+
+        MPI.Finalize()
+
+
+@contextlib.contextmanager
+def _one_voice_per_machine(local_rank):
+    try:
+        yield
+    except UserError as error:
+        if local_rank:
+            raise SystemExit(2) from error
+        raise
+
+
+def pick_device(name, local_rank=0, local_size=1):
+    """Return the torch device of a local rank.
+
+    Raises:
+        UserError: a GPU is asked for and there is none, or there are too few. One visible GPU is right for any
+            number of processes, as Slurm can show each process a GPU of its own.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {name} was given, but torch {torch.__version__} sees no GPU: expected one; "
+                        f"use --device cpu, or install a torch build for the GPU")
+    count = torch.cuda.device_count()
+    if 1 < count < local_size:
+        raise UserError(f"{local_size} processes on this machine, but {count} GPUs: expected one GPU for each; start "
+                        f"{count} processes")
+    return torch.device("cuda", local_rank % count)
+
+
+def _set_threads(threads, local_size):
+    if threads > 0:
+        torch.set_num_threads(threads)
+    elif local_size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+
+
+@contextlib.contextmanager
+def stop_on_signal():
+    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once."""
+    received = []
+
+    def note(number, frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,139 @@
+"""Checkpoints: guided-diffusion's file names and plain state dicts, read strictly and without running code."""
+import dataclasses
+import json
+import pickle
+import re
+from pathlib import Path
+
+import torch
+
+from add.diffusion import DiffusionConfig, diffusion_from_config
+from add.errors import UserError
+from add.networks import ModelConfig, create_model
+
+NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
+CONFIG_NAME = "config.json"
+
+
+def step_of(path):
+    """Return the step of a model file, such as 500 of model000500.pt; raises UserError for another name."""
+    match = NAME.match(Path(path).name)
+    if match is None or match["kind"] or match["rate"]:
+        raise UserError(f"no step to continue from can be read from the name {Path(path).name}: expected "
+                        f"modelNNNNNN.pt, such as model000500.pt; use --init_from for weights of another name")
+    return int(match["step"])
+
+
+def read_state(path):
+    """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code."""
+    if not Path(path).is_file():
+        raise UserError(f"checkpoint {path} does not exist: give a .pt file that is there, or a run folder")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"checkpoint {path} is refused: it is damaged or holds more than tensors, which could run "
+                        f"code when loaded; expected a plain state dict saved by torch.save; copy it again, or save "
+                        f"its state dict alone") from error
+    except Exception as error:  # a truncated file makes the reader raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"checkpoint {path} can't be read, it is truncated or not a checkpoint ({reason}): "
+                        f"expected a file saved by torch.save; copy it again, or use an earlier one") from error
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path} holds a {type(state).__name__}, expected a state dict of tensors; "
+                        f"save model.state_dict() instead")
+    return state
+
+
+def load_weights(model, state, path):
+    """Load a state dict strictly; raises UserError that lists the keys that do not fit."""
+    own = model.state_dict()
+    problems = [f"  missing: {key} {list(own[key].shape)}" for key in own if key not in state]
+    problems += [f"  not in the network: {key}" for key in state if key not in own]
+    shapes = {key: list(getattr(state[key], "shape", [])) for key in own if key in state}
+    problems += [f"  shape: {key} is {shape}, expected {list(own[key].shape)}"
+                 for key, shape in shapes.items() if shape != list(own[key].shape)]
+    if problems:
+        more = [f"  ... and {len(problems) - 10} more"] if len(problems) > 10 else []
+        raise UserError("\n".join([f"checkpoint {path} was made by another network; {len(problems)} keys do not fit:",
+                                   *problems[:10], *more, "give the model options that it was trained with"]))
+    model.load_state_dict(state)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedConfig:
+    """Where a model came from and how it was made."""
+
+    path: Path
+    model: ModelConfig
+    diffusion: DiffusionConfig
+
+
+def find_checkpoint(path):
+    """Return the checkpoint file that `path` names: itself, or a run folder's newest EMA (else newest model).
+
+    Of several EMAs at that step, the one that stands first in the run's --ema_rate is taken.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"model path {path} does not exist: give a checkpoint file or a run folder")
+    rates = _configured_rates(path)
+    found = [(match["rate"] is not None, int(match["step"]), -_place(match["rate"], rates), file)
+             for file in path.iterdir() if (match := NAME.match(file.name)) and match["kind"] is None]
+    if not found:
+        raise UserError(f"{path} holds no checkpoint, expected ema_RATE_NNNNNN.pt or modelNNNNNN.pt: give a folder "
+                        f"that training wrote")
+    return max(found)[-1]
+
+
+def _configured_rates(folder):
+    """Return the EMA rates in a run folder's config, as written; none where it doesn't say."""
+    try:
+        return json.loads((folder / CONFIG_NAME).read_text())["train"]["ema_rate"].replace(" ", "").split(",")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _place(rate, rates):
+    return rates.index(rate) if rate in rates else len(rates)
+
+
+def read_config(folder):
+    """Return (ModelConfig, DiffusionConfig) of a run folder, or None where it has no config.json."""
+    path = Path(folder) / CONFIG_NAME
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_text())
+        return ModelConfig(**saved["model"]), DiffusionConfig(**saved["diffusion"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a run's config ({type(error).__name__}: {error}): expected the file that "
+                        f"training wrote; restore it, or use another folder") from error
+
+
+def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None):
+    """Return (model, diffusion, config) of a checkpoint file or run folder, the model in eval mode.
+
+    The configuration beside the checkpoint is used; a checkpoint without one (such as a published file) needs
+    `model_config` and `diffusion_config`.
+
+    Args:
+        path: a .pt file, or a run folder, of which the newest EMA is taken.
+        model_config, diffusion_config: used only where no config.json lies beside the checkpoint.
+        timestep_respacing: steps to sample with, in place of the configured ones.
+
+    Raises:
+        UserError: missing, damaged or foreign checkpoint, or no configuration.
+    """
+    file = find_checkpoint(path)
+    configs = read_config(file.parent) or (model_config, diffusion_config)
+    if None in configs:
+        raise UserError(f"no {CONFIG_NAME} beside {file}: give the model options that it was trained with")
+    model_config, diffusion_config = configs
+    if timestep_respacing is not None:
+        diffusion_config = dataclasses.replace(diffusion_config, timestep_respacing=timestep_respacing)
+    model = create_model(**dataclasses.asdict(model_config))
+    load_weights(model, read_state(file), file)
+    config = LoadedConfig(file, model_config, diffusion_config)
+    return model.to(device).eval(), diffusion_from_config(diffusion_config), config

@@ -1,0 +1,94 @@
+"""The options of a training run."""
+import dataclasses
+import math
+import re
+
+from add.config import option
+from add.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training."""
+
+    data_dir: str = option("", "folder of one domain's images; left out: the embedded stroma patches")
+    run_dir: str = option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes")
+    schedule_sampler: str = option("uniform", "how timesteps are drawn",
+                                   ("uniform", "stratified", "loss-second-moment"))
+    lr: float = option(1e-4, "learning rate of AdamW")
+    weight_decay: float = option(0.0, "weight decay of AdamW")
+    lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0")
+    lr_anneal_steps: int = option(0, "step at which the learning rate has fallen linearly to 0; 0: it stays")
+    lr_anneal_start: int = option(0, "step at which that fall begins")
+    batch_size: int = option(16, "images per step and process; more than the set holds is allowed")
+    microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch")
+    ema_rate: str = option("0.9999", "EMA rate of the weights, or several with commas")
+    ema_warmup: bool = option(True, "let the EMA rate rise as (1 + n) / (10 + n), so that short runs give usable "
+                                    "weights")
+    max_steps: int = option(20000, "stop after this many steps; 0: no limit")
+    max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
+    log_interval: int = option(10, "steps between status lines and rows of progress.csv")
+    save_interval: int = option(1000, "steps between checkpoints")
+    resume_checkpoint: str = option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run folder")
+    init_from: str = option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
+    precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
+                            ("fp32", "bf16", "fp16"))
+    grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
+    channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
+    compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
+    augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
+                          ("none", "mirror", "flips", "dihedral"))
+    crop: str = option("center", "how images of another size are cut", ("center", "random"))
+    val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
+    val_interval: int = option(500, "steps between measurements of the held-out loss")
+    num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
+    preview_steps: int = option(25, "DDIM steps of those samples")
+    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+    tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
+    seed: int = option(0, "seed of weights, data order, timesteps and noise")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            if choices:
+                _check(getattr(self, field.name) in choices, field.name, getattr(self, field.name),
+                       f"one of {', '.join(choices)}")
+        _check(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
+        _check(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
+        _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
+        for name in ("batch_size", "log_interval", "save_interval", "val_interval", "preview_steps"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("weight_decay", "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_steps",
+                     "max_minutes", "grad_clip", "num_preview", "seed", "threads"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _check("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
+        if self.lr_anneal_steps:
+            _check(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
+                   f"less than lr_anneal_steps ({self.lr_anneal_steps})")
+        if self.resume_checkpoint and self.init_from:
+            raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
+                            "the second starts a new one from weights; keep one")
+        _ = self.ema_rates
+
+    @property
+    def ema_rates(self):
+        """The EMA rates as written (they are part of file names), each a number in [0, 1)."""
+        rates = [text.strip() for text in self.ema_rate.split(",")]
+        good = all(re.fullmatch(r"0?\.\d+|0", text) for text in rates)
+        _check(good, "ema_rate", self.ema_rate,
+               "decimal numbers from 0 to below 1, such as 0.999, with commas between them")
+        return rates
+
+    def learning_rate(self, step):
+        """Return the learning rate of step `step` (0-based): warm-up, plateau, linear fall."""
+        rate = self.lr * min(1.0, (step + 1) / self.lr_warmup_steps) if self.lr_warmup_steps else self.lr
+        if self.lr_anneal_steps and step > self.lr_anneal_start:
+            rate *= max(0.0, (self.lr_anneal_steps - step) / (self.lr_anneal_steps - self.lr_anneal_start))
+        return rate
+
+
+def _check(condition, name, value, expected):
+    if not condition:
+        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")

@@ -1,0 +1,31 @@
+"""Random draws of a training step that depend on (seed, step, image) only.
+
+Nothing is carried from step to step, so a resumed run draws what the unbroken one would have drawn, and images
+draw the same whether one process holds the batch or several share it.
+"""
+import numpy as np
+import torch
+
+
+def step_seed(seed, step, index=0):
+    """Return a 63-bit seed for item `index` of training step `step`."""
+    words = np.random.SeedSequence([seed, step, index]).generate_state(2, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def draw_noise(shape, seed, step, first_index, device):
+    """Return standard normal noise of `shape` [B, ...]; row i depends on seed, step and first_index + i alone."""
+    generator = torch.Generator(device=device)
+    rows = []
+    for i in range(shape[0]):
+        generator.manual_seed(step_seed(seed, step, first_index + i))
+        rows.append(torch.randn(shape[1:], generator=generator, device=device))
+    return torch.stack(rows)
+
+
+def draw_timesteps(sampler, batch_size, world, seed, step):
+    """Return (timesteps int64 [batch_size], weights float32 [batch_size]) of this process's slice of the batch."""
+    random = np.random.RandomState(step_seed(seed, step) % 2**32)
+    t, weights = sampler.sample(batch_size * world.size, world.device, random)
+    mine = slice(world.rank * batch_size, (world.rank + 1) * batch_size)
+    return t[mine], weights[mine]

@@ -1,0 +1,232 @@
+"""The training loop of one domain's diffusion model."""
+import contextlib
+import copy
+import dataclasses
+import math
+import time
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from add.data.files import save_png
+from add.diffusion import create_named_schedule_sampler, diffusion_from_config
+from add.errors import UserError
+from add.training import snapshot
+from add.training.draws import draw_noise, draw_timesteps, step_seed
+from add.training.ema import EMA, share_of_start
+from add.training.evaluate import sample_grid
+from add.training.held_out import UpturnWatch, held_out_loss
+from add.training.window import Window
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Trainer:
+    """Trains a model, keeps its moving averages, and saves and resumes in a run folder.
+
+    Args:
+        model: UNet on world.device.
+        model_config, diffusion_config: what it was built from.
+        stream: infinite iterator with state_dict()/load_state_dict(), giving (x_start [B, 3, H, W] in [-1, 1],
+            labels int64 [B] or None), this process's slice of each batch.
+        config: TrainConfig.
+        run: RunFolder; only the main process writes to it.
+        world: rank, size, is_main and device of this process.
+        held_out: (x_start [N, 3, H, W], labels or None) to measure the held-out loss on, or None.
+        report: called with a dict of PROGRESS_FIELDS at each log interval, in the main process.
+        note: called with a sentence that the user should read.
+    """
+
+    def __init__(self, model, model_config, diffusion_config, stream, config, run, world, held_out=None,
+                 report=lambda row: None, note=lambda text: None):
+        self.config, self.run_folder, self.world = config, run, world
+        self.model_config, self.diffusion_config = model_config, diffusion_config
+        self.stream, self.held_out, self.report, self.note = stream, held_out, report, note
+        self.model = model.to(memory_format=self._memory_format())
+        self.parameters = list(self.model.parameters())
+        self.eval_model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
+        self.diffusion = diffusion_from_config(dataclasses.replace(diffusion_config, timestep_respacing=""))
+        self.sampler = create_named_schedule_sampler(config.schedule_sampler, self.diffusion)
+        self.watch = UpturnWatch()
+        self.step = 0
+        self.saved_step = None
+        self.seconds = 0.0  # of training, over all resumed parts
+        self._connect()
+
+    def _connect(self):
+        """Make `forward`, the network as a step calls it: compiled, distributed, under autocast where asked for."""
+        network = torch.compile(self.model) if self.config.compile else self.model
+        self.ddp = self.control = None
+        if self.world.size > 1:
+            ids = [self.world.device] if self.world.device.type == "cuda" else None
+            network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+            self.control = dist.new_group(backend="gloo")  # to agree on stopping without waiting for a GPU
+        self.forward = self._autocast(network)
+
+    def _memory_format(self):
+        return torch.channels_last if self.config.channels_last else torch.contiguous_format
+
+    def _autocast(self, network):
+        """Return `network` with its forward pass in the run's precision; weights and output stay float32."""
+        dtype = AUTOCAST_TYPES.get(self.config.precision)
+        if dtype is None:
+            return network
+
+        def call(x, t, **kwargs):
+            with torch.autocast(self.world.device.type, dtype):
+                return network(x, t, **kwargs).float()
+
+        return call
+
+    # One step
+
+    def gradients(self):
+        """Fill the gradients with those of the next batch; return (losses dict of [B], t [B], weights [B])."""
+        seed, world = self.config.seed, self.world
+        x_start, labels = next(self.stream)
+        count = len(x_start)
+        x_start = x_start.to(world.device, memory_format=self._memory_format(), non_blocking=True)
+        t, weights = draw_timesteps(self.sampler, count, world, seed, self.step)
+        noise = draw_noise(x_start.shape, seed, self.step, world.rank * count, world.device)
+        torch.manual_seed(step_seed(seed, self.step, 2**32 + world.rank))  # dropout
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self.config.microbatch if self.config.microbatch > 0 else count
+        collected = []
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            last = start + size >= count
+            kwargs = {"y": labels[part].to(world.device)} if self.model_config.class_cond else {}
+            with contextlib.nullcontext() if last or self.ddp is None else self.ddp.no_sync():
+                losses = self.diffusion.training_losses(
+                    self.forward, x_start[part], t[part], model_kwargs=kwargs, noise=noise[part])
+                # parts add up to the mean over the whole batch, also where the last one is smaller
+                self.scaler.scale((losses["loss"] * weights[part]).sum() / count).backward()
+            collected.append({name: value.detach() for name, value in losses.items()})
+        losses = {name: torch.cat([part[name] for part in collected]) for name in collected[0]}
+        if hasattr(self.sampler, "update_with_local_losses"):
+            self.sampler.update_with_local_losses(t, losses["loss"])
+        return losses, t, weights
+
+    def advance(self):
+        """Take one optimiser step; return (losses, t, weights, gradient norm)."""
+        losses, t, weights = self.gradients()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or math.inf)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate(self.step)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        for ema in self.emas.values():
+            ema.update(self.parameters)
+        self.step += 1
+        return losses, t, weights, norm
+
+    # The run
+
+    def run(self, should_stop=lambda: False):
+        """Train until max_steps, max_minutes or should_stop(); save at the intervals and at the end.
+
+        Raises:
+            UserError: the loss is NaN or infinite; nothing is written then, the last good checkpoint stays.
+        """
+        config = self.config
+        self._warn_of_slow_ema()
+        if self.world.is_main:
+            self.run_folder.begin_progress(self.step)
+        started, seconds_before, window = time.monotonic(), self.seconds, Window()
+        stop = self.finished
+        while not stop:
+            window.add(*self.advance())
+            elapsed = time.monotonic() - started
+            self.seconds = seconds_before + elapsed
+            out_of_time = 0 < config.max_minutes * 60 <= elapsed
+            stop = self.finished or self._any_process(out_of_time or should_stop())
+            saving = stop or self.step % config.save_interval == 0
+            if saving or self.step % config.log_interval == 0:
+                self._record(window, last=stop)
+                if saving:
+                    self.save()
+                window = Window()
+
+    @property
+    def finished(self):
+        """Whether max_steps are done."""
+        return 0 < self.config.max_steps <= self.step
+
+    def _any_process(self, flag):
+        """Return whether any process raised the flag."""
+        if self.control is None:
+            return flag
+        flags = torch.tensor([float(flag)])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(flags.item())
+
+    def _record(self, window, last):
+        """Write and report the row of a window that ends at this step."""
+        row = window.summary(self.diffusion.num_timesteps, self.world)
+        self._check_finite(row)
+        images = self.config.batch_size * self.world.size
+        row |= {"step": self.step, "lr": self.config.learning_rate(self.step - 1), "minutes": self.seconds / 60,
+                "images_per_sec": images / row["sec_per_step"]}
+        if not self.world.is_main:
+            return
+        on_interval = self.step % self.config.val_interval == 0
+        if self.held_out is not None and (on_interval or last):
+            row["val_loss"] = self._held_out_loss()
+            upturn = self.watch.update(self.step, row["val_loss"]) if on_interval else None
+            if upturn:
+                self.note(upturn)
+        self.run_folder.append_progress(row)
+        self.report(row)
+
+    def _check_finite(self, row):
+        names = ("loss",) if self.scaler.is_enabled() else ("loss", "grad_norm")  # a scaler skips steps that overflow
+        bad = [f"{name} {row[name]}" for name in names if not math.isfinite(row[name])]
+        if bad:
+            kept = "nothing is saved" if self.saved_step is None else f"the checkpoint of step {self.saved_step} stays"
+            raise UserError(f"training broke down by step {self.step}: {', '.join(bad)}, expected finite numbers; "
+                            f"{kept}; lower --lr, set --grad_clip 1, or use --precision bf16 or fp32, and run it again")
+
+    def _held_out_loss(self):
+        x_start, labels = self.held_out
+        return held_out_loss(self._autocast(self._averaged_model()), self.diffusion, x_start, self.world.device,
+                             self.config.batch_size, labels if self.model_config.class_cond else None)
+
+    def _averaged_model(self):
+        """Return the evaluation model holding the first EMA's weights."""
+        first = next(iter(self.emas.values()))
+        torch._foreach_copy_(list(self.eval_model.parameters()), first.parameters)
+        return self.eval_model
+
+    def _warn_of_slow_ema(self):
+        for rate, ema in self.emas.items():
+            share = share_of_start(ema.rate, self.config.max_steps, ema.warmup)
+            if self.config.max_steps and share > 0.01:
+                advice = "a lower --ema_rate or more steps"
+                self.note(f"{self.config.max_steps} steps are few for EMA rate {rate}: at the end {share:.0%} of its "
+                          f"weights will still be those that the run started from; use "
+                          f"{advice if ema.warmup else '--ema_warmup, ' + advice}")
+
+    # Saving
+
+    def save(self):
+        """Write a checkpoint and a grid of samples; other processes wait for the main one."""
+        if self.world.is_main:
+            self.run_folder.save(self.step, **snapshot.take(self))
+            if self.config.num_preview:
+                self._save_preview()
+        self.saved_step = self.step
+        if self.control is not None:
+            dist.barrier(group=self.control)
+
+    def _save_preview(self):
+        steps = min(self.config.preview_steps, self.diffusion_config.diffusion_steps)
+        diffusion = diffusion_from_config(dataclasses.replace(self.diffusion_config, timestep_respacing=str(steps)))
+        classes = self.model_config.num_classes if self.model_config.class_cond else None
+        grid = sample_grid(self._averaged_model(), diffusion, self.config.num_preview, self.model_config.image_size,
+                           self.world.device, classes)
+        save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", grid)

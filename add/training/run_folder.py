@@ -1,0 +1,141 @@
+"""A run folder: config.json, checkpoints, progress.csv and samples of one training run."""
+import csv
+import dataclasses
+from pathlib import Path
+
+from add.data.files import save_json, save_torch, write_atomically
+from add.errors import UserError
+from add.training.checkpoints import CONFIG_NAME, NAME, read_config, read_state
+
+PROGRESS_FIELDS = ("step", "loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3", "grad_norm", "lr",
+                   "val_loss", "sec_per_step", "images_per_sec", "minutes")
+
+
+class RunFolder:
+    """The files of one run; every file is written whole or not at all.
+
+    Args:
+        path: the folder; made where it is missing.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def check(self, model_config, diffusion_config):
+        """Raise UserError where the folder holds a run of another network or diffusion, or another program's files."""
+        saved = read_config(self.path)
+        if saved is not None:
+            _refuse_changes(self.path, saved, (model_config, diffusion_config))
+        elif self.path.is_dir() and any(NAME.match(file.name) for file in self.path.iterdir()):
+            raise UserError(f"folder {self.path} holds checkpoints without a {CONFIG_NAME}, which training would "
+                            f"overwrite: expected a run of this program or no checkpoints; give another --run_dir, and "
+                            f"--resume_checkpoint to continue from them")
+
+    def open(self, model_config, diffusion_config, facts):
+        """Make the folder and write config.json.
+
+        Args:
+            facts: further entries of config.json (options, data, versions).
+        """
+        save_json(self / CONFIG_NAME, {"model": dataclasses.asdict(model_config),
+                                       "diffusion": dataclasses.asdict(diffusion_config), **facts})
+
+    def save(self, step, model, emas, optimizer, state):
+        """Write the checkpoint of `step`: model, one file per EMA rate, optimiser, and last the training state.
+
+        The state file names the others with their sizes, so a checkpoint is complete once that file is there.
+
+        Args:
+            model, optimizer: state dicts; emas: {rate as text: state dict}; state: dict of what resuming needs.
+        """
+        files = {f"model{step:06d}.pt": model, f"opt{step:06d}.pt": optimizer}
+        files |= {f"ema_{rate}_{step:06d}.pt": weights for rate, weights in emas.items()}
+        for name, content in files.items():
+            save_torch(self / name, content)
+        sizes = {name: (self / name).stat().st_size for name in files}
+        save_torch(self / f"state{step:06d}.pt", {"step": step, "files": sizes, **state})
+
+    def steps(self):
+        """Return the steps that have a state file, newest first."""
+        if not self.path.is_dir():
+            return []
+        matches = (NAME.match(file.name) for file in self.path.iterdir())
+        return sorted((int(m["step"]) for m in matches if m and m["kind"] == "state"), reverse=True)
+
+    def newest_good(self, note):
+        """Return the contents of the newest undamaged checkpoint as {file kind: dict}, or None where there is none.
+
+        Args:
+            note: called with a sentence for each damaged checkpoint that is passed over.
+        """
+        for step in self.steps():
+            try:
+                return self.read(step)
+            except UserError as error:
+                note(f"checkpoint of step {step} is passed over: {error}")
+        return None
+
+    def read(self, step):
+        """Return {"step", "model", "opt", "state", "ema": {rate: weights}} of one step.
+
+        Raises:
+            UserError: a file of it is missing or damaged.
+        """
+        state = read_state(self / f"state{step:06d}.pt")
+        if "files" not in state:
+            raise UserError(f"{self / f'state{step:06d}.pt'} is not a run's training state")
+        found = {"state": state, "ema": {}, "step": step}
+        for name, size in state["files"].items():
+            file = self / name
+            if not file.exists() or file.stat().st_size != size:
+                raise UserError(f"{file} is missing or not {size} bytes long")
+            match = NAME.match(name)
+            if match["rate"]:
+                found["ema"][match["rate"]] = read_state(file)
+            else:
+                found[match["kind"] or "model"] = read_state(file)
+        return found
+
+    def begin_progress(self, step):
+        """Keep the rows of progress.csv up to `step`; later ones belong to steps that are run again."""
+        rows = [row for row in self.read_progress() if None not in row.values() and int(row["step"]) <= step]
+        write_atomically(self / "progress.csv", lambda file: file.write(_csv_text(rows, header=True).encode()))
+
+    def append_progress(self, row):
+        """Append one row, a dict with names of PROGRESS_FIELDS."""
+        with open(self / "progress.csv", "a", newline="") as file:
+            file.write(_csv_text([row]))
+
+    def read_progress(self):
+        """Return the rows of progress.csv as dicts of text."""
+        path = self / "progress.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def _csv_text(rows, header=False):
+    lines = [",".join(PROGRESS_FIELDS)] if header else []
+    for row in rows:
+        lines.append(",".join(_cell(row.get(name, "")) for name in PROGRESS_FIELDS))
+    return "".join(line + "\n" for line in lines)
+
+
+def _cell(value):
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _refuse_changes(path, saved, wanted):
+    changes = []
+    for old, new in zip(saved, wanted, strict=True):
+        old, new = dataclasses.asdict(old), dataclasses.asdict(new)
+        changes += [f"  {name}: {old[name]!r} there, {new[name]!r} given" for name in old if old[name] != new[name]]
+    if changes:
+        raise UserError("\n".join([f"run folder {path} holds a run with other options:", *changes,
+                                   "give the same options to continue it, or another --run_dir"]))
+
+

@@ -1,0 +1,88 @@
+"""What a checkpoint holds of a Trainer, and how a Trainer goes on from one.
+
+Timesteps, noise, dropout and data order depend on (seed, step) alone, so no generator's state is kept.
+"""
+import torch
+
+from add.errors import UserError
+from add.training.checkpoints import load_weights
+
+
+def take(trainer):
+    """Return {"model", "emas", "optimizer", "state"} of a Trainer, as RunFolder.save takes them."""
+    return {
+        "model": _state_dict(trainer.model, trainer.parameters),
+        "emas": {rate: _state_dict(trainer.model, ema.parameters) for rate, ema in trainer.emas.items()},
+        "optimizer": trainer.optimizer.state_dict(),
+        "state": {
+            "ema_updates": {rate: ema.updates for rate, ema in trainer.emas.items()},
+            "seconds": trainer.seconds,
+            "stream": trainer.stream.state_dict(),
+            "sampler": trainer.sampler.state_dict(),
+            "scaler": trainer.scaler.state_dict(),
+            "best": [trainer.watch.best_loss, trainer.watch.best_step],
+            "rises": trainer.watch.rises,
+        },
+    }
+
+
+def restore(trainer, found, path):
+    """Let a Trainer continue from a checkpoint as RunFolder.read returns it, bit for bit.
+
+    Args:
+        found: {"step", "model", "ema": {rate: weights}} and, where they exist, "opt" and "state".
+        path: where it came from, for messages.
+
+    Raises:
+        UserError: weights or optimiser state of another network.
+    """
+    load_weights(trainer.model, found["model"], path)
+    state = found.get("state", {})
+    for rate, ema in trainer.emas.items():
+        weights = found["ema"].get(rate)
+        if weights is None:
+            trainer.note(f"no EMA of rate {rate} beside {path}: it starts from the model's weights")
+            weights = found["model"]
+        load_weights(trainer.eval_model, weights, path)
+        ema.copy_from(trainer.eval_model.parameters(), state.get("ema_updates", {}).get(rate, found["step"]))
+    if "opt" in found:
+        _load_optimizer(trainer.optimizer, found["opt"], path)
+    else:
+        trainer.note(f"no optimiser state beside {path}: it starts afresh")
+    if state:
+        trainer.stream.load_state_dict(state["stream"])
+        trainer.sampler.load_state_dict(state["sampler"])
+        if state["scaler"]:  # empty where the run was not in fp16
+            trainer.scaler.load_state_dict(state["scaler"])
+        trainer.seconds = state["seconds"]
+        trainer.watch.best_loss, trainer.watch.best_step = state["best"]
+        trainer.watch.rises = state["rises"]
+    trainer.step = trainer.saved_step = found["step"]
+
+
+def _state_dict(model, parameters):
+    """Return the network's state dict with `parameters` in place of its own, contiguous, on the CPU."""
+    by_name = dict(zip((name for name, _ in model.named_parameters()), parameters, strict=True))
+    return {name: by_name.get(name, value).detach().cpu().contiguous().clone()
+            for name, value in model.state_dict().items()}
+
+
+def _load_optimizer(optimizer, saved, path):
+    """Take over the moments of an AdamW state dict; learning rate and weight decay stay the options'."""
+    own = optimizer.state_dict()
+    try:
+        optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
+        moments = [(p, state, name) for p, state in optimizer.state.items() for name in ("exp_avg", "exp_avg_sq")]
+        fits = all(state[name].shape == p.shape for p, state, name in moments)
+        fits = fits and len(optimizer.state) in (0, len(own["param_groups"][0]["params"]))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _unfit(path) from error
+    if not fits:
+        raise _unfit(path)
+    for p, state, name in moments:  # the fused step takes for granted that strides agree
+        state[name] = torch.empty_like(p, requires_grad=False).copy_(state[name])
+
+
+def _unfit(path):
+    return UserError(f"the optimiser state beside {path} is not this network's: expected AdamW's, with one entry per "
+                     f"parameter; start from the weights alone with --init_from")

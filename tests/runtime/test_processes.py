@@ -1,0 +1,146 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from add.errors import UserError
+from add.runtime.processes import (
+    Rendezvous,
+    first_slurm_host,
+    launcher,
+    pick_device,
+    process_group,
+    rendezvous,
+    stop_on_signal,
+)
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1",
+            "MASTER_PORT": "29500"}
+SRUN = {"SLURM_JOB_ID": "70001", "SLURM_STEP_ID": "2", "SLURM_NTASKS": "5", "SLURM_STEP_NUM_TASKS": "5",
+        "SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": "gpu[03-04]",
+        "SLURM_STEP_TASKS_PER_NODE": "3,2", "SLURM_JOB_NODELIST": "cpu1,gpu[03-04]"}
+
+
+@pytest.mark.parametrize("environ, expected", [
+    ({}, "single"),
+    ({"PMI_SIZE": "1", "PMI_RANK": "0"}, "single"),
+    ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "mpi"),
+    ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpi"),
+    ({"RANK": "0"}, "single"),
+    (TORCHRUN, "torchrun"),
+    (TORCHRUN | SRUN, "torchrun"),  # torchrun started by srun
+    (SRUN, "slurm"),
+    (SRUN | {"PMI_SIZE": "5"}, "slurm"),  # srun --mpi=pmi2
+    (SRUN | {"PMI_SIZE": "8"}, "mpi"),  # mpiexec, which srun started once per node
+    ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, "single"),  # a batch script runs once
+    ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, "single"),
+])
+def test_the_launcher_is_read_from_its_variables(environ, expected):
+    assert launcher(environ) == expected
+
+
+def test_torchrun_variables():
+    assert rendezvous("torchrun", TORCHRUN) == Rendezvous(3, 4, 1, 2, "node1", 29500)
+
+
+def test_slurm_variables():
+    assert rendezvous("slurm", SRUN) == Rendezvous(4, 5, 1, 3, "gpu03", 20000 + 70003 % 20000)
+    own = SRUN | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}
+    assert rendezvous("slurm", own) == Rendezvous(4, 5, 1, 3, "10.0.0.1", 1234)
+    older = {name: value for name, value in SRUN.items() if name != "SLURM_STEP_NODELIST"}
+    assert rendezvous("slurm", older).address == "cpu1"
+
+
+@pytest.mark.parametrize("nodes, first", [
+    ("node7", "node7"), ("gpu[03-05,9],cpu1", "gpu03"), ("cpu1,gpu[03-05]", "cpu1"), ("n-1-[3,5]", "n-1-3"),
+    ("rack[0-3]node[1-4]", "rack0node1"), ("a.cluster.org", "a.cluster.org"),
+])
+def test_first_slurm_host(nodes, first):
+    assert first_slurm_host(nodes) == first
+
+
+def test_a_strange_node_list_is_refused():
+    with pytest.raises(UserError, match="set MASTER_ADDR"):
+        first_slurm_host("")
+
+
+def fake_gpus(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_without_a_gpu(monkeypatch):
+    fake_gpus(monkeypatch, 0)
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="--device cuda was given.*sees no GPU.*use --device cpu"):
+        pick_device("cuda")
+
+
+def test_each_local_rank_takes_its_gpu(monkeypatch):
+    fake_gpus(monkeypatch, 4)
+    assert [pick_device("auto", rank, 4).index for rank in range(4)] == [0, 1, 2, 3]
+    assert pick_device("cpu", 1, 4) == torch.device("cpu")
+    with pytest.raises(UserError, match="5 processes on this machine, but 4 GPUs"):
+        pick_device("auto", 0, 5)
+    fake_gpus(monkeypatch, 1)  # Slurm shows each process its own GPU as number 0
+    assert pick_device("cuda", 3, 4) == torch.device("cuda", 0)
+
+
+def test_one_process_needs_no_group(monkeypatch):
+    for name in (*TORCHRUN, *SRUN):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PMI_SIZE", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    with process_group("cpu") as world:
+        assert (world.rank, world.size, world.is_main, world.device.type) == (0, 1, True, "cpu")
+        assert not torch.distributed.is_initialized()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+    with pytest.raises(UserError, match="mine"), process_group("cpu"):
+        raise UserError("mine")
+
+
+def test_threads_are_set(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        with process_group("cpu", threads=before + 1):
+            assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_mpi_is_not_imported_without_its_launcher():
+    code = ("import sys\nfrom add.runtime.processes import process_group\n"
+            "with process_group('cpu'): pass\nsys.exit('mpi4py' in sys.modules)")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "SLURM", "OMPI"))}
+    assert subprocess.run([sys.executable, "-c", code], env=environ, check=False).returncode == 0
+
+
+def test_an_mpi_that_is_not_the_launchers_is_refused(monkeypatch):
+    """Otherwise every process would take itself for the only one, and all would write to one folder."""
+    pytest.importorskip("mpi4py")
+    code = ("import sys\nfrom add.runtime import options, processes\n"
+            "sys.exit(options.run(lambda: processes.rendezvous('mpi', {'OMPI_COMM_WORLD_SIZE': '2'})))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "does not load" in done.stderr:
+        pytest.skip("mpi4py finds no MPI")
+    assert done.returncode == 2 and "started 2 processes, but mpi4py sees 1" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_to_stop_and_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with stop_on_signal() as should_stop:
+        assert not should_stop()
+        os.kill(os.getpid(), number)
+        assert should_stop()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), stop_on_signal():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,34 @@
+"""A program for several processes: a few steps of a tiny run, whose gradient and weights the main one saves.
+
+    mpiexec -n 2 python -m tests.training.processes OUT IMAGES BATCH_SIZE [fail]
+
+With `fail`, the second process meets an error while the others wait for it.
+"""
+import sys
+from pathlib import Path
+
+import torch
+
+from add.errors import UserError
+from add.runtime import options
+from add.runtime.processes import process_group
+from tests.training.runs import gradients, scrambled, start, weights
+
+OPTIONS = {"schedule_sampler": "loss-second-moment", "diffusion_steps": 2, "augment": "dihedral", "max_steps": 4,
+           "lr": 1e-3, "val_fraction": 0.3, "val_interval": 2, "grad_clip": 1.0}
+
+
+def main():
+    out, images, batch_size, *fail = sys.argv[1:]
+    with process_group("cpu") as world:
+        trainer = scrambled(start(Path(out) / "run", images, world=world, batch_size=int(batch_size), **OPTIONS))
+        if fail and world.rank == 1:
+            raise UserError(f"process 1 of {world.size} has had enough")
+        gradient = gradients(trainer)
+        trainer.run()
+        if world.is_main:
+            torch.save({"gradient": gradient, "weights": weights(trainer), "size": world.size}, Path(out) / "result.pt")
+
+
+if __name__ == "__main__":
+    sys.exit(options.run(main))

@@ -1,0 +1,123 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from add.errors import UserError
+from tests.tiny import make_images
+from tests.training.runs import configs, gradients, scrambled, start
+
+
+def test_config_json_explains_the_run(tmp_path, images):
+    start(tmp_path / "run", images, prediction="v", val_fraction=0.3, lr=0.5)
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert saved["diffusion"]["prediction"] == "v" and saved["model"]["image_size"] == 16
+    assert saved["train"]["lr"] == 0.5 and saved["processes"] == 1
+    assert saved["data"] == {"images": 7, "held_out": 2, "classes": None}
+    assert saved["versions"]["torch"] == torch.__version__
+
+
+def test_a_batch_larger_than_the_set_repeats_images(tmp_path, images):
+    notes = []
+    trainer = start(tmp_path / "run", images, note=notes.append, batch_size=20, max_steps=1)
+    trainer.run()
+    assert trainer.step == 1 and any("larger than the set of 7" in text for text in notes)
+
+
+def test_other_options_are_refused_before_anything_is_written(tmp_path, images):
+    start(tmp_path / "run", images)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(UserError, match="(?s)num_heads: 4 there, 2 given.*prediction: 'epsilon' there, 'v' given"):
+        start(tmp_path / "run", images, num_heads=2, prediction="v")
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    start(tmp_path / "run", images, lr=0.1)  # training options may change
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"init_from": "nowhere.pt"}, "does not exist"),
+    ({"resume_checkpoint": "weights.pt"}, "expected modelNNNNNN.pt"),
+    ({"resume_checkpoint": "model000001.pt"}, "does not exist"),
+    ({"num_channels": 33}, "33"),
+    ({"channel_mult": "1,1,1,1,1,1"}, "cannot be halved"),
+    ({"class_cond": True}, "file names tell no class"),
+])
+def test_what_cannot_work_leaves_no_folder(tmp_path, images, options, message):
+    with pytest.raises(UserError, match=message):
+        start(tmp_path / "run", images, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, images):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        start(tmp_path / "file" / "run", images)
+
+
+def test_bad_images_are_refused_or_counted(tmp_path):
+    folder = make_images(tmp_path / "mixed", count=3)
+    (folder / "text.png").write_text("no image")
+    whole = (folder / "a0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(UserError, match="(?s)2 of 5 files cannot be read.*--skip_bad"):
+        start(tmp_path / "run", folder)
+    assert not (tmp_path / "run").exists()
+    notes = []
+    start(tmp_path / "run", folder, note=notes.append, skip_bad=True)
+    assert any("2 unreadable images left out" in text and "cut.png" in text for text in notes)
+    assert any("3 training images" in text for text in notes)
+
+
+def test_a_folder_of_domains_asks_for_one_of_them(tmp_path):
+    for name in ("gland", "stroma"):
+        make_images(tmp_path / "root" / name)
+    with pytest.raises(UserError, match=r"give one of its 2 subfolders \(gland, stroma\)"):
+        start(tmp_path / "run", tmp_path / "root")
+
+
+def test_classes_come_from_folders(tmp_path):
+    for name, count in (("gland", 2), ("stroma", 3)):
+        make_images(tmp_path / "root" / name, count=count)
+    notes = []
+    trainer = start(tmp_path / "run", tmp_path / "root", note=notes.append, class_cond=True, num_classes=2, max_steps=2,
+                    val_fraction=0.2, num_preview=4, preview_steps=2)
+    assert "2 classes: 0 gland, 1 stroma" in notes
+    trainer.run()
+    assert trainer.step == 2 and set(trainer.held_out[1].tolist()) == {0, 1}
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["classes"] == ["gland", "stroma"]
+
+
+def test_classes_come_from_names_and_reach_the_network(tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for name in ("dog_1", "cat_1", "cat_2"):
+        Image.fromarray(np.full((16, 16, 3), len(name), np.uint8)).save(folder / f"{name}.png")
+    trainer = scrambled(start(tmp_path / "run", folder, class_cond=True, num_classes=3, batch_size=3))
+    gradients(trainer)
+    moved = trainer.model.label_emb.weight.grad.abs().sum(dim=1) > 0
+    assert moved.tolist() == [True, True, False]
+
+
+def test_more_classes_than_the_network_has_are_refused(tmp_path):
+    for name in "abc":
+        make_images(tmp_path / "root" / name, count=1)
+    with pytest.raises(UserError, match="3 classes, expected at most --num_classes 2"):
+        start(tmp_path / "run", tmp_path / "root", class_cond=True, num_classes=2)
+
+
+def test_network_and_diffusion_must_agree_on_learn_sigma(tmp_path, images):
+    from add.diffusion import DiffusionConfig
+    from add.training import prepare
+
+    train, model, _ = configs(run_dir=str(tmp_path / "run"), data_dir=str(images), learn_sigma=True)
+    with pytest.raises(UserError, match="learn_sigma is True for the network and False for the diffusion"):
+        prepare(train, model, DiffusionConfig(), SimpleNamespace(is_main=True))
+
+
+def test_random_crops_and_other_sizes_train(tmp_path):
+    folder = make_images(tmp_path / "large", count=3, size=40)
+    trainer = start(tmp_path / "run", folder, crop="random", augment="flips", val_fraction=0.3, max_steps=1)
+    trainer.run()
+    assert trainer.step == 1 and trainer.held_out[0].shape == (1, 3, 16, 16)

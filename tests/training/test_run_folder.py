@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import ModelConfig
+from add.training.run_folder import RunFolder
+
+WEIGHTS = {"w": torch.ones(2)}
+
+
+def save(run, step, value=1.0):
+    run.save(step, {"w": torch.full((2,), value)}, {"0.9": WEIGHTS, "0.99": WEIGHTS}, {"state": {}}, {"seconds": 1.0})
+
+
+def test_a_saved_step_comes_back(tmp_path):
+    run = RunFolder(tmp_path)
+    save(run, 7, 3.0)
+    found = run.read(7)
+    assert found["step"] == 7 and found["model"]["w"].tolist() == [3, 3] and found["state"]["seconds"] == 1
+    assert sorted(found["ema"]) == ["0.9", "0.99"] and found["opt"] == {"state": {}}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model000007.pt", "ema_0.9_000007.pt", "ema_0.99_000007.pt", "opt000007.pt", "state000007.pt"}
+
+
+@pytest.mark.parametrize("name", ["model000009.pt", "ema_0.99_000009.pt", "opt000009.pt", "state000009.pt"])
+@pytest.mark.parametrize("damage", ["truncated", "missing", "garbled"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_note(tmp_path, name, damage):
+    run, notes = RunFolder(tmp_path), []
+    save(run, 8)
+    save(run, 9)
+    path = tmp_path / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-20] if damage == "truncated" else bytes(len(content)))
+    found = run.newest_good(notes.append)
+    assert found["step"] == 8
+    if (name, damage) != ("state000009.pt", "missing"):  # without it, the checkpoint was never finished
+        assert len(notes) == 1 and "step 9 is passed over" in notes[0]
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert RunFolder(tmp_path / "new").newest_good(print) is None
+
+
+def test_other_options_are_named_one_by_one(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check(ModelConfig(), DiffusionConfig())
+    run.open(ModelConfig(), DiffusionConfig(), {})
+    run.check(ModelConfig(), DiffusionConfig())
+    with pytest.raises(UserError) as caught:
+        run.check(ModelConfig(num_channels=64, dropout=0.1), DiffusionConfig(prediction="v"))
+    message = str(caught.value)
+    assert "num_channels: 128 there, 64 given" in message and "dropout: 0.0 there, 0.1 given" in message
+    assert "prediction: 'epsilon' there, 'v' given" in message and "another --run_dir" in message
+
+
+def test_checkpoints_of_another_program_are_not_overwritten(tmp_path):
+    (tmp_path / "model000500.pt").touch()
+    with pytest.raises(UserError, match="without a config.json.*--resume_checkpoint"):
+        RunFolder(tmp_path).check(ModelConfig(), DiffusionConfig())
+
+
+def test_progress_keeps_the_rows_of_steps_that_are_done(tmp_path):
+    run = RunFolder(tmp_path)
+    run.begin_progress(0)
+    for step in (10, 20, 30):
+        run.append_progress({"step": step, "loss": 0.5 / step, "lr": 1e-4})
+    with open(tmp_path / "progress.csv", "a") as file:
+        file.write("40,0.1")  # killed while writing
+    run.begin_progress(20)
+    rows = run.read_progress()
+    assert [row["step"] for row in rows] == ["10", "20"]
+    assert rows[0]["loss"] == "0.05" and rows[0]["vb"] == ""
+    run.append_progress({"step": 21, "loss": 1.0})
+    assert (tmp_path / "progress.csv").read_text().splitlines()[-1].startswith("21,1,")
