@@ -1,0 +1,48 @@
+"""One picture of a translation: a row per source image, the source first, then its targets with depth and label."""
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MARGIN = 6
+SMALLEST_TILE = 96  # pixels; smaller images are enlarged by a whole factor
+INK, PAPER = (30, 30, 30), (255, 255, 255)
+
+
+def draw_overview(sources, targets, depths, labels, title):
+    """Return the picture as uint8 [height, width, 3].
+
+    Args:
+        sources: uint8 [n, H, W, 3]. targets: uint8 [n, N, H, W, 3].
+        depths: [n, N] in training timesteps. labels: [N, K] soft labels.
+        title: one line above the picture.
+    """
+    height, width = sources.shape[1:3]
+    factor = max(1, -(-SMALLEST_TILE // min(height, width)))
+    small, large = ImageFont.load_default(11), ImageFont.load_default(14)
+    head, caption = 2 * MARGIN + 40, 14
+    step_x, step_y = width * factor + MARGIN, height * factor + caption + MARGIN
+    rows, columns = targets.shape[0], targets.shape[1] + 1
+    canvas = Image.new("RGB", (MARGIN + columns * step_x + MARGIN, head + rows * step_y + MARGIN), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=large)
+    for column in range(columns):
+        x = _column(column, step_x)
+        text = "source" if column == 0 else label_text(labels[column - 1])
+        draw.text((x, head - 18), text, fill=INK, font=small)
+        for row in range(rows):
+            y = head + row * step_y
+            pixels = sources[row] if column == 0 else targets[row, column - 1]
+            tile = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.NEAREST)
+            canvas.paste(tile, (x, y))
+            if column:
+                draw.text((x, y + height * factor), f"depth {depths[row, column - 1]}", fill=INK, font=small)
+    return np.asarray(canvas)
+
+
+def label_text(label):
+    """Return a soft label as text, such as `[0.9, 0.1]`."""
+    return "[" + ", ".join(f"{share:.2f}".rstrip("0").rstrip(".") for share in label) + "]"
+
+
+def _column(column, step_x):
+    """Return the left edge of a column; the targets stand a little apart from the source."""
+    return MARGIN + column * step_x + (MARGIN if column else 0)

@@ -1,0 +1,124 @@
+"""Translate a set of source images into a folder, in batches, shared among processes, continuing where it stopped."""
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.distributed as dist
+
+from add.config import option
+from add.data.files import save_json
+from add.data.transforms import to_model_input, to_uint8
+from add.data.translation_folder import OVERVIEW_ROWS, TranslationFolder, distinct_names
+from add.errors import UserError
+from add.transition import FEATURES, RULES, training_depths
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    """Translation."""
+
+    source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
+    target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
+    data_dir: str = option("", "folder of source images; left out with embedded models: held-out stroma patches")
+    target_data_dir: str = option("", "folder of target-domain images, the sources of the opposite direction")
+    source: int = option(0, "number of the source domain in the label vectors")
+    target: int = option(1, "number of the target domain in the label vectors")
+    num_domains: int = option(2, "length of the label vectors")
+    direction: str = option("both", "source to target, target to source, or both", ("both", "forward", "backward"))
+    amount: int = option(10, "progressive images per source image, N")
+    num_images: int = option(0, "translate the first so many source images; 0: all")
+    batch_size: int = option(8, "source images at a time")
+    depth_schedule: str = option("uniform", "rule that chooses the depths", RULES)
+    feature: str = option("reference", "measure that the rules follow", FEATURES)
+    sampler: str = option("ddim", "how the ODE is walked", ("ddim",))
+    clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
+    max_memory: float = option(2.0, "GiB for latents of a measuring encode; above it they are computed again")
+    out_dir: str = option("results", "folder to write to; finished images are kept and not made again")
+    save_npy: bool = option(False, "write the published code's arrays as well")
+    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+    seed: int = option(0, "recorded; the DDIM walk itself draws nothing")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        for name, least in (("amount", 1), ("batch_size", 1), ("num_images", 0), ("num_domains", 2), ("max_memory", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} is {getattr(self, name)}, expected {least} or more")
+
+
+def translate_set(path, images, translate_batch, labels, domains, config, settings, world, note=lambda text: None):
+    """Write the progressive images of an ImageSet to a translation folder and return its TranslationFolder.
+
+    Each process takes every world.size-th source image; the main one writes the tables at the end.
+
+    Args:
+        path: the folder, such as results/translation_0_1.
+        images: ImageSet with paths.
+        translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
+        labels: float64 [N, K]. domains: (source number, target number).
+        config: TranslationConfig.
+        settings: dict of JSON values that decide how the images look; a folder made with others is refused.
+        world: rank, size of this process.
+        note: called with a sentence that the user should read.
+    """
+    folder = TranslationFolder(path, distinct_names(images.paths), config.amount)
+    if world.is_main:
+        folder.open(settings)
+    todo = [i for i, name in enumerate(folder.names) if not folder.is_finished(name, config.save_npy)]
+    if len(todo) < len(folder.names):
+        note(f"{len(folder.names) - len(todo)} of {len(folder.names)} source images were finished before")
+    _barrier(world)
+    mine = todo[world.rank::world.size]
+    for first in range(0, len(mine), config.batch_size):
+        _translate_some(folder, images, mine[first:first + config.batch_size], translate_batch, config.save_npy)
+    _barrier(world)
+    if world.is_main:
+        folder.write_labels(labels.tolist(), *domains)
+        shown = images.batch(range(min(OVERVIEW_ROWS, len(images))))
+        title = f"{Path(images.paths[0]).parent.name}: domain {domains[0]} to domain {domains[1]}"
+        folder.write_overview(shown, labels.tolist(), title)
+        if config.save_npy:
+            folder.write_arrays(to_model_input(images.batch(range(len(images)))).numpy())
+        _note_fallbacks(folder.records(), config.depth_schedule, note)
+    return folder
+
+
+def _translate_some(folder, images, indices, translate_batch, save_latents):
+    start = time.monotonic()
+    result, diffusion = translate_batch(to_model_input(images.batch(indices)))
+    seconds = (time.monotonic() - start) / len(indices)
+    depths = training_depths(diffusion, result.depths).tolist()
+    for place, index in enumerate(indices):
+        plan = result.plans[place]
+        record = {"source_image": str(images.paths[index]).rsplit("/", 1)[-1], "depths": depths[place],
+                  "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe, "seconds": seconds}
+        latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if save_latents else None
+        folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
+
+
+def _pixels(x):
+    """Return x [N, 3, H, W] in [-1, 1], on any device, as uint8 array [N, H, W, 3]."""
+    return to_uint8(x.cpu()).numpy()
+
+
+def write_run(folder, facts):
+    """Write run.json: `facts`, and the number of images, network evaluations and seconds from the records."""
+    records = folder.records()
+    rules = sorted({record["depth_rule"] for record in records})
+    save_json(folder.path / "run.json", facts | {
+        "depth_rule": rules[0] if len(rules) == 1 else rules,
+        "num_images": len(records) * folder.amount,
+        "nfe_per_image": sum(record["nfe"] for record in records) / len(records),
+        "seconds": round(sum(record["seconds"] for record in records), 2)})
+
+
+def _note_fallbacks(records, wanted, note):
+    reasons = [record["reason"] for record in records if record["reason"]]
+    for reason in sorted(set(reasons)):
+        note(f"depth rule '{wanted}' could not be followed for {reasons.count(reason)} of {len(records)} source "
+             f"images: {reason}")
+
+
+def _barrier(world):
+    if world.size > 1:
+        dist.barrier()

@@ -1,0 +1,147 @@
+"""The output folder of a translation: progressive images, labels, overview and what it takes to continue.
+
+OUT/translation_0_1/ holds images/NAME_mMM.png, labels.csv, overview.png and run.json. While images are made, each
+finished source image leaves records/NAME.json; a run that is killed continues with the images that have none.
+"""
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from add.data.files import save_json, save_npy, save_png, write_atomically
+from add.data.overview import draw_overview
+from add.errors import UserError
+
+OVERVIEW_ROWS = 12
+SETTINGS_NAME = "settings.json"
+
+
+class TranslationFolder:
+    """The files of one direction.
+
+    Args:
+        path: the folder; made where it is missing.
+        names: a distinct name for each source image, in output order.
+        amount: progressive images per source image, N.
+    """
+
+    def __init__(self, path, names, amount):
+        self.path, self.names, self.amount = Path(path), list(names), amount
+
+    def open(self, settings):
+        """Make the folder and note what its images are made with, or check that it agrees.
+
+        Args:
+            settings: dict of JSON values that decide how the images look.
+
+        Raises:
+            UserError: the folder holds images made with other settings, or can't be written.
+        """
+        file = self.path / "records" / SETTINGS_NAME
+        if file.exists():
+            saved = json.loads(file.read_text())
+            changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
+                       for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
+            if changed:
+                raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
+                                           "give the same options to continue, or another --out_dir"]))
+        else:
+            save_json(file, settings)
+
+    def image_path(self, name, m):
+        """Return the path of progressive image m = 1..N, relative to the folder."""
+        digits = max(2, len(str(self.amount)))
+        return Path("images") / f"{name}_m{m:0{digits}d}.png"
+
+    def is_finished(self, name, with_latents=False):
+        """Return whether all images of a source image, and its latents if asked for, are written."""
+        return self._record(name).exists() and (not with_latents or self._latents(name).exists())
+
+    def write_images(self, name, targets, record, latents=None):
+        """Write the images of one source image, and last its record.
+
+        Args:
+            targets: uint8 [N, H, W, 3]. record: dict of JSON values. latents: uint8 [N, 3, H, W] or None.
+        """
+        for m, image in enumerate(targets, start=1):
+            save_png(self.path / self.image_path(name, m), image)
+        if latents is not None:
+            save_npy(self._latents(name), latents)
+        save_json(self._record(name), record)
+
+    def records(self):
+        """Return the records of all source images, in order."""
+        return [json.loads(self._record(name).read_text()) for name in self.names]
+
+    def write_labels(self, labels, source, target):
+        """Write labels.csv: a row per progressive image, in the order of the sources, then m.
+
+        Args:
+            labels: [N, K] soft labels. source, target: domain numbers.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["image", "source_image", "source", "target", "m", "depth",
+                        *(f"p_{k}" for k in range(len(labels[0])))])
+        for name, record in zip(self.names, self.records(), strict=True):
+            for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1):
+                table.writerow([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth,
+                                *(f"{share:.6f}" for share in label)])
+        write_atomically(self.path / "labels.csv", lambda file: file.write(text.getvalue().encode()))
+
+    def write_overview(self, sources, labels, title):
+        """Write overview.png of the first source images.
+
+        Args:
+            sources: uint8 [n, H, W, 3], at least the first OVERVIEW_ROWS of them.
+        """
+        names = self.names[:OVERVIEW_ROWS]
+        targets = np.stack([self._read_targets(name) for name in names])
+        depths = np.array([record["depths"] for record in self.records()[:len(names)]])
+        if len(self.names) > len(names):
+            title += f" (the first {len(names)} of {len(self.names)} source images)"
+        save_png(self.path / "overview.png", draw_overview(sources[:len(names)], targets, depths, labels, title))
+
+    def write_arrays(self, sources):
+        """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.
+
+        Args:
+            sources: float32 [n, 3, H, W] in [-1, 1].
+        """
+        save_npy(self.path / "source.npy", sources)
+        shape = (len(self.names), self.amount, *sources.shape[1:])
+        targets = (self._read_targets(name).transpose(0, 3, 1, 2) for name in self.names)
+        _save_npy_rows(self.path / "target.npy", shape, targets)
+        _save_npy_rows(self.path / "latent.npy", shape, (np.load(self._latents(name)) for name in self.names))
+        save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in self.records()]))
+
+    def _read_targets(self, name):
+        paths = (self.path / self.image_path(name, m) for m in range(1, self.amount + 1))
+        return np.stack([np.asarray(Image.open(path)) for path in paths])
+
+    def _record(self, name):
+        return self.path / "records" / f"{name}.json"
+
+    def _latents(self, name):
+        return self.path / "records" / f"{name}_latents.npy"
+
+
+def distinct_names(paths):
+    """Return a name for each source image: its stem, with the extension where two share one."""
+    stems = [Path(path).stem for path in paths]
+    return [stem if stems.count(stem) == 1 and stem != Path(SETTINGS_NAME).stem else Path(path).name.replace(".", "_")
+            for stem, path in zip(stems, paths, strict=True)]
+
+
+def _save_npy_rows(path, shape, rows):
+    """Write a uint8 array of `shape` row by row, so that it need not fit in memory."""
+    def write(file):
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write(np.ascontiguousarray(row, dtype=np.uint8).tobytes())
+
+    write_atomically(path, write)

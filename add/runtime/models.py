@@ -1,0 +1,71 @@
+"""Loading the models of a command: checkpoint configurations, and options that contradict them."""
+import dataclasses
+import hashlib
+import platform
+import resource
+
+import numpy as np
+import torch
+
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import ModelConfig
+from add.training import find_checkpoint, load_model
+
+SAMPLING_OPTIONS = {"timestep_respacing"}  # may differ from training; loss options don't matter to sampling
+
+
+def load_given(path, parsed, device, **assumed):
+    """Return (model, diffusion, config) of a checkpoint for a command with model and diffusion options.
+
+    The configuration beside the checkpoint is used; where there is none, the options are, with `assumed` in place of
+    defaults that were not given.
+
+    Raises:
+        UserError: an option was given that contradicts the configuration beside the checkpoint.
+    """
+    assumed = {name: value for name, value in assumed.items() if name not in parsed.given}
+    names = {f.name for f in dataclasses.fields(ModelConfig)}
+    model_config = parsed.take(ModelConfig, **{k: v for k, v in assumed.items() if k in names})
+    loaded = load_model(path, device, model_config, parsed.take(DiffusionConfig), parsed.timestep_respacing)
+    _refuse_contradictions(parsed, loaded[2])
+    return loaded
+
+
+def sha256(path):
+    """Return the SHA-256 of the checkpoint that `path` names, as hexadecimal digits."""
+    with open(find_checkpoint(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_contradictions(parsed, config):
+    trained = dataclasses.asdict(config.diffusion) | dataclasses.asdict(config.model)
+    contradictions = [f"  --{name} {parsed.values[name]}, but it was trained with {trained[name]}"
+                      for name in sorted(parsed.given & trained.keys() - SAMPLING_OPTIONS)
+                      if parsed.values[name] != trained[name]]
+    if contradictions:
+        raise UserError("\n".join([f"options contradict the configuration beside {config.path}:", *contradictions,
+                                   "leave them out: a checkpoint knows how it was trained"]))
+
+
+def run_facts(options, configs, device):
+    """Return what run.json says of every run: options, versions, checkpoints, peak memory.
+
+    Args:
+        options: dict of JSON values.
+        configs: {role: LoadedConfig}.
+        device: of this process; on a GPU its own peak is reported, else the process's.
+    """
+    checkpoints = {role: {"path": str(config.path), "sha256": sha256(config.path),
+                          "model": dataclasses.asdict(config.model), "diffusion": dataclasses.asdict(config.diffusion)}
+                   for role, config in configs.items()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {"options": options, "versions": versions, "checkpoints": checkpoints,
+            "peak_memory_mb": round(peak_memory_mb(device), 1)}
+
+
+def peak_memory_mb(device):
+    """Return the peak memory of this process in MiB, on its GPU where it has one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
