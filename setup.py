@@ -1,0 +1,17 @@
+"""Packaging of add; the version and the requirements live here."""
+from setuptools import find_packages, setup
+
+setup(
+    name="add",
+    version="0.1.0",
+    description="Progressive images with soft labels between disease stages, by per-domain diffusion models",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["add", "add.*"]),
+    install_requires=["torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML"],
+    extras_require={
+        "mpi": ["mpich"],  # an MPI runtime for machines without one
+        "tissue": ["scikit-image"],  # to cut the embedded patches again
+        "test": ["pytest", "ruff", "mpich", "scikit-image", "tensorboard"],
+    },
+)
