@@ -7,7 +7,7 @@ default's images).
 from add.data.dataset import BatchStream, ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically
 from add.data.folders import holds_domains, labels_from_names, list_domains, list_images, read_folder, read_image
-from add.data.transforms import augment, center_crop, random_crop, to_model_input, to_uint8
+from add.data.transforms import augment, center_crop, to_model_input, to_uint8
 
 __all__ = [
     "BatchStream",
@@ -18,7 +18,6 @@ __all__ = [
     "labels_from_names",
     "list_domains",
     "list_images",
-    "random_crop",
     "read_bytes",
     "read_folder",
     "read_image",

@@ -29,20 +29,15 @@ def center_crop(image, image_size):
     return _cut(pixels, (pixels.shape[0] - image_size) // 2, (pixels.shape[1] - image_size) // 2, image_size)
 
 
-def random_crop(image, image_size, generator, share_range=(0.8, 1.0)):
-    """Return a random square, resized: uint8 [image_size, image_size, 3].
+def place_random_crop(image, image_size, uniforms, share_range=(0.8, 1.0)):
+    """Return the square that three numbers stand for, resized: uint8 [image_size, image_size, 3].
 
     Args:
         image: uint8 [H, W, 3], of any size; a smaller one is enlarged.
         image_size: side of the result, in pixels.
-        generator: numpy.random.Generator; three uniform numbers are taken from it.
+        uniforms: three numbers in [0, 1): size, then row, then column.
         share_range: least and most of the shorter side that the square spans, in (0, 1]; ADM's values.
     """
-    return place_random_crop(image, image_size, generator.random(3), share_range)
-
-
-def place_random_crop(image, image_size, uniforms, share_range=(0.8, 1.0)):
-    """Return the crop that three numbers in [0, 1) stand for: size, then row, then column."""
     least, most = share_range
     if not 0 < least <= most <= 1:
         raise ValueError(f"share_range {share_range} cannot be cropped to: expected 0 < least <= most <= 1")

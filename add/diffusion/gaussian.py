@@ -7,7 +7,7 @@ guided-diffusion. Steps and loops are plain functions in sampling.py, losses in 
 import numpy as np
 import torch
 
-from add.diffusion import losses, sampling
+from add.diffusion import losses, parametrization, sampling
 from add.diffusion.kinds import LossType, ModelMeanType, ModelVarType
 from add.diffusion.respacing import respace_betas
 from add.errors import UserError
@@ -93,6 +93,11 @@ class GaussianDiffusion:
             self._on_device[key] = torch.from_numpy(table).to(dtype).to(t.device)
         return self._on_device[key][t].reshape(-1, *[1] * (x.dim() - 1))
 
+    def level(self, t, x):
+        """Return the factors of image and noise in x_t, sqrt(alpha_bar) and sqrt(1 - alpha_bar), beside x."""
+        return tuple(self.coefficient(name, t, x)
+                     for name in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
+
     def model_timesteps(self, t):
         """Return what a model is told for timesteps t [B]: original indices, or floats in [0, 1000)."""
         key = ("timestep_map", t.device, t.dtype)
@@ -111,17 +116,15 @@ class GaussianDiffusion:
 
     def q_mean_variance(self, x_start, t):
         """Return mean, variance and log variance of q(x_t | x_start), each like x_start (Eq. 4)."""
-        mean = self.coefficient("sqrt_alphas_cumprod", t, x_start) * x_start
+        signal, spread = self.level(t, x_start)
         log_variance = self.coefficient("log_one_minus_alphas_cumprod", t, x_start).expand_as(x_start)
-        variance = self.coefficient("sqrt_one_minus_alphas_cumprod", t, x_start).square().expand_as(x_start)
-        return mean, variance, log_variance
+        return signal * x_start, spread.square().expand_as(x_start), log_variance
 
     def q_sample(self, x_start, t, noise=None, generator=None):
         """Return x_start [B, C, H, W] with noise at timesteps t [B]; noise is drawn unless given (Eq. 4)."""
         noise = sampling.noise_like(x_start, generator) if noise is None else noise
         assert noise.shape == x_start.shape, f"noise {tuple(noise.shape)} for x_start {tuple(x_start.shape)}"
-        return (self.coefficient("sqrt_alphas_cumprod", t, x_start) * x_start
-                + self.coefficient("sqrt_one_minus_alphas_cumprod", t, x_start) * noise)
+        return parametrization.x_t_from(x_start, noise, *self.level(t, x_start))
 
     def q_posterior_mean_variance(self, x_start, x_t, t):
         """Return mean, variance and clipped log variance of q(x_{t-1} | x_t, x_start) (Eq. 7)."""
@@ -197,8 +200,7 @@ class GaussianDiffusion:
         if self.model_mean_type is ModelMeanType.EPSILON:
             return self.x_start_from_eps(x, t, prediction)
         if self.model_mean_type is ModelMeanType.V:
-            return (self.coefficient("sqrt_alphas_cumprod", t, x) * x
-                    - self.coefficient("sqrt_one_minus_alphas_cumprod", t, x) * prediction)
+            return parametrization.x_start_from_v(x, prediction, *self.level(t, x))
         # PREVIOUS_X: Eq. 7 solved for x_start.
         return ((prediction - self.coefficient("posterior_mean_coef2", t, x) * x)
                 / self.coefficient("posterior_mean_coef1", t, x))
@@ -210,8 +212,7 @@ class GaussianDiffusion:
 
     def eps_from_x_start(self, x, t, x_start):
         """Return the noise in x at timesteps t if its clean images are x_start; pure noise included."""
-        return ((x - self.coefficient("sqrt_alphas_cumprod", t, x) * x_start)
-                / self.coefficient("sqrt_one_minus_alphas_cumprod", t, x))
+        return parametrization.eps_from_x_start(x, x_start, *self.level(t, x))
 
     # Guidance: cond_fn(x, t_model, **model_kwargs) -> gradient of log p(y | x), like x
 

@@ -7,17 +7,18 @@ HALF_LEVEL = 1 / 255  # half the distance of two 8-bit levels, for images in [-1
 SMALLEST_PROBABILITY = 1e-12  # keeps the logarithm finite
 
 
-def normal_kl(mean1, logvar1, mean2, logvar2):
-    """Return KL(N(mean1, exp logvar1) || N(mean2, exp logvar2)) per element, in nats.
+def normal_kl(mean, log_variance, other_mean, other_log_variance):
+    """Return KL(N(mean, exp log_variance) || N(other_mean, exp other_log_variance)) per element, in nats.
 
-    The arguments broadcast; all but one may be plain numbers.
+    Tensors that broadcast, or plain numbers in their place.
     """
-    tensor = next((x for x in (mean1, logvar1, mean2, logvar2) if isinstance(x, torch.Tensor)), None)
-    assert tensor is not None, "normal_kl needs at least one tensor"
-    logvar1, logvar2 = (torch.as_tensor(x, dtype=tensor.dtype, device=tensor.device)
-                        for x in (logvar1, logvar2))
-    distance = (mean1 - mean2) ** 2 * torch.exp(-logvar2)
-    return 0.5 * (logvar2 - logvar1 + torch.exp(logvar1 - logvar2) + distance - 1)
+    log_ratio = log_variance - other_log_variance
+    squared_distance = (mean - other_mean) ** 2 * _exp(-other_log_variance)
+    return 0.5 * (_exp(log_ratio) - log_ratio + squared_distance - 1)
+
+
+def _exp(x):
+    return x.exp() if torch.is_tensor(x) else math.exp(x)
 
 
 def approx_standard_normal_cdf(x):

@@ -11,7 +11,7 @@ import torch
 
 from add.diffusion.kinds import LossType, ModelMeanType
 from add.diffusion.likelihood import discretized_gaussian_log_likelihood, mean_flat, normal_kl
-from add.diffusion.parametrization import min_snr_weights
+from add.diffusion.parametrization import min_snr_weights, v_from
 from add.diffusion.sampling import noise_like
 from add.errors import UserError
 
@@ -128,8 +128,7 @@ def _prediction_target(diffusion, x_start, x_t, t, noise):
     if kind is ModelMeanType.START_X:
         return x_start
     if kind is ModelMeanType.V:
-        return (diffusion.coefficient("sqrt_alphas_cumprod", t, x_start) * noise
-                - diffusion.coefficient("sqrt_one_minus_alphas_cumprod", t, x_start) * x_start)
+        return v_from(x_start, noise, *diffusion.level(t, x_start))
     return diffusion.q_posterior_mean_variance(x_start, x_t, t)[0]
 
 

@@ -1,9 +1,9 @@
 """What a model may predict - eps, x_start or v - and how each follows from another at a noise level.
 
 With x_t = sqrt(alpha_bar) x_start + sqrt(1 - alpha_bar) eps, Salimans & Ho 2022 (arXiv:2202.00512) define
-v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_start. `alpha_bar` is a number in [0, 1], or a tensor that
-broadcasts against the images [B, C, H, W]; images stand at that level. Min-SNR weights: Hang et al. 2023
-(arXiv:2303.09556), Sec. 3.4.
+v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_start. The functions take the level of x_t as its two factors,
+`signal` = sqrt(alpha_bar) and `spread` = sqrt(1 - alpha_bar): numbers, or tensors that broadcast against the
+images [B, C, H, W]. Min-SNR weights: Hang et al. 2023 (arXiv:2303.09556), Sec. 3.4.
 """
 import numpy as np
 
@@ -12,34 +12,24 @@ from add.errors import UserError
 PREDICTIONS = ("epsilon", "x_start", "v")
 
 
-def x_t_from(x_start, eps, alpha_bar):
-    """Return x_start with eps mixed in at level alpha_bar (Ho et al. 2020, Eq. 4)."""
-    return alpha_bar**0.5 * x_start + (1 - alpha_bar) ** 0.5 * eps
+def x_t_from(x_start, eps, signal, spread):
+    """Return x_start with eps mixed in (Ho et al. 2020, Eq. 4)."""
+    return signal * x_start + spread * eps
 
 
-def x_start_from_eps(x_t, eps, alpha_bar):
-    """Return the clean image that x_t shows if its noise is eps; needs alpha_bar > 0."""
-    return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+def eps_from_x_start(x_t, x_start, signal, spread):
+    """Return the noise in x_t if its clean image is x_start; needs spread > 0."""
+    return (x_t - signal * x_start) / spread
 
 
-def eps_from_x_start(x_t, x_start, alpha_bar):
-    """Return the noise in x_t if its clean image is x_start; needs alpha_bar < 1."""
-    return (x_t - alpha_bar**0.5 * x_start) / (1 - alpha_bar) ** 0.5
-
-
-def v_from(x_start, eps, alpha_bar):
+def v_from(x_start, eps, signal, spread):
     """Return v of a clean image and its noise."""
-    return alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * x_start
+    return signal * eps - spread * x_start
 
 
-def x_start_from_v(x_t, v, alpha_bar):
+def x_start_from_v(x_t, v, signal, spread):
     """Return the clean image that x_t and v imply; defined at every level, pure noise included."""
-    return alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * v
-
-
-def eps_from_v(x_t, v, alpha_bar):
-    """Return the noise that x_t and v imply; defined at every level."""
-    return (1 - alpha_bar) ** 0.5 * x_t + alpha_bar**0.5 * v
+    return signal * x_t - spread * v
 
 
 def signal_to_noise(alphas_cumprod):

@@ -1,6 +1,7 @@
 """The networks: guided-diffusion's UNet, its classifier and super-resolution variants, one for points.
 
-Read in this order: blocks, attention, stages, unet, encoder, super_resolution, synthetic, layout, factory.
+Read in this order: blocks, attention, stages, precision, unet, encoder, super_resolution, synthetic, layout,
+factory.
 """
 from add.networks.attention import permute_attention_order
 from add.networks.blocks import timestep_embedding

@@ -155,18 +155,19 @@ class ResBlock(EmbedBlock):
         return run_block(self._forward, self.use_checkpoint, x, emb)
 
     def _forward(self, x, emb):
-        norm, activate, conv = self.in_layers
-        h = conv(self.resample(activate(norm(x))))
-        out_norm, *out_rest = self.out_layers
-        condition = self.emb_layers(emb).to(h.dtype)[:, :, None, None]
-        if self.use_scale_shift_norm:
-            scale, shift = condition.chunk(2, dim=1)
-            h = out_norm(h) * (1 + scale) + shift
-        else:
-            h = out_norm(h + condition)
-        for layer in out_rest:
-            h = layer(h)
-        return self.skip_connection(self.resample(x)) + h
+        normalise, activate, widen = self.in_layers
+        features = widen(self.resample(activate(normalise(x))))
+        normalise, activate, drop, project = self.out_layers
+        residual = project(drop(activate(self._tell(features, emb, normalise))))
+        return self.skip_connection(self.resample(x)) + residual
+
+    def _tell(self, features, emb, normalise):
+        """Return the features [B, C_out, H', W'] normalised and told the embedding (ADM, Eq. 3)."""
+        told = self.emb_layers(emb).to(features.dtype)[:, :, None, None]
+        if not self.use_scale_shift_norm:
+            return normalise(features + told)
+        gain, offset = told.tensor_split(2, dim=1)
+        return offset + (gain + 1) * normalise(features)
 
 
 def _resampler(channels, up, down):

@@ -5,6 +5,7 @@ from torch import nn
 from add.errors import UserError
 from add.networks.attention import AttentionPool
 from add.networks.blocks import GroupNorm, full_precision, time_mlp, timestep_embedding, zeroed
+from add.networks.precision import PrecisionMixin
 from add.networks.stages import BlockBuilder, down_path, level_widths, middle
 from add.networks.unet import check_image
 
@@ -12,7 +13,7 @@ POOLS = ("adaptive", "attention", "spatial", "spatial_v2")
 HIDDEN_CHANNELS = 2048
 
 
-class EncoderUNetModel(nn.Module):
+class EncoderUNetModel(PrecisionMixin, nn.Module):
     """Down path and middle of a UNetModel, pooled to one vector per image.
 
     Takes UNetModel's arguments as far as they apply, and
@@ -51,11 +52,6 @@ class EncoderUNetModel(nn.Module):
         else:
             size = image_size // 2 ** (len(widths) - 1)
             self.out = _pooling_head(pool, widths[-1], size, num_head_channels, out_channels)
-
-    @property
-    def dtype(self):
-        """The type of the parameters."""
-        return self.time_embed[0].weight.dtype
 
     def forward(self, x, timesteps):
         """Return logits [B, K], in the type of x, of x [B, C, H, W] at noise levels `timesteps` [B]."""

@@ -13,6 +13,7 @@ from add.networks.blocks import (
     timestep_embedding,
     zeroed,
 )
+from add.networks.precision import PrecisionMixin
 
 
 class PointResBlock(EmbedBlock):
@@ -35,7 +36,7 @@ class PointResBlock(EmbedBlock):
         return x + self.out_layers(h + self.emb_layers(emb).to(h.dtype))
 
 
-class SyntheticModel(nn.Module):
+class SyntheticModel(PrecisionMixin, nn.Module):
     """Residual network on points, with one skip from before its middle to after it.
 
     Args:
@@ -62,11 +63,6 @@ class SyntheticModel(nn.Module):
         self.output_blocks = nn.ModuleList([blocks(num_res_blocks, 2 * model_channels)])
         self.out = nn.Sequential(
             GroupNorm(2 * model_channels), nn.SiLU(), zeroed(nn.Linear(2 * model_channels, out_channels)))
-
-    @property
-    def dtype(self):
-        """The type of the parameters."""
-        return self.time_embed[0].weight.dtype
 
     def forward(self, x, timesteps):
         """Return [B, out_channels], in the type of x, for points x [B, in_channels] and timesteps [B].

@@ -6,6 +6,7 @@ from torch import nn
 
 from add.errors import UserError
 from add.networks.blocks import GroupNorm, full_precision, time_mlp, timestep_embedding, zeroed
+from add.networks.precision import PrecisionMixin
 from add.networks.stages import BlockBuilder, down_path, level_widths, middle, up_path
 
 
@@ -18,7 +19,7 @@ def check_image(x, in_channels, num_levels):
             f"with H and W multiples of {step}; resize or crop the images")
 
 
-class UNetModel(nn.Module):
+class UNetModel(PrecisionMixin, nn.Module):
     """UNet with residual blocks, attention, timestep and optional class conditioning.
 
     Args:
@@ -63,11 +64,6 @@ class UNetModel(nn.Module):
             replace(builder, num_heads=up_heads), widths, skip_widths, num_res_blocks, rates)
         self.out = nn.Sequential(
             GroupNorm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)))
-
-    @property
-    def dtype(self):
-        """The type of the parameters."""
-        return self.time_embed[0].weight.dtype
 
     def forward(self, x, timesteps, y=None):
         """Return [B, out_channels, H, W], in the type of x.

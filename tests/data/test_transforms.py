@@ -17,7 +17,7 @@ def test_crops_have_the_asked_size(size):
     image = noise(*size)
     assert transforms.center_crop(image, 64).shape == (64, 64, 3)
     for seed in range(5):
-        crop = transforms.random_crop(image, 64, np.random.default_rng(seed), (0.3, 1.0))
+        crop = transforms.place_random_crop(image, 64, np.random.default_rng(seed).random(3), (0.3, 1.0))
         assert crop.shape == (64, 64, 3) and crop.dtype == np.uint8
 
 
@@ -40,14 +40,14 @@ def test_halving_is_the_mean_of_two_by_two_boxes():
     assert np.abs(transforms.center_crop(image, 32) - means).max() <= 1
 
 
-def test_random_crop_is_the_generators_alone():
+def test_a_crop_is_that_of_its_numbers():
     image = noise(80, 60)
-    crops = [transforms.random_crop(image, 32, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    crops = [transforms.place_random_crop(image, 32, numbers) for numbers in [(0.5, 0.2, 0.7)] * 2 + [(0.1, 0.9, 0.3)]]
     np.testing.assert_array_equal(crops[0], crops[1])
     assert (crops[0] != crops[2]).any()
 
 
-def test_random_crop_at_full_share_reaches_both_ends():
+def test_a_crop_at_full_share_reaches_both_ends():
     image = noise(32, 48)
     first = transforms.place_random_crop(image, 32, (0, 0, 0), (1, 1))
     last = transforms.place_random_crop(image, 32, (0, 0.999, 0.999), (1, 1))
@@ -57,7 +57,7 @@ def test_random_crop_at_full_share_reaches_both_ends():
 
 def test_share_range_is_checked():
     with pytest.raises(ValueError, match="expected 0 < least <= most <= 1"):
-        transforms.random_crop(noise(8, 8), 4, np.random.default_rng(0), (0.5, 2))
+        transforms.place_random_crop(noise(8, 8), 4, (0, 0, 0), (0.5, 2))
 
 
 def test_model_input_spans_minus_one_to_one():

@@ -31,6 +31,14 @@ def test_normal_kl_is_torchs():
     torch.testing.assert_close(normal_kl(mean1, logvar1, mean2, logvar2), expected)
 
 
+def test_normal_kl_takes_numbers_for_any_tensor():
+    table = torch.linspace(-2, 2, 20, dtype=torch.float64).reshape(4, 5)
+    numbers = [0.5, -0.3, 0.1, 0.7]
+    for given in ([*table[:3], 0.7], [0.5, *table[1:]], [0.5, -0.3, *table[2:]], numbers):
+        tensors = [torch.as_tensor(x, dtype=torch.float64) for x in given]
+        torch.testing.assert_close(torch.as_tensor(normal_kl(*given), dtype=torch.float64), normal_kl(*tensors))
+
+
 def test_discretized_likelihood_golden(golden):
     actual = discretized_gaussian_log_likelihood(
         golden["dg_x"], means=golden["dg_means"], log_scales=golden["dg_log_scales"])

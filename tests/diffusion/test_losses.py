@@ -16,7 +16,8 @@ def test_the_true_answer_has_no_error(images, prediction):
     diffusion = create_gaussian_diffusion(steps=50, prediction=prediction)
     noise, t = images.flip(-1), torch.tensor([3, 44])
     alpha_bar = torch.from_numpy(diffusion.alphas_cumprod)[t].float().reshape(-1, 1, 1, 1)
-    answer = {"epsilon": noise, "x_start": images, "v": v_from(images, noise, alpha_bar)}[prediction]
+    v = v_from(images, noise, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+    answer = {"epsilon": noise, "x_start": images, "v": v}[prediction]
     terms = diffusion.training_losses(lambda x, t: answer, images, t, noise=noise)
     assert set(terms) == {"loss", "mse"}
     torch.testing.assert_close(terms["loss"], torch.zeros(2))

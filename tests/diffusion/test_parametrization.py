@@ -13,23 +13,23 @@ def x_start():
     return torch.linspace(-1, 1, 48, dtype=torch.float64).reshape(1, 3, 4, 4)
 
 
+def factors(alpha_bar):
+    return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+
 @pytest.mark.parametrize("alpha_bar", LEVELS)
 def test_round_trips(x_start, alpha_bar):
-    eps = x_start.flip(-1) * 2
-    x_t = p.x_t_from(x_start, eps, alpha_bar)
-    v = p.v_from(x_start, eps, alpha_bar)
-    torch.testing.assert_close(p.x_start_from_eps(x_t, eps, alpha_bar), x_start)
-    torch.testing.assert_close(p.eps_from_x_start(x_t, x_start, alpha_bar), eps)
-    torch.testing.assert_close(p.x_start_from_v(x_t, v, alpha_bar), x_start)
-    torch.testing.assert_close(p.eps_from_v(x_t, v, alpha_bar), eps)
+    eps, level = x_start.flip(-1) * 2, factors(alpha_bar)
+    x_t = p.x_t_from(x_start, eps, *level)
+    torch.testing.assert_close(p.eps_from_x_start(x_t, x_start, *level), eps)
+    torch.testing.assert_close(p.x_start_from_v(x_t, p.v_from(x_start, eps, *level), *level), x_start)
 
 
 def test_pure_noise_is_defined_for_v(x_start):
     eps = x_start.flip(-1)
-    v = p.v_from(x_start, eps, 0.0)
+    v = p.v_from(x_start, eps, *factors(0.0))
     torch.testing.assert_close(v, -x_start)
-    torch.testing.assert_close(p.x_start_from_v(eps, v, 0.0), x_start)
-    torch.testing.assert_close(p.eps_from_v(eps, v, 0.0), eps)
+    torch.testing.assert_close(p.x_start_from_v(eps, v, *factors(0.0)), x_start)
 
 
 @pytest.mark.parametrize("prediction, expected", [
@@ -42,11 +42,12 @@ def test_min_snr_weights_by_hand(prediction, expected):
 @pytest.mark.parametrize("alpha_bar", LEVELS)
 def test_min_snr_weighs_the_same_error_alike(x_start, alpha_bar):
     """One error in x_start, told as an error in eps or in v, costs the same."""
-    x_t = p.x_t_from(x_start, x_start.flip(-1), alpha_bar)
+    level = factors(alpha_bar)
+    x_t = p.x_t_from(x_start, x_start.flip(-1), *level)
     errors = {}
     for guess in (x_start, x_start + 0.1):
-        eps = p.eps_from_x_start(x_t, guess, alpha_bar)
-        told = {"x_start": guess, "epsilon": eps, "v": p.v_from(guess, eps, alpha_bar)}
+        eps = p.eps_from_x_start(x_t, guess, *level)
+        told = {"x_start": guess, "epsilon": eps, "v": p.v_from(guess, eps, *level)}
         errors = {k: told[k] - errors[k] for k in told} if errors else told
     costs = [p.min_snr_weights([alpha_bar], 5, k)[0] * (error**2).mean().item()
              for k, error in errors.items()]
