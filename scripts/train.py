@@ -30,7 +30,7 @@ def main(argv=None):
     run_dir = Path(parsed.run_dir or Path("runs") / (Path(data_dir).resolve().name or "run"))
     config = parsed.take(TrainConfig, data_dir=data_dir, run_dir=str(run_dir))
     with (process_group(config.device, config.threads) as world,
-          closing(TrainingDisplay(config.max_steps, config.max_minutes, silent=not world.is_main)) as display):
+          closing(TrainingDisplay(config.last_step, config.max_minutes, silent=not world.is_main)) as display):
         display.note(f"training on {world.device}, {world.size} process(es)\n"
                      f"config: {parsed.config_path or 'defaults'}\nimages: {data_dir}\n{written_paths(run_dir)}")
         trainer = prepare(config, parsed.take(ModelConfig), parsed.take(DiffusionConfig), world,
@@ -40,13 +40,15 @@ def main(argv=None):
             trainer.run(should_stop)
         ending = "finished" if trainer.finished else "stopped, and the same command continues,"
         display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
-                     f"{written_paths(run_dir)}")
+                     f"{written_paths(run_dir, display.events is not None)}")
 
 
-def written_paths(run_dir):
+def written_paths(run_dir, tensorboard=False):
     """Return the lines that say where everything lies."""
     files = {"run folder": ".", "options": "config.json", "losses": "progress.csv", "samples": "samples",
-             "checkpoints": "model*.pt, ema_*.pt"}
+             "checkpoints": "model*.pt, ema_*.pt", "to resume from": "opt*.pt, state*.pt"}
+    if tensorboard:
+        files["TensorBoard events"] = "tensorboard"
     return "\n".join(f"{what}: {run_dir.resolve() / file}" for what, file in files.items())
 
 

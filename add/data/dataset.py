@@ -28,7 +28,7 @@ class ImageSet:
         paths: names of the images, for messages and reports; or None.
         class_names: names of the labels, or None.
         crop: how a batch cuts the images by default: "center" or "random".
-        bad: files left out when the set was read, as (path, reason).
+        bad: files left out when the set, or the one it is a part of, was read, as (path, reason).
     """
 
     def __init__(self, images, image_size=None, labels=None, paths=None, class_names=None, crop="center",
@@ -128,7 +128,7 @@ class ImageSet:
             images = [self.images[i] for i in indices]
         labels = None if self.labels is None else self.labels[indices]
         paths = None if self.paths is None else [self.paths[i] for i in indices]
-        return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop)
+        return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad)
 
     def split(self, val_fraction, seed):
         """Return (train, validation): disjoint, together everything, the same for the same seed.

@@ -1,6 +1,8 @@
 """Loading the models of a command: checkpoint configurations, and options that contradict them."""
 import dataclasses
+import functools
 import hashlib
+import logging
 import platform
 import resource
 
@@ -11,15 +13,16 @@ from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
 from add.training import find_checkpoint, load_model
+from add.training.identity import EXECUTION, LOSS, SAMPLING, differences
 
-SAMPLING_OPTIONS = {"timestep_respacing"}  # may differ from training; loss options don't matter to sampling
+MAY_DIFFER = EXECUTION | SAMPLING | LOSS  # from training; the others decide what the weights mean
 
 
 def load_given(path, parsed, device, **assumed):
     """Return (model, diffusion, config) of a checkpoint for a command with model and diffusion options.
 
     The configuration beside the checkpoint is used; where there is none, the options are, with `assumed` in place of
-    defaults that were not given.
+    defaults that were not given. `use_fp16` is the command's own: with it the model runs under float16 autocast.
 
     Raises:
         UserError: an option was given that contradicts the configuration beside the checkpoint.
@@ -27,9 +30,31 @@ def load_given(path, parsed, device, **assumed):
     assumed = {name: value for name, value in assumed.items() if name not in parsed.given}
     names = {f.name for f in dataclasses.fields(ModelConfig)}
     model_config = parsed.take(ModelConfig, **{k: v for k, v in assumed.items() if k in names})
-    loaded = load_model(path, device, model_config, parsed.take(DiffusionConfig), parsed.timestep_respacing)
-    _refuse_contradictions(parsed, loaded[2])
-    return loaded
+    model, diffusion, config = load_model(path, device, model_config, parsed.take(DiffusionConfig),
+                                          parsed.timestep_respacing)
+    _refuse_contradictions(parsed, config)
+    model = model.to(memory_format=torch.channels_last)  # faster on most devices, the same numbers to rounding
+    model_config = dataclasses.replace(config.model, use_fp16=parsed.use_fp16)
+    return (in_half(model, device) if parsed.use_fp16 else model, diffusion,
+            dataclasses.replace(config, model=model_config))
+
+
+def in_half(model, device):
+    """Return `model` with its forward pass under float16 autocast on a GPU, its output float32; on a CPU as it is."""
+    if device.type != "cuda":
+        _warn_of_no_effect(device.type)
+        return model
+
+    def call(x, t, **kwargs):
+        with torch.autocast(device.type, torch.float16):
+            return model(x, t, **kwargs).float()
+
+    return call
+
+
+@functools.cache  # said once
+def _warn_of_no_effect(kind):
+    logging.getLogger(__name__).warning(f"--use_fp16 has no effect on a {kind}: float32 is used there")
 
 
 def sha256(path):
@@ -39,10 +64,11 @@ def sha256(path):
 
 
 def _refuse_contradictions(parsed, config):
-    trained = dataclasses.asdict(config.diffusion) | dataclasses.asdict(config.model)
-    contradictions = [f"  --{name} {parsed.values[name]}, but it was trained with {trained[name]}"
-                      for name in sorted(parsed.given & trained.keys() - SAMPLING_OPTIONS)
-                      if parsed.values[name] != trained[name]]
+    trained = (config.model, config.diffusion)
+    given = [dataclasses.replace(part, **{name: parsed.values[name] for name in vars(part) if name in parsed.given})
+             for part in trained]
+    contradictions = [f"  --{name} {new}, but it was trained with {old}"
+                      for name, (old, new) in differences(trained, given, MAY_DIFFER).items()]
     if contradictions:
         raise UserError("\n".join([f"options contradict the configuration beside {config.path}:", *contradictions,
                                    "leave them out: a checkpoint knows how it was trained"]))

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import errno
 import json
+import math
 import os
 import sys
 import traceback
@@ -17,7 +18,7 @@ from add.errors import UserError
 
 TRUE_WORDS = {"1", "true", "t", "yes", "y", "on"}
 FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
-KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -147,6 +148,7 @@ def read_yaml(path):
 
 def run(main):
     """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch, not yet imported, else prints lost peers' C++ stacks
     try:
         main()
     except UserError as error:
@@ -156,6 +158,11 @@ def run(main):
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
         return _complain(f"{where}{error.strerror}; check the path, its permissions and the free space")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, by name: options need no torch
+            raise
+        return _complain(f"out of memory on the GPU ({str(error).split('. ')[0]}): lower --batch_size, or in training "
+                         f"--microbatch, or use a larger GPU")
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
         return 130
@@ -187,7 +194,10 @@ def _as_kind(kind, value):
         raise ValueError(f"{value!r} is no {kind.__name__}")
     if kind is int and isinstance(value, float) and value != int(value):
         raise ValueError(f"{value!r} has a fraction")
-    return kind(value)
+    result = kind(value)
+    if kind is float and not math.isfinite(result):
+        raise ValueError(f"{value!r} is not finite")
+    return result
 
 
 def _complain(message):

@@ -16,25 +16,13 @@ import torch
 import torch.distributed as dist
 
 from add.errors import UserError
+from add.runtime.world import World, check_own_gpus
 
 MPI_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
-TIMEOUT = timedelta(minutes=30)
+TIMEOUT = timedelta(minutes=30)  # of a step's own communication
+WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
+MAX_THREADS = 1024
 PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
-
-
-@dataclass(frozen=True)
-class World:
-    """The processes of a run, as one of them sees it."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    device: torch.device = torch.device("cpu")
-
-    @property
-    def is_main(self):
-        return self.rank == 0
 
 
 @dataclass(frozen=True)
@@ -134,11 +122,13 @@ def process_group(device="auto", threads=0):
     """
     kind = launcher()
     if kind == "single":
+        _check_threads(threads)
         _set_threads(threads, 1)
         yield World(device=pick_device(device))
         return
     here = rendezvous(kind)
     with _one_voice_per_machine(here.local_rank):
+        _check_threads(threads)
         chosen = pick_device(device, here.local_rank, here.local_size)
     _set_threads(threads, here.local_size)
     if chosen.type == "cuda":
@@ -148,7 +138,7 @@ def process_group(device="auto", threads=0):
                             rank=here.rank, world_size=here.size, timeout=TIMEOUT)
     together = True
     try:
-        yield World(here.rank, here.size, here.local_rank, here.local_size, chosen)
+        yield _connected_world(here, chosen)
     except BaseException as error:
         first, together = _report_failure(error, here.size)
         if not first:
@@ -158,6 +148,16 @@ def process_group(device="auto", threads=0):
         if together:
             dist.destroy_process_group()
             _end_mpi(kind)
+
+
+def _connected_world(here, device):
+    """Return the World of a process in the group; raises UserError where processes share a GPU."""
+    group = dist.new_group(backend="gloo", timeout=WAITING_TIMEOUT)
+    world = World(here.rank, here.size, here.local_rank, here.local_size, device, group)
+    if device.type == "cuda":
+        gpu = getattr(torch.cuda.get_device_properties(device), "uuid", device.index)
+        check_own_gpus(world.gather((socket.gethostname(), str(gpu))))
+    return world
 
 
 def _report_failure(error, size):
@@ -208,6 +208,12 @@ def pick_device(name, local_rank=0, local_size=1):
         raise UserError(f"{local_size} processes on this machine, but {count} GPUs: expected one GPU for each; start "
                         f"{count} processes")
     return torch.device("cuda", local_rank % count)
+
+
+def _check_threads(threads):
+    if not 0 <= threads <= MAX_THREADS:
+        raise UserError(f"--threads is {threads}, expected 0 to {MAX_THREADS}: give about the number of cores, or 0 "
+                        f"to share them")
 
 
 def _set_threads(threads, local_size):

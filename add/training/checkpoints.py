@@ -101,15 +101,42 @@ def _place(rate, rates):
 
 def read_config(folder):
     """Return (ModelConfig, DiffusionConfig) of a run folder, or None where it has no config.json."""
+    saved = read_facts(folder)
+    if saved is None:
+        return None
+    try:
+        return _filled(ModelConfig, saved["model"]), _filled(DiffusionConfig, saved["diffusion"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_config(Path(folder) / CONFIG_NAME, error) from error
+
+
+def read_facts(folder):
+    """Return all that a run folder's config.json says, or None where there is none."""
     path = Path(folder) / CONFIG_NAME
     if not path.exists():
         return None
     try:
         saved = json.loads(path.read_text())
-        return ModelConfig(**saved["model"]), DiffusionConfig(**saved["diffusion"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a run's config ({type(error).__name__}: {error}): expected the file that "
-                        f"training wrote; restore it, or use another folder") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_config(path, error) from error
+    if not isinstance(saved, dict):
+        raise _no_config(path, TypeError(f"it holds a {type(saved).__name__}"))
+    return saved
+
+
+def _filled(kind, values):
+    """Return the dataclass `kind` of the values; raises TypeError where one is of another type than its default."""
+    config = kind(**values)
+    for field in dataclasses.fields(kind):
+        value = getattr(config, field.name)
+        if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
+            raise TypeError(f"{field.name} is {value!r}")
+    return config
+
+
+def _no_config(path, error):
+    return UserError(f"{path} is not a run's config ({type(error).__name__}: {error}): expected the file that "
+                     f"training wrote; restore it, or use another folder")
 
 
 def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None):

@@ -6,6 +6,8 @@ import re
 from add.config import option
 from add.errors import UserError
 
+DEFAULT_STEPS = 20000
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -25,7 +27,8 @@ class TrainConfig:
     ema_rate: str = option("0.9999", "EMA rate of the weights, or several with commas")
     ema_warmup: bool = option(True, "let the EMA rate rise as (1 + n) / (10 + n), so that short runs give usable "
                                     "weights")
-    max_steps: int = option(20000, "stop after this many steps; 0: no limit")
+    max_steps: int = option(-1, "stop after this many steps; 0: no limit; -1: lr_anneal_steps where that is set, "
+                                "else 20000")
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
     log_interval: int = option(10, "steps between status lines and rows of progress.csv")
     save_interval: int = option(1000, "steps between checkpoints")
@@ -33,6 +36,8 @@ class TrainConfig:
     init_from: str = option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
     precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
                             ("fp32", "bf16", "fp16"))
+    fp16_scale_growth: float = option(1e-3, "growth per step of log2 of the loss scale in fp16: the scale doubles "
+                                            "after 1 / fp16_scale_growth steps without overflow")
     grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
     channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
     compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
@@ -55,13 +60,18 @@ class TrainConfig:
             if choices:
                 _check(getattr(self, field.name) in choices, field.name, getattr(self, field.name),
                        f"one of {', '.join(choices)}")
-        _check(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
+            if isinstance(field.default, float):
+                _check(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
+                       "a finite number")
+        _check(self.lr > 0, "lr", self.lr, "a number above 0")
         _check(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
         _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
+        _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
+        _check(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
         for name in ("batch_size", "log_interval", "save_interval", "val_interval", "preview_steps"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("weight_decay", "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_steps",
-                     "max_minutes", "grad_clip", "num_preview", "seed", "threads"):
+        for name in ("weight_decay", "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes",
+                     "grad_clip", "num_preview", "seed", "threads"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _check("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
         if self.lr_anneal_steps:
@@ -71,6 +81,16 @@ class TrainConfig:
             raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
                             "the second starts a new one from weights; keep one")
         _ = self.ema_rates
+
+    @property
+    def last_step(self):
+        """The step at which the run ends; 0 where none is set."""
+        return (self.lr_anneal_steps or DEFAULT_STEPS) if self.max_steps == -1 else self.max_steps
+
+    @property
+    def growth_interval(self):
+        """The steps after which the loss scale of fp16 doubles."""
+        return round(1 / self.fp16_scale_growth)
 
     @property
     def ema_rates(self):

@@ -6,13 +6,13 @@ import math
 import time
 
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from add.data.files import save_png
 from add.diffusion import create_named_schedule_sampler, diffusion_from_config
 from add.errors import UserError
 from add.training import snapshot
+from add.training.compiling import compiler_errors_explained
 from add.training.draws import draw_noise, draw_timesteps, step_seed
 from add.training.ema import EMA, share_of_start
 from add.training.evaluate import sample_grid
@@ -48,7 +48,8 @@ class Trainer:
         self.eval_model = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16",
+                                           growth_interval=config.growth_interval)
         self.diffusion = diffusion_from_config(dataclasses.replace(diffusion_config, timestep_respacing=""))
         self.sampler = create_named_schedule_sampler(config.schedule_sampler, self.diffusion)
         self.watch = UpturnWatch()
@@ -60,11 +61,10 @@ class Trainer:
     def _connect(self):
         """Make `forward`, the network as a step calls it: compiled, distributed, under autocast where asked for."""
         network = torch.compile(self.model) if self.config.compile else self.model
-        self.ddp = self.control = None
+        self.ddp = None
         if self.world.size > 1:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
             network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
-            self.control = dist.new_group(backend="gloo")  # to agree on stopping without waiting for a GPU
         self.forward = self._autocast(network)
 
     def _memory_format(self):
@@ -118,52 +118,51 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or math.inf)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate(self.step)
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        for ema in self.emas.values():
-            ema.update(self.parameters)
+        if self.scaler.get_scale() >= scale:  # it falls where gradients overflowed and no step was taken
+            for ema in self.emas.values():
+                ema.update(self.parameters)
         self.step += 1
         return losses, t, weights, norm
 
     # The run
 
     def run(self, should_stop=lambda: False):
-        """Train until max_steps, max_minutes or should_stop(); save at the intervals and at the end.
+        """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
 
         Raises:
-            UserError: the loss is NaN or infinite; nothing is written then, the last good checkpoint stays.
+            UserError: the loss is NaN or infinite, and nothing is written then, the last good checkpoint stays; or
+                the network can't be compiled.
         """
         config = self.config
         self._warn_of_slow_ema()
+        self._warn_of_idle_steps()
         if self.world.is_main:
             self.run_folder.begin_progress(self.step)
         started, seconds_before, window = time.monotonic(), self.seconds, Window()
         stop = self.finished
         while not stop:
-            window.add(*self.advance())
+            with compiler_errors_explained():
+                window.add(*self.advance())
             elapsed = time.monotonic() - started
             self.seconds = seconds_before + elapsed
             out_of_time = 0 < config.max_minutes * 60 <= elapsed
-            stop = self.finished or self._any_process(out_of_time or should_stop())
+            stop = self.finished or self.world.any(out_of_time or should_stop())
             saving = stop or self.step % config.save_interval == 0
-            if saving or self.step % config.log_interval == 0:
+            measuring = self.held_out is not None and self.step % config.val_interval == 0
+            if saving or measuring or self.step % config.log_interval == 0:
                 self._record(window, last=stop)
                 if saving:
                     self.save()
+                self.world.barrier()  # the main process has more to do than the others
                 window = Window()
 
     @property
     def finished(self):
-        """Whether max_steps are done."""
-        return 0 < self.config.max_steps <= self.step
-
-    def _any_process(self, flag):
-        """Return whether any process raised the flag."""
-        if self.control is None:
-            return flag
-        flags = torch.tensor([float(flag)])
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(flags.item())
+        """Whether the last step is done."""
+        return 0 < self.config.last_step <= self.step
 
     def _record(self, window, last):
         """Write and report the row of a window that ends at this step."""
@@ -203,25 +202,30 @@ class Trainer:
         return self.eval_model
 
     def _warn_of_slow_ema(self):
+        last = self.config.last_step
         for rate, ema in self.emas.items():
-            share = share_of_start(ema.rate, self.config.max_steps, ema.warmup)
-            if self.config.max_steps and share > 0.01:
+            share = share_of_start(ema.rate, last, ema.warmup)
+            if last and share > 0.01:
                 advice = "a lower --ema_rate or more steps"
-                self.note(f"{self.config.max_steps} steps are few for EMA rate {rate}: at the end {share:.0%} of its "
+                self.note(f"{last} steps are few for EMA rate {rate}: at the end {share:.0%} of its "
                           f"weights will still be those that the run started from; use "
                           f"{advice if ema.warmup else '--ema_warmup, ' + advice}")
+
+    def _warn_of_idle_steps(self):
+        end, last = self.config.lr_anneal_steps, self.config.last_step
+        if end and (last == 0 or last > end):
+            self.note(f"the learning rate is 0 from step {end} (--lr_anneal_steps) on, and later steps change nothing: "
+                      f"leave out --max_steps to stop there")
 
     # Saving
 
     def save(self):
-        """Write a checkpoint and a grid of samples; other processes wait for the main one."""
+        """Write a checkpoint and a grid of samples, in the main process."""
         if self.world.is_main:
             self.run_folder.save(self.step, **snapshot.take(self))
             if self.config.num_preview:
                 self._save_preview()
         self.saved_step = self.step
-        if self.control is not None:
-            dist.barrier(group=self.control)
 
     def _save_preview(self):
         steps = min(self.config.preview_steps, self.diffusion_config.diffusion_steps)

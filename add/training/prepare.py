@@ -4,13 +4,15 @@ import platform
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
+from add.data.files import fingerprint
+from add.diffusion import diffusion_from_config
 from add.errors import UserError
 from add.networks import create_model
 from add.training import snapshot
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
+from add.training.continuation import check_held_out, check_images, check_weights
 from add.training.draws import step_seed
 from add.training.held_out import MAX_IMAGES
 from add.training.loop import Trainer
@@ -35,9 +37,15 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     if model_config.learn_sigma != diffusion_config.learn_sigma:
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
+    diffusion_from_config(diffusion_config)
+    with torch.device("meta"):  # refuses impossible options before the slow part
+        create_model(**dataclasses.asdict(model_config))
     run = RunFolder(config.run_dir)
-    run.check(model_config, diffusion_config)
+    run.check(model_config, diffusion_config, config)
     images = _read_images(config, model_config)
+    data = _data_facts(config, images)
+    check_images(run.path, config.data_dir, data)
+    world.agree("training images", f"{data['images']} images, {data['fingerprint']}")
     train, held_out = images.split(config.val_fraction, config.seed)
     _describe_data(config, images, train, held_out, note)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
@@ -45,10 +53,12 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     trainer = Trainer(model, model_config, diffusion_config, stream, config, run, world,
                       held_out=_whole(held_out), report=report, note=note)
-    _start(trainer, config, run, note)
-    _check_same_step(trainer.step, world)
+    _start(trainer, data)
+    world.agree("steps to start from", trainer.step)
     if world.is_main:
-        run.open(model_config, diffusion_config, _facts(config, images, held_out, world))
+        run.open(model_config, diffusion_config, {
+            "train": dataclasses.asdict(config), "processes": world.size, "data": data | {"held_out": len(held_out)},
+            "versions": {"python": platform.python_version(), "torch": torch.__version__}})
     return trainer
 
 
@@ -85,10 +95,9 @@ def _describe_data(config, images, train, held_out, note):
         note(f"a batch of {config.batch_size} is larger than the set of {len(train)}: images repeat within it")
 
 
-def _facts(config, images, held_out, world):
-    return {"train": dataclasses.asdict(config), "processes": world.size,
-            "data": {"images": len(images), "held_out": len(held_out), "classes": images.class_names},
-            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+def _data_facts(config, images):
+    return {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
+            "fingerprint": fingerprint(config.data_dir, images.paths)}
 
 
 def _whole(held_out):
@@ -100,20 +109,30 @@ def _whole(held_out):
     return to_model_input(held_out.batch(chosen, crop="center")), labels
 
 
-def _start(trainer, config, run, note):
+def _start(trainer, data):
     """Resume from the newest of --resume_checkpoint and the run folder's own checkpoints, else take --init_from."""
+    config, run, note = trainer.config, trainer.run_folder, trainer.note
+    configs = trainer.model_config, trainer.diffusion_config
     found, origin = run.newest_good(note), run.path
     if config.resume_checkpoint:
         if found is None or found["step"] < step_of(config.resume_checkpoint):
-            found, origin = _read_beside(config.resume_checkpoint), config.resume_checkpoint
+            found, origin = _read_beside(config.resume_checkpoint), Path(config.resume_checkpoint)
+            check_weights(origin, *configs)
+            check_held_out(origin.parent, config)
+            check_images(origin.parent, config.data_dir, data)
         elif found["step"] > step_of(config.resume_checkpoint):
             note(f"{run.path} has come further than {config.resume_checkpoint}; to start from that one again, give "
                  f"another --run_dir")
     if found is not None:
         snapshot.restore(trainer, found, origin)
         note(f"resuming from {origin} at step {trainer.step}")
+    elif run.holds_checkpoints():
+        raise UserError(f"{run.path} holds checkpoint files, but none that is whole with its stateNNNNNN.pt, and a "
+                        f"start at step 0 would overwrite them: name one with --resume_checkpoint to continue from "
+                        f"it, or give another --run_dir, and --init_from for its weights alone")
     elif config.init_from:
         path = find_checkpoint(config.init_from)
+        check_weights(path, *configs)
         load_weights(trainer.model, read_state(path), path)
         for ema in trainer.emas.values():
             ema.copy_from(trainer.parameters, updates=0)
@@ -133,14 +152,3 @@ def _read_beside(path):
     if optimizer.exists():
         found["opt"] = read_state(optimizer)
     return found
-
-
-def _check_same_step(step, world):
-    """Raise UserError unless all processes start at the same step."""
-    if world.size == 1:
-        return
-    steps = [None] * world.size
-    dist.all_gather_object(steps, step)
-    if len(set(steps)) > 1:
-        raise UserError(f"the processes found different steps to start from ({', '.join(map(str, steps))}): expected "
-                        f"one run folder that all of them see; put --run_dir on a shared file system")

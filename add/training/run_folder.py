@@ -5,7 +5,8 @@ from pathlib import Path
 
 from add.data.files import save_json, save_torch, write_atomically
 from add.errors import UserError
-from add.training.checkpoints import CONFIG_NAME, NAME, read_config, read_state
+from add.training.checkpoints import CONFIG_NAME, NAME, read_state
+from add.training.continuation import check_run
 
 PROGRESS_FIELDS = ("step", "loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3", "grad_norm", "lr",
                    "val_loss", "sec_per_step", "images_per_sec", "minutes")
@@ -24,15 +25,18 @@ class RunFolder:
     def __truediv__(self, name):
         return self.path / name
 
-    def check(self, model_config, diffusion_config):
-        """Raise UserError where the folder holds a run of another network or diffusion, or another program's files."""
-        saved = read_config(self.path)
-        if saved is not None:
-            _refuse_changes(self.path, saved, (model_config, diffusion_config))
-        elif self.path.is_dir() and any(NAME.match(file.name) for file in self.path.iterdir()):
+    def check(self, model_config, diffusion_config, config):
+        """Raise UserError where the folder holds a run that can't go on with these, or another program's files."""
+        if (self / CONFIG_NAME).exists():
+            check_run(self.path, model_config, diffusion_config, config)
+        elif self.holds_checkpoints():
             raise UserError(f"folder {self.path} holds checkpoints without a {CONFIG_NAME}, which training would "
                             f"overwrite: expected a run of this program or no checkpoints; give another --run_dir, and "
                             f"--resume_checkpoint to continue from them")
+
+    def holds_checkpoints(self):
+        """Return whether there is any file of a checkpoint, complete or not."""
+        return self.path.is_dir() and any(NAME.match(file.name) for file in self.path.iterdir())
 
     def open(self, model_config, diffusion_config, facts):
         """Make the folder and write config.json.
@@ -101,7 +105,8 @@ class RunFolder:
 
     def begin_progress(self, step):
         """Keep the rows of progress.csv up to `step`; later ones belong to steps that are run again."""
-        rows = [row for row in self.read_progress() if None not in row.values() and int(row["step"]) <= step]
+        rows = [row for row in self.read_progress() if None not in row.values()
+                and row.get("step", "").isdecimal() and int(row["step"]) <= step]  # the others were cut short
         write_atomically(self / "progress.csv", lambda file: file.write(_csv_text(rows, header=True).encode()))
 
     def append_progress(self, row):
@@ -127,15 +132,3 @@ def _csv_text(rows, header=False):
 
 def _cell(value):
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _refuse_changes(path, saved, wanted):
-    changes = []
-    for old, new in zip(saved, wanted, strict=True):
-        old, new = dataclasses.asdict(old), dataclasses.asdict(new)
-        changes += [f"  {name}: {old[name]!r} there, {new[name]!r} given" for name in old if old[name] != new[name]]
-    if changes:
-        raise UserError("\n".join([f"run folder {path} holds a run with other options:", *changes,
-                                   "give the same options to continue it, or another --run_dir"]))
-
-

@@ -53,7 +53,8 @@ def restore(trainer, found, path):
         trainer.stream.load_state_dict(state["stream"])
         trainer.sampler.load_state_dict(state["sampler"])
         if state["scaler"]:  # empty where the run was not in fp16
-            trainer.scaler.load_state_dict(state["scaler"])
+            own = {"growth_interval": trainer.config.growth_interval}
+            trainer.scaler.load_state_dict(state["scaler"] | own)
         trainer.seconds = state["seconds"]
         trainer.watch.best_loss, trainer.watch.best_step = state["best"]
         trainer.watch.rises = state["rises"]

@@ -180,3 +180,18 @@ def test_what_cannot_be_streamed_is_refused():
     state = BatchStream(constant_set(3), 2).state_dict()
     with pytest.raises(UserError, match="started on 3 images"):
         BatchStream(constant_set(4), 2).load_state_dict(state)
+
+
+def test_a_part_of_a_set_remembers_the_bad_files():
+    images = ImageSet(np.zeros((4, 8, 8, 3), np.uint8), bad=[("cut.png", "truncated")])
+    assert images.subset([1, 2]).bad == images.split(0.5, seed=0)[1].bad == [("cut.png", "truncated")]
+
+
+def test_a_file_found_to_be_cut_off_late_is_named(tmp_path):
+    """Above the memory limit only headers are read at first, whatever skip_bad says."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:1000])
+    images = ImageSet.from_folder(tmp_path, 32, memory_limit=0, skip_bad=True)
+    with pytest.raises(UserError, match="cannot read .*cut.png as an image .*replace or remove it"):
+        images.batch([0])

@@ -84,3 +84,25 @@ def test_values_that_would_be_garbled_are_refused(tmp_path):
 def test_urls_join_with_slashes():
     assert files.join("gs://bucket/a", "b", "c.png") == "gs://bucket/a/b/c.png"
     assert files.is_url("az://x/y") and not files.is_url("/data/x")
+
+
+@pytest.mark.parametrize("change", ["name", "size", "content", "fewer"])
+def test_a_fingerprint_tells_sets_of_files_apart(tmp_path, change):
+    names = ("a.png", "sub/b.png")
+    paths = {}
+    for folder in ("one", "two"):
+        paths[folder] = [tmp_path / folder / name for name in names]
+        for path in paths[folder]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"same")
+    expected = files.fingerprint(tmp_path / "one", paths["one"])
+    assert files.fingerprint(tmp_path / "two", reversed(paths["two"])) == expected
+    assert files.fingerprint(f"{tmp_path}/two/", paths["two"]) == expected
+    last = paths["two"][-1]
+    if change == "name":
+        paths["two"][-1] = last.rename(last.with_name("c.png"))
+    elif change == "fewer":
+        paths["two"].pop()
+    else:
+        last.write_bytes(b"longer" if change == "size" else b"Same")
+    assert files.fingerprint(tmp_path / "two", paths["two"]) != expected

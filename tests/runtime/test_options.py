@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from add.config import option
 from add.diffusion import DiffusionConfig
@@ -90,7 +91,8 @@ def test_yaml_values_take_the_options_type(tmp_path, text, name, value):
     ("layers: yes", "layers is True, expected a whole number"),
     ("layers: .inf", "expected a whole number"),
     ("layers:", "layers is None, expected a whole number"),
-    ("sugar: [1]", "expected a number"),
+    ("sugar: .inf", "sugar is inf, expected a finite number"),
+    ("sugar: [1]", "expected a finite number"),
     ("vegan: perhaps", "vegan is 'perhaps', expected True or False"),
     ("name: {a: 1}", "expected text"),
     ("icing: lemmon", "expected one of lemon, cocoa: did you mean lemon?"),
@@ -111,7 +113,9 @@ def test_files_with_mistakes_are_refused(tmp_path, text, message):
     (["--lay", "3"], "unknown option --lay: did you mean --layers?"),  # no guessing from the first letters
     (["--layers", "many"], "--layers is 'many', expected a whole number: correct it, or leave it out"),
     (["--layers", "2.5"], "--layers is '2.5', expected a whole number"),
-    (["--sugar", "sweet"], "expected a number"),
+    (["--sugar", "sweet"], "expected a finite number"),
+    (["--sugar", "nan"], "--sugar is 'nan', expected a finite number"),
+    (["--sugar", "1e999"], "--sugar is '1e999', expected a finite number"),
     (["--vegan", "perhaps"], "expected True or False"),
     (["--icing", "coco"], "--icing is 'coco', expected one of lemon, cocoa: did you mean cocoa?"),
     (["--layers"], "argument --layers: expected one argument: --help"),
@@ -172,6 +176,8 @@ def raising(error):
     (UserError("that won't do"), 2, "error: that won't do\n"),
     (PermissionError(13, "Permission denied", "/root/x"), 2, "/root/x: Permission denied; check the path"),
     (OSError(28, "No space left on device"), 2, "error: No space left on device; check"),
+    (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 2,
+     "(CUDA out of memory): lower --batch_size, or in training --microbatch"),
     (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
 ])
 def test_what_a_user_can_cause_ends_with_one_message(capsys, error, status, message):
@@ -193,3 +199,10 @@ def test_a_good_end_is_status_0():
 def test_options_need_no_torch():
     code = "import sys, add.runtime.options; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_lost_peer_prints_no_cpp_stack(monkeypatch):
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "")
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL")
+    options.run(lambda: None)
+    assert options.os.environ["TORCH_CPP_LOG_LEVEL"] == "ERROR"

@@ -111,6 +111,12 @@ def test_threads_are_set(monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("threads", [-1, 100_000_000])
+def test_a_senseless_number_of_threads_is_refused(threads):
+    with pytest.raises(UserError, match=f"--threads is {threads}, expected 0 to 1024"), process_group("cpu", threads):
+        pass
+
+
 def test_mpi_is_not_imported_without_its_launcher():
     code = ("import sys\nfrom add.runtime.processes import process_group\n"
             "with process_group('cpu'): pass\nsys.exit('mpi4py' in sys.modules)")

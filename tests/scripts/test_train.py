@@ -30,7 +30,8 @@ def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
     text = capsys.readouterr().out
     start, end = text.split("step 1/2")[0], text.split("finished at step 2")[1]
     for part in (start, end):
-        assert all(str(out / name) in part for name in ("config.json", "progress.csv", "samples", "model*.pt"))
+        assert all(str(out / name) in part for name in ("config.json", "progress.csv", "samples", "model*.pt",
+                                                               "opt*.pt, state*.pt"))
     assert str(images) in start and "images/s  ETA" in text and "val_loss" in text
     assert run("train", *command, "--max_steps", 3) == 0
     assert f"resuming from {out} at step 2" in capsys.readouterr().out
@@ -66,6 +67,9 @@ def test_every_training_config_is_understood(config, capsys):
     (["--config", "{tmp}/typo.yaml"], "unknown key learning_rte"),
     (["--zero_terminal_snr"], "prediction"),
     (["--device", "cuda"], "sees no GPU"),
+    (["--image_size", "-16"], "image_size -16"),
+    (["--min_snr_gamma", "nan"], "--min_snr_gamma is 'nan', expected a finite number"),
+    (["--threads", "100000000"], "--threads is 100000000, expected 0 to 1024"),
 ])
 def test_mistakes_end_with_status_2_and_one_message(tmp_path, capsys, monkeypatch, options, message):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

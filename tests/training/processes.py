@@ -1,8 +1,8 @@
 """A program for several processes: a few steps of a tiny run, whose gradient and weights the main one saves.
 
-    mpiexec -n 2 python -m tests.training.processes OUT IMAGES BATCH_SIZE [fail]
+    mpiexec -n 2 python -m tests.training.processes OUT IMAGES BATCH_SIZE [fail|disagree]
 
-With `fail`, the second process meets an error while the others wait for it.
+With `fail`, the second process meets an error while the others wait for it; with `disagree`, it sees other images.
 """
 import sys
 from pathlib import Path
@@ -19,10 +19,13 @@ OPTIONS = {"schedule_sampler": "loss-second-moment", "diffusion_steps": 2, "augm
 
 
 def main():
-    out, images, batch_size, *fail = sys.argv[1:]
+    out, images, batch_size, *mishap = sys.argv[1:]
     with process_group("cpu") as world:
+        if mishap == ["disagree"]:
+            world.agree("nothing", None)
+            world.agree("source images", [f"seen by {world.rank}.png"])
         trainer = scrambled(start(Path(out) / "run", images, world=world, batch_size=int(batch_size), **OPTIONS))
-        if fail and world.rank == 1:
+        if mishap == ["fail"] and world.rank == 1:
             raise UserError(f"process 1 of {world.size} has had enough")
         gradient = gradients(trainer)
         trainer.run()

@@ -12,7 +12,10 @@ def test_every_option_has_help():
 
 @pytest.mark.parametrize("options, message", [
     ({"batch_size": 0}, "batch_size is 0, expected 1 or more"),
-    ({"lr": float("nan")}, "lr is nan, expected a number above 0"),
+    ({"lr": float("nan")}, "lr is nan, expected a finite number"),
+    ({"grad_clip": float("inf")}, "grad_clip is inf, expected a finite number"),
+    ({"max_steps": -2}, "max_steps is -2, expected 1 or more, 0 or -1"),
+    ({"fp16_scale_growth": 0.0}, "fp16_scale_growth is 0.0, expected above 0"),
     ({"val_fraction": 1.0}, "expected a share from 0 to below 1"),
     ({"microbatch": 0}, "microbatch is 0"),
     ({"seed": -1}, "seed is -1, expected 0 or more"),
@@ -39,3 +42,16 @@ def test_learning_rate_rises_stays_and_falls():
     rates = [config.learning_rate(step) for step in range(12)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0])
     assert TrainConfig(lr=0.5).learning_rate(10**6) == 0.5
+
+
+@pytest.mark.parametrize("options, last", [
+    ({}, 20000), ({"max_steps": 7}, 7), ({"max_steps": 0}, 0), ({"lr_anneal_steps": 500}, 500),
+    ({"lr_anneal_steps": 500, "max_steps": 7}, 7), ({"lr_anneal_steps": 500, "max_steps": 0}, 0),
+])
+def test_annealing_ends_the_run_unless_max_steps_says_otherwise(options, last):
+    assert TrainConfig(**options).last_step == last
+
+
+def test_scale_growth_is_guided_diffusions():
+    """Its log2 grows by fp16_scale_growth per step, so the scale doubles after the inverse."""
+    assert TrainConfig().growth_interval == 1000 and TrainConfig(fp16_scale_growth=0.25).growth_interval == 4

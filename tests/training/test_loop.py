@@ -74,9 +74,20 @@ def test_mixed_precision_stays_near_the_full_one(tmp_path, images, precision, to
 def test_an_overflowing_step_is_skipped_by_the_scaler(tmp_path, images):
     trainer = scrambled(start(tmp_path / "run", images, precision="fp16", max_steps=2))
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1e38)  # gradients overflow
-    before = weights(trainer)
+    before, ema = weights(trainer), trainer.emas["0.9999"]
+    ema.copy_from([p + 1 for p in trainer.parameters], updates=5)
     trainer.run()
     assert torch.equal(before, weights(trainer)) and trainer.scaler.get_scale() < 1e38
+    assert ema.updates == 5 and torch.equal(ema.parameters[0], trainer.parameters[0] + 1)  # nothing to average
+
+
+def test_the_loss_scale_of_fp16_grows_as_asked_for_also_on_resuming(tmp_path, images):
+    trainer = start(tmp_path / "run", images, precision="fp16", fp16_scale_growth=0.5, max_steps=2)
+    before = trainer.scaler.get_scale() or trainer.scaler._init_scale
+    trainer.run()
+    assert trainer.emas["0.9999"].updates == 2 and trainer.scaler.get_scale() == 2 * before
+    resumed = start(tmp_path / "run", images, precision="fp16", fp16_scale_growth=0.1, max_steps=2)
+    assert resumed.scaler.get_growth_interval() == 10
 
 
 def test_gradients_are_clipped(tmp_path, images):
@@ -126,6 +137,36 @@ def test_progress_rows_agree_with_the_reports(tmp_path, images):
         assert float(text["lr"]) == 1e-3
     assert [bool(row["val_loss"]) for row in written] == [False, True, True]  # at the interval and at the end
     assert trainer.watch.best_step == 4  # the end's measure is shown, the watch keeps to its interval
+
+
+def test_the_held_out_loss_is_measured_at_its_own_interval(tmp_path, images):
+    rows = []
+    start(tmp_path / "run", images, report=rows.append, max_steps=5, log_interval=4, val_fraction=0.3,
+          val_interval=2).run()
+    assert [(row["step"], "val_loss" in row) for row in rows] == [(2, True), (4, True), (5, True)]
+
+
+@pytest.mark.parametrize("options, steps, idle", [
+    ({"max_steps": -1, "lr_anneal_steps": 2}, 2, False), ({"max_steps": 3, "lr_anneal_steps": 2}, 3, True)])
+def test_annealing_ends_a_run_and_idle_steps_are_told_of(tmp_path, images, options, steps, idle):
+    notes = []
+    trainer = start(tmp_path / "run", images, note=notes.append, **options)
+    trainer.run()
+    assert trainer.step == steps and trainer.finished
+    assert any("learning rate is 0 from step 2" in text for text in notes) == idle
+
+
+def test_a_network_that_cannot_be_compiled_is_reported(tmp_path, images):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    trainer = start(tmp_path / "run", images)
+
+    def forward(*args, **kwargs):
+        raise InvalidCxxCompiler()
+
+    trainer.forward = forward
+    with pytest.raises(UserError, match="can't be compiled.*install one, or leave out --compile"):
+        trainer.run()
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, images):

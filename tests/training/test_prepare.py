@@ -16,7 +16,8 @@ def test_config_json_explains_the_run(tmp_path, images):
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["diffusion"]["prediction"] == "v" and saved["model"]["image_size"] == 16
     assert saved["train"]["lr"] == 0.5 and saved["processes"] == 1
-    assert saved["data"] == {"images": 7, "held_out": 2, "classes": None}
+    fingerprint = saved["data"].pop("fingerprint")
+    assert saved["data"] == {"images": 7, "held_out": 2, "classes": None, "bad": 0} and len(fingerprint) == 64
     assert saved["versions"]["torch"] == torch.__version__
 
 
@@ -41,12 +42,15 @@ def test_other_options_are_refused_before_anything_is_written(tmp_path, images):
     ({"resume_checkpoint": "weights.pt"}, "expected modelNNNNNN.pt"),
     ({"resume_checkpoint": "model000001.pt"}, "does not exist"),
     ({"num_channels": 33}, "33"),
+    ({"image_size": 0}, "image_size 0"),
+    ({"image_size": -16, "data_dir": "nowhere"}, "image_size -16"),  # said before images are read
+    ({"diffusion_steps": 0, "data_dir": "nowhere"}, "0 diffusion steps"),
     ({"channel_mult": "1,1,1,1,1,1"}, "cannot be halved"),
     ({"class_cond": True}, "file names tell no class"),
 ])
 def test_what_cannot_work_leaves_no_folder(tmp_path, images, options, message):
     with pytest.raises(UserError, match=message):
-        start(tmp_path / "run", images, **options)
+        start(tmp_path / "run", options.pop("data_dir", images), **options)
     assert not (tmp_path / "run").exists()
 
 
@@ -68,6 +72,7 @@ def test_bad_images_are_refused_or_counted(tmp_path):
     start(tmp_path / "run", folder, note=notes.append, skip_bad=True)
     assert any("2 unreadable images left out" in text and "cut.png" in text for text in notes)
     assert any("3 training images" in text for text in notes)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["bad"] == 2
 
 
 def test_a_folder_of_domains_asks_for_one_of_them(tmp_path):

@@ -83,3 +83,9 @@ def test_what_a_user_can_cause_is_said_once(tmp_path, launcher):
     assert status != 0 and errors.count("does not exist: expected a folder of images") == 1
     if launcher == "mpiexec":
         assert status == 2 and errors.count("\n") == 1
+
+
+def test_processes_that_see_different_images_are_told_so_once(tmp_path, images):
+    status, errors = launch(LAUNCHERS["torchrun"], tmp_path, images, 3, "disagree")
+    assert status != 0 and errors.count("the processes see different source images") == 1
+    assert 'process 1: ["seen by 1.png"]' in errors and not (tmp_path / "run").exists()

@@ -136,12 +136,6 @@ def test_an_optimiser_of_another_network_is_refused(tmp_path, images):
     assert not (tmp_path / "b").exists()
 
 
-def test_other_images_cannot_be_resumed_on(tmp_path, images):
-    start(tmp_path / "run", images, max_steps=1).run()
-    with pytest.raises(UserError, match="started on 7 images and the folder now gives 3.*--init_from"):
-        start(tmp_path / "run", make_images(tmp_path / "fewer", count=3), max_steps=2)
-
-
 def test_fp16_can_be_switched_on_for_the_rest(tmp_path, images):
     start(tmp_path / "run", images, max_steps=1).run()
     resumed = start(tmp_path / "run", images, max_steps=2, precision="fp16")
@@ -164,6 +158,7 @@ def test_init_from_takes_weights_alone(tmp_path, images):
 
 def test_init_from_lists_the_keys_that_do_not_fit(tmp_path, images):
     start(tmp_path / "a", images, max_steps=1).run()
+    (tmp_path / "a" / "config.json").unlink()
     with pytest.raises(UserError, match=r"missing: label_emb.weight \[5, 128\]"):
         start(tmp_path / "b", make_images(tmp_path / "root" / "domain").parent, init_from=str(tmp_path / "a"),
               class_cond=True, num_classes=5)

@@ -1,0 +1,31 @@
+"""Which options make a model what it is, and which only say how it runs, samples or is trained.
+
+The weights fit any of them; with another attention order, prediction or schedule they mean nothing all the same.
+"""
+import dataclasses
+
+EXECUTION = {"use_fp16", "use_checkpoint", "dropout"}  # how a network is run
+SAMPLING = {"timestep_respacing"}  # training walks every timestep
+LOSS = {"use_kl", "rescale_learned_sigmas", "min_snr_gamma"}  # what the weights were found by, not what they mean
+
+
+def differences(trained, given, ignored):
+    """Return {option: (trained value, given value)} where two lists of configs differ in identity.
+
+    Args:
+        trained, given: (ModelConfig, DiffusionConfig).
+        ignored: names of options that may differ.
+    """
+    trained, given = _options(trained), _options(given)
+    return {name: (trained[name], given[name]) for name in sorted(trained)
+            if name not in ignored and trained[name] != given[name]}
+
+
+def _options(configs):
+    """Return the options of a model by name; what it doesn't use, or says twice, is left out."""
+    model, diffusion = configs
+    options = dataclasses.asdict(diffusion) | dataclasses.asdict(model) | {"prediction": diffusion.predicted}
+    del options["predict_xstart"]
+    if not model.class_cond:
+        options["num_classes"] = None
+    return options
