@@ -1,14 +1,14 @@
 """Translate a set of source images into a folder, in batches, shared among processes, continuing where it stopped."""
+import hashlib
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch.distributed as dist
 
 from add.config import option
 from add.data.files import save_json
 from add.data.transforms import to_model_input, to_uint8
-from add.data.translation_folder import OVERVIEW_ROWS, TranslationFolder, distinct_names
+from add.data.translation_folder import OVERVIEW_ROWS
 from add.errors import UserError
 from add.transition import FEATURES, RULES, training_depths
 
@@ -46,79 +46,78 @@ class TranslationConfig:
                 raise UserError(f"--{name} is {getattr(self, name)}, expected {least} or more")
 
 
-def translate_set(path, images, translate_batch, labels, domains, config, settings, world, note=lambda text: None):
-    """Write the progressive images of an ImageSet to a translation folder and return its TranslationFolder.
+def translate_set(folder, images, translate_batch, config, world, note=lambda text: None):
+    """Make the progressive images of an ImageSet that a TranslationFolder still lacks.
 
-    Each process takes every world.size-th source image; the main one writes the tables at the end.
+    Each process takes every world.size-th of them; at the end all wait for the last.
 
     Args:
-        path: the folder, such as results/translation_0_1.
+        folder: TranslationFolder, opened, with a name for each image.
         images: ImageSet with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
-        labels: float64 [N, K]. domains: (source number, target number).
         config: TranslationConfig.
-        settings: dict of JSON values that decide how the images look; a folder made with others is refused.
-        world: rank, size of this process.
+        world: rank, size, barrier() and agree(what, value) of this process.
         note: called with a sentence that the user should read.
     """
-    folder = TranslationFolder(path, distinct_names(images.paths), config.amount)
-    if world.is_main:
-        folder.open(settings)
-    todo = [i for i, name in enumerate(folder.names) if not folder.is_finished(name, config.save_npy)]
-    if len(todo) < len(folder.names):
-        note(f"{len(folder.names) - len(todo)} of {len(folder.names)} source images were finished before")
-    _barrier(world)
+    hashes = [content_sha256(images, i) for i in range(len(images))]
+    todo = [i for i, name in enumerate(folder.names) if not folder.is_finished(name, hashes[i], config.save_npy)]
+    world.agree("source images", [folder.names, hashes, todo])
+    if len(todo) < len(images):
+        note(f"{len(images) - len(todo)} of {len(images)} source images were finished before")
     mine = todo[world.rank::world.size]
     for first in range(0, len(mine), config.batch_size):
-        _translate_some(folder, images, mine[first:first + config.batch_size], translate_batch, config.save_npy)
-    _barrier(world)
-    if world.is_main:
-        folder.write_labels(labels.tolist(), *domains)
-        shown = images.batch(range(min(OVERVIEW_ROWS, len(images))))
-        title = f"{Path(images.paths[0]).parent.name}: domain {domains[0]} to domain {domains[1]}"
-        folder.write_overview(shown, labels.tolist(), title)
-        if config.save_npy:
-            folder.write_arrays(to_model_input(images.batch(range(len(images)))).numpy())
-        _note_fallbacks(folder.records(), config.depth_schedule, note)
-    return folder
+        indices = mine[first:first + config.batch_size]
+        start = time.monotonic()
+        result, diffusion = translate_batch(to_model_input(images.batch(indices)))
+        seconds = (time.monotonic() - start) / len(indices)
+        depths = training_depths(diffusion, result.depths).tolist()
+        for place, index in enumerate(indices):
+            plan = result.plans[place]
+            record = {"source_image": file_name(images.paths[index]), "source_sha256": hashes[index],
+                      "depths": depths[place], "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe,
+                      "seconds": seconds}
+            latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
+            folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
+    world.barrier()
 
 
-def _translate_some(folder, images, indices, translate_batch, save_latents):
-    start = time.monotonic()
-    result, diffusion = translate_batch(to_model_input(images.batch(indices)))
-    seconds = (time.monotonic() - start) / len(indices)
-    depths = training_depths(diffusion, result.depths).tolist()
-    for place, index in enumerate(indices):
-        plan = result.plans[place]
-        record = {"source_image": str(images.paths[index]).rsplit("/", 1)[-1], "depths": depths[place],
-                  "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe, "seconds": seconds}
-        latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if save_latents else None
-        folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
+def write_tables(folder, images, labels, domains, config, facts, note=lambda text: None):
+    """Write labels.csv, overview.png, run.json and, if asked for, the arrays of a folder whose images are all made.
 
-
-def _pixels(x):
-    """Return x [N, 3, H, W] in [-1, 1], on any device, as uint8 array [N, H, W, 3]."""
-    return to_uint8(x.cpu()).numpy()
-
-
-def write_run(folder, facts):
-    """Write run.json: `facts`, and the number of images, network evaluations and seconds from the records."""
+    Args:
+        labels: float64 [N, K]. domains: (source number, target number).
+        facts: what run.json says beside the number of images, network evaluations per source image and seconds.
+    """
     records = folder.records()
+    folder.write_labels(labels.tolist(), *domains)
+    shown = images.batch(range(min(OVERVIEW_ROWS, len(images))))
+    title = f"{Path(images.paths[0]).parent.name}: domain {domains[0]} to domain {domains[1]}"
+    folder.write_overview(shown, labels.tolist(), title)
+    if config.save_npy:
+        folder.write_arrays(to_model_input(images.batch([i]))[0].numpy() for i in range(len(images)))
     rules = sorted({record["depth_rule"] for record in records})
     save_json(folder.path / "run.json", facts | {
         "depth_rule": rules[0] if len(rules) == 1 else rules,
         "num_images": len(records) * folder.amount,
         "nfe_per_image": sum(record["nfe"] for record in records) / len(records),
-        "seconds": round(sum(record["seconds"] for record in records), 2)})
-
-
-def _note_fallbacks(records, wanted, note):
-    reasons = [record["reason"] for record in records if record["reason"]]
-    for reason in sorted(set(reasons)):
-        note(f"depth rule '{wanted}' could not be followed for {reasons.count(reason)} of {len(records)} source "
+        "seconds": round(sum(record["seconds"] for record in records), 2),
+        "unreadable_images": len(images.bad)})
+    reasons = Counter(record["reason"] for record in records if record["reason"])
+    for reason, count in sorted(reasons.items()):
+        note(f"depth rule '{config.depth_schedule}' could not be followed for {count} of {len(records)} source "
              f"images: {reason}")
 
 
-def _barrier(world):
-    if world.size > 1:
-        dist.barrier()
+def content_sha256(images, index):
+    """Return the SHA-256 of one image's pixels as they are translated."""
+    return hashlib.sha256(images.batch([index]).tobytes()).hexdigest()
+
+
+def file_name(path):
+    """Return the last part of a path or URL."""
+    return str(path).rsplit("/", 1)[-1]
+
+
+def _pixels(x):
+    """Return x [N, 3, H, W] in [-1, 1], on any device, as uint8 array [N, H, W, 3]."""
+    return to_uint8(x.cpu()).numpy()

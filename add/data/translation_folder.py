@@ -5,7 +5,9 @@ finished source image leaves records/NAME.json; a run that is killed continues w
 """
 import csv
 import io
+import itertools
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,34 +33,34 @@ class TranslationFolder:
     def __init__(self, path, names, amount):
         self.path, self.names, self.amount = Path(path), list(names), amount
 
+    def check(self, settings):
+        """Raise UserError where the folder holds images made with other settings (a dict of JSON values)."""
+        if not any(self._record(name).exists() for name in self.names):
+            return
+        saved = _read_json(self._settings)
+        changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
+                   for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
+        if changed:
+            raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
+                                       "give the same options to continue, or another --out_dir"]))
+
     def open(self, settings):
-        """Make the folder and note what its images are made with, or check that it agrees.
-
-        Args:
-            settings: dict of JSON values that decide how the images look.
-
-        Raises:
-            UserError: the folder holds images made with other settings, or can't be written.
-        """
-        file = self.path / "records" / SETTINGS_NAME
-        if file.exists():
-            saved = json.loads(file.read_text())
-            changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
-                       for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
-            if changed:
-                raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
-                                           "give the same options to continue, or another --out_dir"]))
-        else:
-            save_json(file, settings)
+        """Make the folder and note what its images are made with, a dict of JSON values."""
+        self.check(settings)
+        save_json(self._settings, settings)
 
     def image_path(self, name, m):
         """Return the path of progressive image m = 1..N, relative to the folder."""
         digits = max(2, len(str(self.amount)))
         return Path("images") / f"{name}_m{m:0{digits}d}.png"
 
-    def is_finished(self, name, with_latents=False):
-        """Return whether all images of a source image, and its latents if asked for, are written."""
-        return self._record(name).exists() and (not with_latents or self._latents(name).exists())
+    def is_finished(self, name, source_sha256, with_latents=False):
+        """Return whether a source image with this content is done: its images, record and, if asked for, latents."""
+        if not self._record(name).exists() or _read_json(self._record(name)).get("source_sha256") != source_sha256:
+            return False
+        files = [self.path / self.image_path(name, m) for m in range(1, self.amount + 1)]
+        files += [self._latents(name)] if with_latents else []
+        return all(file.exists() for file in files)
 
     def write_images(self, name, targets, record, latents=None):
         """Write the images of one source image, and last its record.
@@ -74,7 +76,7 @@ class TranslationFolder:
 
     def records(self):
         """Return the records of all source images, in order."""
-        return [json.loads(self._record(name).read_text()) for name in self.names]
+        return [_read_json(self._record(name)) for name in self.names]
 
     def write_labels(self, labels, source, target):
         """Write labels.csv: a row per progressive image, in the order of the sources, then m.
@@ -109,18 +111,23 @@ class TranslationFolder:
         """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.
 
         Args:
-            sources: float32 [n, 3, H, W] in [-1, 1].
+            sources: gives float32 [3, H, W] in [-1, 1] for each source image, in order.
         """
-        save_npy(self.path / "source.npy", sources)
-        shape = (len(self.names), self.amount, *sources.shape[1:])
+        first = self._read_targets(self.names[0]).transpose(0, 3, 1, 2)
+        shape = (len(self.names), *first.shape)
         targets = (self._read_targets(name).transpose(0, 3, 1, 2) for name in self.names)
-        _save_npy_rows(self.path / "target.npy", shape, targets)
-        _save_npy_rows(self.path / "latent.npy", shape, (np.load(self._latents(name)) for name in self.names))
+        _save_npy_rows(self.path / "source.npy", np.float32, (len(self.names), *first.shape[1:]), sources)
+        _save_npy_rows(self.path / "target.npy", np.uint8, shape, targets)
+        _save_npy_rows(self.path / "latent.npy", np.uint8, shape, (np.load(self._latents(n)) for n in self.names))
         save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in self.records()]))
 
     def _read_targets(self, name):
         paths = (self.path / self.image_path(name, m) for m in range(1, self.amount + 1))
         return np.stack([np.asarray(Image.open(path)) for path in paths])
+
+    @property
+    def _settings(self):
+        return self.path / "records" / SETTINGS_NAME
 
     def _record(self, name):
         return self.path / "records" / f"{name}.json"
@@ -130,18 +137,31 @@ class TranslationFolder:
 
 
 def distinct_names(paths):
-    """Return a name for each source image: its stem, with the extension where two share one."""
-    stems = [Path(path).stem for path in paths]
-    return [stem if stems.count(stem) == 1 and stem != Path(SETTINGS_NAME).stem else Path(path).name.replace(".", "_")
-            for stem, path in zip(stems, paths, strict=True)]
+    """Return a distinct name for each source image: its stem, or, where that is taken, its file name or a number."""
+    stems = Counter(Path(path).stem for path in paths)
+    taken, names = {Path(SETTINGS_NAME).stem}, []
+    for path in map(Path, paths):
+        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
+        tries = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
+        names.append(next(candidate for candidate in tries if candidate not in taken))
+        taken.add(names[-1])
+    return names
 
 
-def _save_npy_rows(path, shape, rows):
-    """Write a uint8 array of `shape` row by row, so that it need not fit in memory."""
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): remove that file, and the same command makes its images "
+                        f"again") from error
+
+
+def _save_npy_rows(path, dtype, shape, rows):
+    """Write an array of `shape` row by row, so that it need not fit in memory."""
     def write(file):
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for row in rows:
-            file.write(np.ascontiguousarray(row, dtype=np.uint8).tobytes())
+            file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())
 
     write_atomically(path, write)

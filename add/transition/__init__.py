@@ -1,12 +1,12 @@
 """The paper's method: feature measure, depth control, soft labels, bidirectional translation.
 
 Liu et al., "Generating Progressive Images from Pathological Transitions via Diffusion Model", MICCAI 2024
-(arXiv:2311.12316). Read in this order: feature, depths, labels, translate.
+(arXiv:2311.12316). Read in this order: feature, depths, labels, translation.
 """
-from add.transition.depths import RULES, DepthPlan, choose_depths
+from add.transition.depths import RULES, DepthPlan, check_depth_options, choose_depths
 from add.transition.feature import FEATURES, measure_feature
 from add.transition.labels import soft_labels
-from add.transition.translate import Translation, decode, encode, training_depths, translate
+from add.transition.translation import Translation, check_schedules, decode, encode, training_depths, translate
 
-__all__ = ["FEATURES", "RULES", "DepthPlan", "Translation", "choose_depths", "decode", "encode",
-           "measure_feature", "soft_labels", "training_depths", "translate"]
+__all__ = ["FEATURES", "RULES", "DepthPlan", "Translation", "check_depth_options", "check_schedules", "choose_depths",
+           "decode", "encode", "measure_feature", "soft_labels", "training_depths", "translate"]

@@ -62,7 +62,7 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
     target_diffusion = source_diffusion if target_diffusion is None else target_diffusion
     batch_size = 4 * len(x) if batch_size is None else batch_size
     num_steps = source_diffusion.num_timesteps
-    _check_schedules(source_diffusion, target_diffusion)
+    check_schedules(source_diffusion, target_diffusion)
     _check_images(x)
     _check_batch_size(batch_size)
     check_depth_options(num_steps, amount, rule)
@@ -158,11 +158,12 @@ def training_depths(diffusion, depths):
     return torch.tensor([*diffusion.timestep_map, diffusion.original_num_steps])[depths]
 
 
-def _check_schedules(source, target):
+def check_schedules(source, target):
+    """Raise UserError where two diffusions do not walk the same noise levels."""
     if not np.array_equal(source.alphas_cumprod, target.alphas_cumprod):
         raise UserError(f"the two models walk different noise schedules ({source.num_timesteps} and "
                         f"{target.num_timesteps} steps): expected one schedule for both; use models trained "
-                        f"with the same --diffusion_steps and --noise_schedule")
+                        f"with the same --diffusion_steps, --noise_schedule and --zero_terminal_snr")
 
 
 def _check_images(x):

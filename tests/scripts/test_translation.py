@@ -1,7 +1,5 @@
 """The main job as a user runs it: files and their contents, continuing, and what bad input gets."""
 import csv
-import importlib
-import io
 import json
 import os
 import shutil
@@ -63,6 +61,15 @@ def rows_of(folder):
 
 def files_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+def assert_same_images(folder, expected):
+    """Hold two output folders against each other: the same files, pixels equal to rounding in other batches."""
+    assert files_of(folder).keys() == files_of(expected).keys()
+    for name in files_of(expected):
+        if "/images/" in name:
+            pixels = [np.asarray(Image.open(root / name)).astype(int) for root in (folder, expected)]
+            assert np.abs(pixels[0] - pixels[1]).max() <= 1, name
 
 
 def test_labels_csv_has_a_row_per_image_in_order(finished):
@@ -143,8 +150,48 @@ def test_a_killed_run_is_completed(setup, finished, tmp_path):
                  folder / "run.json", folder / "overview.png"]:
         path.unlink()
     assert run(SCRIPT, *setup, "--out_dir", tmp_path, "--save_npy") == 0
-    assert files_of(tmp_path) == files_of(finished)
+    assert_same_images(tmp_path, finished)
     assert (folder / "labels.csv").read_text() == (finished / "translation_0_1" / "labels.csv").read_text()
+
+
+def test_a_missing_image_is_made_again(setup, finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "translation_1_0" / "images" / "a1_m02.png").unlink()
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path, "--save_npy") == 0
+    assert_same_images(tmp_path, finished)
+
+
+def test_a_source_image_that_changed_is_translated_again(setup, tmp_path, capsys):
+    images = make_images(tmp_path / "images", count=2, seed=5)
+    command = [*setup, "--data_dir", images, "--direction", "forward", "--out_dir", tmp_path / "out"]
+    assert run(SCRIPT, *command) == 0
+    before = files_of(tmp_path / "out" / "translation_0_1" / "images")
+    make_images(tmp_path / "images", count=1, seed=6)
+    assert run(SCRIPT, *command) == 0
+    assert "1 of 2 source images were finished before" in capsys.readouterr().out
+    after = files_of(tmp_path / "out" / "translation_0_1" / "images")
+    assert {name[:2] for name in before if before[name] != after[name]} == {"a0"}
+
+
+def test_names_that_collide_are_told_apart(setup, tmp_path):
+    images = make_images(tmp_path / "images", count=1)
+    content = Image.open(images / "a0.png")
+    content.save(images / "a0.bmp")
+    content.save(images / "a0_png.png")
+    content.save(images / "settings.png")
+    assert run(SCRIPT, *setup, "--data_dir", images, "--direction", "forward", "--out_dir", tmp_path / "out") == 0
+    rows = rows_of(tmp_path / "out" / "translation_0_1")
+    assert len({row["image"] for row in rows}) == len(rows) == 4 * 4
+    assert {row["source_image"] for row in rows} == {"a0.bmp", "a0.png", "a0_png.png", "settings.png"}
+
+
+def test_a_refused_direction_writes_nothing_and_the_corrected_command_works(setup, bad_inputs, tmp_path):
+    command = [*setup, "--out_dir", tmp_path / "out"]
+    for case in ("empty folder", "schedules"):
+        options = [str(option).replace("--data_dir", "--target_data_dir") for option in bad_inputs[case][0]]
+        assert run(SCRIPT, *command, *options) == 2
+        assert not (tmp_path / "out").exists()
+    assert run(SCRIPT, *command, "--direction", "forward") == 0
 
 
 def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(setup, finished, tmp_path):
@@ -160,10 +207,8 @@ def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(set
     for path in tmp_path.rglob("*.png"):
         assert read_image(path).shape == (16, 16, 3)
     assert run(SCRIPT, *command) == 0
-    for name, content in files_of(finished / "translation_0_1").items():
-        if name.startswith("images/"):  # computed in other batches: equal to rounding
-            again = np.asarray(Image.open(tmp_path / "translation_0_1" / name)).astype(int)
-            assert np.abs(again - np.asarray(Image.open(io.BytesIO(content)))).max() <= 1, name
+    shutil.copytree(finished / "translation_1_0", tmp_path / "translation_1_0")
+    assert_same_images(tmp_path, finished)
     assert len(rows_of(tmp_path / "translation_0_1")) == 12
 
 
@@ -193,8 +238,7 @@ def test_measured_depths_differ_per_image_and_are_written(setup, tmp_path):
 
 
 def test_fallback_of_a_rule_is_said(setup, tmp_path, capsys, monkeypatch):
-    module = importlib.import_module("add.transition.translate")  # the package's `translate` is the function
-    monkeypatch.setattr(module, "measure_feature", lambda x, kind: torch.ones(len(x)).double())
+    monkeypatch.setattr("add.transition.translation.measure_feature", lambda x, kind: torch.ones(len(x)).double())
     assert run(SCRIPT, *setup, "--out_dir", tmp_path, "--depth_schedule", "even", "--direction", "forward") == 0
     assert "depth rule 'even' could not be followed for 3 of 3 source images" in capsys.readouterr().out
     assert json.loads((tmp_path / "translation_0_1" / "run.json").read_text())["depth_rule"] == "uniform"
@@ -250,7 +294,8 @@ def write_bad_inputs(root):
     large = make_run(root / "large", image_size=32)
     unconfigured = make_run(root / "unconfigured")
     (unconfigured / "config.json").unlink()
-    zero_snr = make_run(root / "cosine", diffusion={"noise_schedule": "cosine"})
+    conditional = make_run(root / "conditional", class_cond=True, num_classes=2)
+    cosine = make_run(root / "cosine", diffusion={"noise_schedule": "cosine"})
     return {
         "missing folder": (["--data_dir", root / "missing"], "does not exist"),
         "empty folder": (["--data_dir", root / "empty"], "no images"),
@@ -261,9 +306,11 @@ def write_bad_inputs(root):
         "truncated checkpoint": (["--target_model_path", cut], "can't be read"),
         "code in a pickle": (["--target_model_path", pickled], "refused"),
         "image sizes": (["--target_model_path", large], "32-pixel"),
-        "schedules": (["--target_model_path", zero_snr], "noise schedule"),
+        "schedules": (["--target_model_path", cosine], "noise schedule"),
+        "class-conditional": (["--source_model_path", conditional], "is class-conditional"),
+        "remote output": (["--out_dir", "gs://bucket/out"], "expected a local folder"),
         "amount 0": (["--amount", 0], "amount is 0"),
-        "amount above steps": (["--amount", 9], "above the number of steps, 8"),
+        "amount above steps": (["--amount", 9], "expected 1 to 8"),
         "amount no number": (["--amount", "many"], "a whole number"),
         "contradiction": (["--num_channels", 64], "trained with 32"),
         "attention order": (["--use_new_attention_order"], "trained with False"),
@@ -279,7 +326,8 @@ def write_bad_inputs(root):
 
 
 CASES = ["missing folder", "empty folder", "truncated image", "missing model", "no checkpoint", "other network",
-         "truncated checkpoint", "code in a pickle", "image sizes", "schedules", "amount 0", "amount above steps",
+         "truncated checkpoint", "code in a pickle", "image sizes", "schedules", "class-conditional",
+         "remote output", "amount 0", "amount above steps",
          "amount no number", "contradiction", "attention order", "wrong shape without config", "one model only",
          "no target images", "same domain", "domain number", "folder under a file", "unknown option", "unknown rule"]
 
@@ -297,4 +345,4 @@ def test_bad_input_ends_with_status_2_and_one_message(case, bad_inputs, setup, t
     message = capsys.readouterr().err
     assert status == 2
     assert words in message and "Traceback" not in message
-    assert not list(tmp_path.rglob("*.png")) and not (tmp_path / "code_ran").exists()
+    assert not list(tmp_path.iterdir())

@@ -190,7 +190,7 @@ def test_little_memory_gives_the_same_images(rule, source, target):
 
 
 def test_little_memory_never_holds_all_latents(monkeypatch, source, target):
-    module = importlib.import_module("add.transition.translate")
+    module = importlib.import_module("add.transition.translation")
     held = []
 
     def watched(*arguments, **options):

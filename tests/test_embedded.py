@@ -1,0 +1,51 @@
+"""The embedded default: what is shipped, and that the default command turns stroma brown and gland blue."""
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from add.data import embedded, list_images, read_image
+from add.data.tissue import stain_masks
+from add.diffusion import DiffusionConfig
+from add.networks import ModelConfig
+from add.runtime.options import read_yaml
+from add.training import find_checkpoint
+from add.training.checkpoints import read_config
+from tests.scripts.commands import ROOT, run
+
+
+def test_weights_take_less_than_12_megabytes():
+    assert sum(find_checkpoint(embedded.model_dir(domain)).stat().st_size for domain in embedded.DOMAINS) < 12e6
+
+
+def test_source_images_are_held_out_patches():
+    for domain in embedded.DOMAINS:
+        sources = list_images(embedded.source_dir(domain))
+        assert len(sources) >= 8
+        for path in sources:
+            assert Path(path).read_bytes() == (embedded.test_dir(domain) / Path(path).name).read_bytes()
+
+
+@pytest.mark.parametrize("domain", embedded.DOMAINS)
+def test_models_are_those_of_the_configs(domain):
+    options = read_yaml(ROOT / "configs" / f"tissue_{domain}.yaml")
+    for saved in read_config(embedded.model_dir(domain)):
+        written = dataclasses.asdict(saved)
+        assert written == dataclasses.asdict(type(saved)()) | {k: v for k, v in options.items() if k in written}
+    assert {ModelConfig, DiffusionConfig} == {type(saved) for saved in read_config(embedded.model_dir(domain))}
+
+
+@pytest.mark.parametrize("extra", [[], ["--diffusion_steps=1000"]])
+def test_default_command_changes_the_stain_in_both_directions(extra, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert run("frequency_generating_m_samples", "--amount=10", "--timestep_respacing=10", "--num_images=1",
+               "--out_dir", tmp_path, *extra) == 0
+    torch.set_num_threads(threads)
+    brown = {}
+    for direction in ("translation_0_1", "translation_1_0"):
+        paths = sorted((tmp_path / direction / "images").iterdir())
+        brown[direction] = [stain_masks(read_image(path))["brown"].mean() for path in paths]
+    assert brown["translation_0_1"][-1] > 0.6 > 0.3 > brown["translation_0_1"][0]
+    assert brown["translation_1_0"][-1] < 0.1 < 0.6 < brown["translation_1_0"][0]
