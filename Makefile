@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(VENV)/bin/python scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
 
 test: $(INSTALLED)
-	@echo "== Lint, then the tests on tiny networks (a few minutes on 2 cores). Nothing is written outside /tmp."
+	@echo "== Lint, then the tests on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m pytest
 

@@ -1,11 +1,11 @@
-"""Which depth rule and how many steps: evenness of the progression, and distance from the 1000-step result.
+"""Which depth rule and how many steps: evenness of the progression, and distance from the result with most steps.
 
 python benchmarks/depth_rules.py    (prints a Markdown table; tens of minutes on 2 cores)
 
 Held-out patches that are not among the embedded sources are translated in both directions with the embedded models.
 Evenness is the mean distance of the target's mean probability at m from m / N, by the classifier trained with mixup,
-and the largest step back. PSNR compares decoded images with those of the same rule at 1000 steps, median and 5th
-percentile.
+and the largest step back. PSNR compares decoded images with those of the same rule at the first number of steps,
+median and 5th percentile.
 """
 import argparse
 import sys
@@ -34,6 +34,8 @@ def held_out(domain, count):
 def translate_both(count, amount, rule, steps):
     """Return (images [2, count, N, 3, H, W] of both directions, evaluations per image, rules followed)."""
     models = [load_model(embedded.model_dir(domain), timestep_respacing=str(steps)) for domain in embedded.DOMAINS]
+    for model, *_ in models:
+        model.to(memory_format=torch.channels_last)
     results = []
     for source, target in ((0, 1), (1, 0)):
         (model_a, diffusion, _), (model_b, _, _) = models[source], models[target]
