@@ -24,7 +24,6 @@ VARIANTS = {
     "x_start": {"prediction": "x_start"},
     "v": {"prediction": "v"},
     "v, min-SNR 5": {"prediction": "v", "min_snr_gamma": 5.0},
-    "v, zero terminal SNR": {"prediction": "v", "zero_terminal_snr": True},
 }
 IMAGE_SIZE = 32
 NUM_SAMPLES = 64
