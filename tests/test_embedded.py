@@ -3,7 +3,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import torch
 
 from add.data import embedded, list_images, read_image
 from add.data.tissue import stain_masks
@@ -38,11 +37,8 @@ def test_models_are_those_of_the_configs(domain):
 
 @pytest.mark.parametrize("extra", [[], ["--diffusion_steps=1000"]])
 def test_default_command_changes_the_stain_in_both_directions(extra, tmp_path):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert run("frequency_generating_m_samples", "--amount=10", "--timestep_respacing=10", "--num_images=1",
                "--out_dir", tmp_path, *extra) == 0
-    torch.set_num_threads(threads)
     brown = {}
     for direction in ("translation_0_1", "translation_1_0"):
         paths = sorted((tmp_path / direction / "images").iterdir())

@@ -10,15 +10,6 @@ import torch
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny tensors run fastest on one thread, and the golden numbers were made so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def golden_json():
     """Return the reader golden_json(path below tests/golden)."""

@@ -1,19 +1,10 @@
-"""One thread, and the closed-form functions that stand in for networks."""
+"""The closed-form functions that stand in for networks."""
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from add.diffusion import create_gaussian_diffusion
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny tensors run fastest on one thread, and the golden numbers were made so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
