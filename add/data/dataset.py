@@ -117,6 +117,10 @@ class ImageSet:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])
 
+    def say_bad(self):
+        """Return a sentence on the files that were left out."""
+        return f"{len(self.bad)} unreadable images left out: " + ", ".join(str(path) for path, _ in self.bad[:5])
+
     def subset(self, indices):
         """Return the set of the images at int `indices` [m]; only an array's pixels are copied."""
         indices = np.asarray(indices, dtype=np.int64)

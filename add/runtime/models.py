@@ -74,17 +74,20 @@ def _refuse_contradictions(parsed, config):
                                    "leave them out: a checkpoint knows how it was trained"]))
 
 
-def run_facts(options, configs, device):
+def describe(config):
+    """Return what tells a model from others, as JSON values: SHA-256 of its LoadedConfig's checkpoint, and configs."""
+    return {"sha256": sha256(config.path), "model": dataclasses.asdict(config.model),
+            "diffusion": dataclasses.asdict(config.diffusion)}
+
+
+def run_facts(options, checkpoints, device):
     """Return what run.json says of every run: options, versions, checkpoints, peak memory.
 
     Args:
         options: dict of JSON values.
-        configs: {role: LoadedConfig}.
+        checkpoints: {role: dict of JSON values}.
         device: of this process; on a GPU its own peak is reported, else the process's.
     """
-    checkpoints = {role: {"path": str(config.path), "sha256": sha256(config.path),
-                          "model": dataclasses.asdict(config.model), "diffusion": dataclasses.asdict(config.diffusion)}
-                   for role, config in configs.items()}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     return {"options": options, "versions": versions, "checkpoints": checkpoints,
             "peak_memory_mb": round(peak_memory_mb(device), 1)}

@@ -9,7 +9,7 @@ from add.data.files import is_url
 from add.data.translation import TranslationConfig, translate_set, write_tables
 from add.data.translation_folder import TranslationFolder, distinct_names
 from add.errors import UserError
-from add.runtime.models import load_given, run_facts, sha256
+from add.runtime.models import describe, load_given, run_facts
 from add.transition import check_depth_options, check_schedules, measure_feature, soft_labels, translate
 
 
@@ -40,7 +40,7 @@ def prepare_directions(parsed, world):
     models = [load_given(path, parsed, world.device, use_new_attention_order=place == 0)
               for place, path in enumerate(model_paths)]
     _check_pair(models, config)
-    hashes = [sha256(path) for path in model_paths]
+    descriptions = [describe(config) for _, _, config in models]
     places = {"forward": [(0, 1)], "backward": [(1, 0)], "both": [(0, 1), (1, 0)]}[config.direction]
     directions = []
     for source, target in places:
@@ -51,7 +51,7 @@ def prepare_directions(parsed, world):
             images = images.subset(range(min(config.num_images, len(images))))
         folder = TranslationFolder(Path(config.out_dir) / f"translation_{domains[0]}_{domains[1]}",
                                    distinct_names(images.paths), config.amount)
-        settings = _settings(parsed, config, models[source], models[target], hashes[source], hashes[target])
+        settings = _settings(parsed, config, descriptions[source], descriptions[target])
         folder.check(settings)
         directions.append(Direction(domains, models[source], models[target], images, data_dirs[source], folder,
                                     settings))
@@ -67,7 +67,7 @@ def run_direction(direction, parsed, world, bar):
     config = parsed.take(TranslationConfig)
     images, folder = direction.images, direction.folder
     if images.bad:
-        bar.note(f"{len(images.bad)} unreadable images left out: {', '.join(str(path) for path, _ in images.bad[:5])}")
+        bar.note(images.say_bad())
     bar.note(f"translating {len(images)} images of {direction.data_dir} in {config.amount} steps, on {world.device}, "
              f"{world.size} process(es); writing to {folder.path.resolve()}")
 
@@ -81,8 +81,9 @@ def run_direction(direction, parsed, world, bar):
     translate_set(folder, images, translate_batch, config, world, bar.note)
     if world.is_main:
         used = dataclasses.asdict(config) | {"timestep_respacing": parsed.timestep_respacing}
-        configs = {"source": direction.source[2], "target": direction.target[2]}
-        facts = run_facts(used, configs, world.device) | {"sampler": config.sampler}
+        checkpoints = {role: {"path": str(getattr(direction, role)[2].path)} | direction.settings[f"{role}_model"]
+                       for role in ("source", "target")}
+        facts = run_facts(used, checkpoints, world.device) | {"sampler": config.sampler}
         labels = soft_labels(config.amount, *direction.domains, config.num_domains)
         write_tables(folder, images, labels, direction.domains, config, facts, bar.note)
         bar.note(f"done: {len(images) * config.amount} images, labels.csv, overview.png, run.json in "
@@ -126,13 +127,8 @@ def _check_pair(models, config):
         measure_feature(torch.zeros(1, 3, sizes[0], sizes[0]), config.feature)  # refuses images that are too small
 
 
-def _settings(parsed, config, source, target, source_sha256, target_sha256):
-    """Return what decides how images look: a folder continues only with the same."""
-    def describe(loaded, digest):
-        return {"sha256": digest, "model": dataclasses.asdict(loaded[2].model),
-                "diffusion": dataclasses.asdict(loaded[2].diffusion)}
-
-    return {"source_model": describe(source, source_sha256), "target_model": describe(target, target_sha256),
-            "amount": config.amount, "depth_schedule": config.depth_schedule, "feature": config.feature,
-            "sampler": config.sampler, "timestep_respacing": parsed.timestep_respacing,
-            "clip_denoised": config.clip_denoised}
+def _settings(parsed, config, source, target):
+    """Return what decides how images look, the models as `describe` gives them; a folder continues only with it."""
+    return {"source_model": source, "target_model": target, "amount": config.amount,
+            "depth_schedule": config.depth_schedule, "feature": config.feature, "sampler": config.sampler,
+            "timestep_respacing": parsed.timestep_respacing, "clip_denoised": config.clip_denoised}

@@ -3,6 +3,7 @@ import math
 
 import torch
 
+from add.data.transforms import to_uint8
 from add.training.draws import draw_noise
 
 
@@ -23,6 +24,5 @@ def tile(images, columns=None):
     rows = math.ceil(count / columns)
     canvas = torch.ones(rows * columns, channels, height, width)
     canvas[:count] = images
-    canvas = canvas.reshape(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    canvas = canvas.reshape(rows * height, columns * width, channels)
-    return ((canvas + 1) * 127.5).clamp(0, 255).to(torch.uint8).numpy()
+    canvas = canvas.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return to_uint8(canvas.reshape(1, channels, rows * height, columns * width))[0].numpy()

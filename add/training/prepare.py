@@ -85,7 +85,7 @@ def _read_images(config, model_config):
 
 def _describe_data(config, images, train, held_out, note):
     if images.bad:
-        note(f"{len(images.bad)} unreadable images left out: " + ", ".join(str(path) for path, _ in images.bad[:5]))
+        note(images.say_bad())
     note(f"{len(train)} training images, {len(held_out)} held out, from {config.data_dir}")
     if images.class_names:
         shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]
