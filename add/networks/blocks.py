@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from add.errors import UserError
+from add.networks.norm_activation import norm_silu
 
 NORM_GROUPS = 32
 
@@ -155,19 +156,15 @@ class ResBlock(EmbedBlock):
         return run_block(self._forward, self.use_checkpoint, x, emb)
 
     def _forward(self, x, emb):
-        normalise, activate, widen = self.in_layers
-        features = widen(self.resample(activate(normalise(x))))
-        normalise, activate, drop, project = self.out_layers
-        residual = project(drop(activate(self._tell(features, emb, normalise))))
-        return self.skip_connection(self.resample(x)) + residual
-
-    def _tell(self, features, emb, normalise):
-        """Return the features [B, C_out, H', W'] normalised and told the embedding (ADM, Eq. 3)."""
+        normalise, _, widen = self.in_layers
+        features = widen(self.resample(norm_silu(normalise, x)))
+        normalise, _, drop, project = self.out_layers
         told = self.emb_layers(emb).to(features.dtype)[:, :, None, None]
-        if not self.use_scale_shift_norm:
-            return normalise(features + told)
-        gain, offset = told.tensor_split(2, dim=1)
-        return offset + (gain + 1) * normalise(features)
+        if self.use_scale_shift_norm:
+            residual = norm_silu(normalise, features, told)
+        else:
+            residual = norm_silu(normalise, features + told)
+        return self.skip_connection(self.resample(x)) + project(drop(residual))
 
 
 def _resampler(channels, up, down):
