@@ -1,6 +1,5 @@
 """The training loop of one domain's diffusion model."""
 import contextlib
-import copy
 import dataclasses
 import math
 import time
@@ -17,6 +16,7 @@ from add.training.draws import draw_noise, draw_timesteps, step_seed
 from add.training.ema import EMA, share_of_start
 from add.training.evaluate import sample_grid
 from add.training.held_out import UpturnWatch, held_out_loss
+from add.training.memory import keep_freed_memory
 from add.training.window import Window
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,7 +45,6 @@ class Trainer:
         self.stream, self.held_out, self.report, self.note = stream, held_out, report, note
         self.model = model.to(memory_format=self._memory_format())
         self.parameters = list(self.model.parameters())
-        self.eval_model = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16",
@@ -137,6 +136,7 @@ class Trainer:
                 the network can't be compiled.
         """
         config = self.config
+        keep_freed_memory()
         self._warn_of_slow_ema()
         self._warn_of_idle_steps()
         if self.world.is_main:
@@ -192,14 +192,27 @@ class Trainer:
 
     def _held_out_loss(self):
         x_start, labels = self.held_out
-        return held_out_loss(self._autocast(self._averaged_model()), self.diffusion, x_start, self.world.device,
-                             self.config.batch_size, labels if self.model_config.class_cond else None)
+        with self.averaged_model() as model:
+            return held_out_loss(self._autocast(model), self.diffusion, x_start, self.world.device,
+                                 self.config.batch_size, labels if self.model_config.class_cond else None)
 
-    def _averaged_model(self):
-        """Return the evaluation model holding the first EMA's weights."""
+    @contextlib.contextmanager
+    def averaged_model(self):
+        """Give the model with the first EMA's weights, in eval mode; afterwards it has its own again.
+
+        The tensors change places, so that no further copy of the weights is needed.
+        """
         first = next(iter(self.emas.values()))
-        torch._foreach_copy_(list(self.eval_model.parameters()), first.parameters)
-        return self.eval_model
+        self._exchange(first.parameters)
+        try:
+            yield self.model.eval()
+        finally:
+            self.model.train()
+            self._exchange(first.parameters)
+
+    def _exchange(self, tensors):
+        for parameter, tensor in zip(self.parameters, tensors, strict=True):
+            parameter.data, tensor.data = tensor.data, parameter.data
 
     def _warn_of_slow_ema(self):
         last = self.config.last_step
@@ -231,6 +244,7 @@ class Trainer:
         steps = min(self.config.preview_steps, self.diffusion_config.diffusion_steps)
         diffusion = diffusion_from_config(dataclasses.replace(self.diffusion_config, timestep_respacing=str(steps)))
         classes = self.model_config.num_classes if self.model_config.class_cond else None
-        grid = sample_grid(self._averaged_model(), diffusion, self.config.num_preview, self.model_config.image_size,
-                           self.world.device, classes)
+        with self.averaged_model() as model:
+            grid = sample_grid(model, diffusion, self.config.num_preview, self.model_config.image_size,
+                               self.world.device, classes)
         save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", grid)

@@ -36,15 +36,15 @@ def restore(trainer, found, path):
     Raises:
         UserError: weights or optimiser state of another network.
     """
-    load_weights(trainer.model, found["model"], path)
     state = found.get("state", {})
     for rate, ema in trainer.emas.items():
         weights = found["ema"].get(rate)
         if weights is None:
             trainer.note(f"no EMA of rate {rate} beside {path}: it starts from the model's weights")
             weights = found["model"]
-        load_weights(trainer.eval_model, weights, path)
-        ema.copy_from(trainer.eval_model.parameters(), state.get("ema_updates", {}).get(rate, found["step"]))
+        load_weights(trainer.model, weights, path)
+        ema.copy_from(trainer.parameters, state.get("ema_updates", {}).get(rate, found["step"]))
+    load_weights(trainer.model, found["model"], path)  # last: the averages were read through the model
     if "opt" in found:
         _load_optimizer(trainer.optimizer, found["opt"], path)
     else:

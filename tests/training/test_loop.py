@@ -219,3 +219,18 @@ def test_an_upturn_of_the_held_out_loss_is_noted(tmp_path, images, monkeypatch):
     monkeypatch.setattr("add.training.loop.held_out_loss", lambda *args: next(losses))
     start(tmp_path / "run", images, note=notes.append, max_steps=5, val_fraction=0.3, val_interval=1).run()
     assert [text for text in notes if "turned upward: 1 at step 1, 1.7 at step 4" in text]
+
+
+def test_the_averaged_model_is_lent_and_given_back(tmp_path, images):
+    """Weights and averages change places for the while, also where what is done with them fails."""
+    trainer = start(tmp_path / "run", images, max_steps=2, ema_rate="0.5,0.9")
+    trainer.run()
+    own, average = weights(trainer), torch.cat([p.flatten() for p in trainer.emas["0.5"].parameters])
+    places = [p.data_ptr() for p in trainer.parameters]
+    with pytest.raises(RuntimeError, match="inside"), trainer.averaged_model() as model:
+        assert torch.equal(weights(trainer), average) and not torch.equal(own, average)
+        assert not model.training
+        raise RuntimeError("inside")
+    assert torch.equal(weights(trainer), own) and trainer.model.training
+    assert torch.equal(torch.cat([p.flatten() for p in trainer.emas["0.5"].parameters]), average)
+    assert [p.data_ptr() for p in trainer.parameters] == places

@@ -1,0 +1,43 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from add.training import memory
+from tests.training.runs import start
+
+COUNT_FAULTS = """
+import resource, sys, torch
+from add.training.memory import keep_freed_memory
+assert sys.argv[1] == "False" or keep_freed_memory()
+torch.set_num_threads(1)
+torch.ones(2**24)  # 64 MiB: glibc maps blocks above 32 MiB anew each time unless told otherwise
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_not_mapped_anew():
+    faults = [int(subprocess.run([sys.executable, "-c", COUNT_FAULTS, str(keep)], check=True, capture_output=True,
+                                 text=True).stdout) for keep in (False, True)]
+    assert faults[1] < faults[0] / 3
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_another_allocator_is_left_alone(monkeypatch, error):
+    def no_library(name):
+        raise error
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", no_library)
+    assert not memory.keep_freed_memory()
+
+
+def test_a_run_keeps_freed_memory(tmp_path, images, monkeypatch):
+    calls = []
+    monkeypatch.setattr("add.training.loop.keep_freed_memory", lambda: calls.append(True))
+    start(tmp_path / "run", images, max_steps=1).run()
+    assert calls == [True]
