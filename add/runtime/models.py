@@ -12,20 +12,23 @@ import torch
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
+from add.runtime.backends import with_backend
 from add.training import find_checkpoint, load_model
 from add.training.identity import EXECUTION, LOSS, SAMPLING, differences
 
 MAY_DIFFER = EXECUTION | SAMPLING | LOSS  # from training; the others decide what the weights mean
 
 
-def load_given(path, parsed, device, **assumed):
+def load_given(path, parsed, device, backend="torch", precision="fp32", **assumed):
     """Return (model, diffusion, config) of a checkpoint for a command with model and diffusion options.
 
     The configuration beside the checkpoint is used; where there is none, the options are, with `assumed` in place of
-    defaults that were not given. `use_fp16` is the command's own: with it the model runs under float16 autocast.
+    defaults that were not given. `backend` and `precision` say how the model runs, see `with_backend`; `--use_fp16` is
+    the command's own, too: with it, precision "fp32" becomes "fp16" on a GPU.
 
     Raises:
-        UserError: an option was given that contradicts the configuration beside the checkpoint.
+        UserError: an option was given that contradicts the configuration beside the checkpoint, or the backend can't
+            run the model.
     """
     assumed = {name: value for name, value in assumed.items() if name not in parsed.given}
     names = {f.name for f in dataclasses.fields(ModelConfig)}
@@ -33,23 +36,15 @@ def load_given(path, parsed, device, **assumed):
     model, diffusion, config = load_model(path, device, model_config, parsed.take(DiffusionConfig),
                                           parsed.timestep_respacing)
     _refuse_contradictions(parsed, config)
-    model = model.to(memory_format=torch.channels_last)  # faster on most devices, the same numbers to rounding
-    model_config = dataclasses.replace(config.model, use_fp16=parsed.use_fp16)
-    return (in_half(model, device) if parsed.use_fp16 else model, diffusion,
-            dataclasses.replace(config, model=model_config))
-
-
-def in_half(model, device):
-    """Return `model` with its forward pass under float16 autocast on a GPU, its output float32; on a CPU as it is."""
-    if device.type != "cuda":
-        _warn_of_no_effect(device.type)
-        return model
-
-    def call(x, t, **kwargs):
-        with torch.autocast(device.type, torch.float16):
-            return model(x, t, **kwargs).float()
-
-    return call
+    if parsed.use_fp16 and precision == "fp32":
+        if device.type == "cuda":
+            precision = "fp16"
+        else:
+            _warn_of_no_effect(device.type)
+    model = with_backend(model, backend, sha256=sha256(config.path) if backend == "onnx" else "", device=device,
+                         image_size=config.model.image_size, precision=precision)
+    return model, diffusion, dataclasses.replace(
+        config, model=dataclasses.replace(config.model, use_fp16=parsed.use_fp16))
 
 
 @functools.cache  # said once

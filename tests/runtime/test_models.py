@@ -1,5 +1,3 @@
-import contextlib
-
 import pytest
 import torch
 
@@ -45,23 +43,14 @@ def test_use_fp16_has_no_effect_on_a_cpu_and_says_so_once(tmp_path, caplog):
     assert not models.load_given(run, parse(), CPU)[2].model.use_fp16
 
 
-def test_use_fp16_runs_the_model_under_autocast_on_a_gpu(monkeypatch):
-    """No GPU here: the call to autocast is watched, and carried out on the CPU."""
+@pytest.mark.parametrize("device, precision, expected", [
+    ("cpu", "fp32", "fp32"), ("cuda", "fp32", "fp16"), ("cuda", "bf16", "bf16")])
+def test_use_fp16_asks_a_gpu_for_half_precision(device, precision, expected, tmp_path, monkeypatch):
+    """No GPU here: what the backend is asked for is watched. tests/runtime/test_backends.py runs it."""
     asked = []
-    real = torch.autocast
-
-    @contextlib.contextmanager
-    def autocast(kind, dtype):
-        asked.append((kind, dtype))
-        with real("cpu", dtype):
-            yield
-
-    monkeypatch.setattr(torch, "autocast", autocast)
-    linear = torch.nn.Linear(3, 2)
-    inner = []
-    linear.register_forward_hook(lambda module, args, output: inner.append(output.dtype))
-    half = models.in_half(lambda x, t, y=None: linear(x) * (1 if y is None else y), torch.device("cuda", 0))
-    x = torch.ones(1, 3)
-    result = half(x, None, y=2)
-    assert asked == [("cuda", torch.float16)] and inner == [torch.float16] and result.dtype == torch.float32
-    torch.testing.assert_close(result, 2 * linear(x), rtol=1e-2, atol=1e-2)
+    load = models.load_model
+    monkeypatch.setattr(models, "load_model", lambda path, device, *args: load(path, CPU, *args))
+    monkeypatch.setattr(models, "with_backend",
+                        lambda model, kind, **options: asked.append(options["precision"]) or model)
+    models.load_given(make_run(tmp_path), parse("--use_fp16"), torch.device(device), precision=precision)
+    assert asked == [expected]
