@@ -1,8 +1,7 @@
 """Translation between domains: encode with the source's model, decode from each depth with the target's.
 
-Su et al. 2023 (DDIB, arXiv:2203.08382), cut short at a series of depths by ADD (arXiv:2311.12316). Level
-convention, as published: the clean image counts as level 0; after d encode steps the latent stands at
-alphas_cumprod[d] of the (respaced) schedule, and decoding from it starts with step d - 1.
+Su et al. 2023 (DDIB, arXiv:2203.08382), cut short at a series of depths by ADD (arXiv:2311.12316). One encode serves
+all depths of an image, and all of them are decoded in one sweep; samplers.py says at which levels they stand.
 """
 from dataclasses import dataclass
 
@@ -10,9 +9,15 @@ import numpy as np
 import torch
 
 from add.errors import UserError
+from add.transition.batches import InBatches
 from add.transition.depths import check_depth_options, choose_depths
 from add.transition.feature import measure_feature
 from add.transition.labels import soft_labels
+from add.transition.progress import Pilot
+from add.transition.samplers import make_sampler
+
+MEASURED = ("reference", "even")  # rules that follow the feature F along the encode
+SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,13 @@ class Translation:
 
     targets: [B, N, 3, H, W], decoded images, not clipped.
     latents: [B, N, 3, H, W], the encoded images at the depths.
-    depths: int64 [B, N], in encode steps. plans: the DepthPlan of each image.
+    depths: int64 [B, N], in encode steps of the diffusion (training timesteps, unless it is respaced).
+    plans: the DepthPlan of each image.
     labels: float64 [N, K], soft labels.
-    curves: float64 [B, T], F after each encode step, or None where the rule needs none.
-    nfe: network evaluations per source image, those of the measuring encode included.
+    curves: float64 [B, T], F after each encode step, for "progress" the measure of the image decoded from there; or
+        None where the rule needs none.
+    nfe: network evaluations per source image, those of a repeated encode and of a pilot included.
+    pilot_nfe: those of the pilot alone, which only "progress" has.
     """
 
     targets: torch.Tensor
@@ -34,120 +42,149 @@ class Translation:
     labels: torch.Tensor
     curves: torch.Tensor | None
     nfe: float
+    pilot_nfe: float = 0.0
 
 
 @torch.no_grad()
-def translate(source, target, x, amount, source_diffusion, target_diffusion=None, rule="uniform",
-              feature="reference", domains=(0, 1), num_domains=2, clip_denoised=False, max_memory=2 * 1024**3,
-              batch_size=None, on_step=None):
+def translate(source, target, x, amount, source_diffusion, target_diffusion=None, sampler="unipc", rule="uniform",
+              feature="reference", domains=(0, 1), num_domains=2, max_memory=2 * 1024**3, batch_size=8, on_step=None,
+              classifier=None):
     """Return the Translation of images x [B, 3, H, W] in [-1, 1].
+
+    An image's result does not depend on the others of its batch, nor on max_memory.
 
     Args:
         source, target: networks, called as model(x, t).
         amount: number of progressive images per source image, N.
         source_diffusion, target_diffusion: what they predict, on one schedule of levels; the second is the
             first where left out.
+        sampler: as from `make_sampler`, or its name.
         rule, feature: how depths are chosen, see choose_depths and measure_feature.
         domains: (source number, target number) in label vectors of num_domains entries.
-        clip_denoised: clip the predicted x_start to [-1, 1] on the way.
-        max_memory: bytes for the latents of all steps, which a rule other than "uniform" keeps until it knows
-            the depths; where they would not fit, the encode is repeated. The images are the same.
-        batch_size: latents per network evaluation while decoding; left out: 4 times B.
+        max_memory: bytes for the states of the encode, which a rule other than "uniform" keeps until it knows
+            the depths; where they would not fit, the encode is repeated.
+        batch_size: images per network evaluation; the last evaluation of each step is padded to it.
         on_step: called after each network evaluation with the number of images in it.
+        classifier: what the rule "progress" measures images by instead of their features: classifier(images
+            [B, 3, H, W] in [-1, 1]) -> [B], such as the probability of the target domain.
 
     Raises:
-        UserError: schedules that differ, an amount out of range, unknown rule or feature, images or a batch
+        UserError: schedules that differ, an amount out of range, unknown sampler, rule or feature, images or a batch
             size that can't be worked on, all before the first network evaluation; or an encode that diverges.
     """
     target_diffusion = source_diffusion if target_diffusion is None else target_diffusion
-    batch_size = 4 * len(x) if batch_size is None else batch_size
+    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
     num_steps = source_diffusion.num_timesteps
     check_schedules(source_diffusion, target_diffusion)
+    for diffusion in (source_diffusion, target_diffusion):
+        sampler.check(diffusion)
     _check_images(x)
-    _check_batch_size(batch_size)
     check_depth_options(num_steps, amount, rule)
     labels = soft_labels(amount, *domains, num_domains)
-    count = _Counter(on_step)
-    curves = every_latent = None
-    if rule == "uniform":
-        plans = [choose_depths(np.zeros(num_steps), amount, rule)] * len(x)
+    starts = measure_feature(x, feature) if rule in MEASURED else None  # refuses what can't be measured
+    source, target = (in_batches(model, batch_size, on_step) for model in (source, target))
+    pilot = Pilot(sampler, source_diffusion, target_diffusion, amount) if rule == "progress" else None
+    curves, pilot_nfe = None, 0.0
+    if rule == "uniform" or pilot and not pilot.depths:
+        plans = [pilot.plan() if pilot else choose_depths(np.zeros(num_steps), amount, rule)] * len(x)
+        path = _Path(sampler, source, source_diffusion, x, plans[0].depths)
     else:
-        keep = x.numel() * x.element_size() * num_steps <= max_memory
-        starts = measure_feature(x, feature)
-        curves, every_latent = _measuring_encode(source, source_diffusion, x, feature, clip_denoised, count,
-                                                 keep)
+        path = _Path(sampler, source, source_diffusion, x, None, max_memory)
+        if pilot:
+            tried = torch.tensor([pilot.depths] * len(x))
+            images = decode(target, target_diffusion, path.latents(tried), tried, pilot.sampler, max_memory)
+            pilot_nfe = target.evaluations / len(x)
+            starts, curves = pilot.curves(x, images, classifier)
+        else:
+            curves = path.curves(feature)
         plans = [choose_depths(curve, amount, rule, start)
                  for curve, start in zip(curves.numpy(), starts.tolist(), strict=True)]
     depths = torch.tensor([plan.depths for plan in plans])
-    if every_latent is None:
-        latents = encode(source, source_diffusion, x, depths, clip_denoised, count)
-    else:
-        latents = every_latent[torch.arange(len(x))[:, None], depths - 1]
-    targets = decode(target, target_diffusion, latents, depths, clip_denoised, batch_size, count)
-    return Translation(targets, latents, depths, plans, labels, curves, count.evaluations / len(x))
+    latents = path.latents(depths)
+    targets = decode(target, target_diffusion, latents, depths, sampler, max_memory)
+    return Translation(targets, latents[:, :, :x.shape[1]], depths, plans, labels, curves,
+                       (source.evaluations + target.evaluations) / len(x), pilot_nfe)
 
 
-def _measuring_encode(model, diffusion, x, feature, clip_denoised, count, keep):
-    """Return F after each encode step, float64 [B, T], and, if `keep`, the latents [B, T, 3, H, W]."""
-    num_steps = diffusion.num_timesteps
-    curves = torch.empty(len(x), num_steps, dtype=torch.float64)
+def in_batches(model, batch_size, on_step=None):
+    """Return the model as `InBatches`; raise UserError where the batch size can't be."""
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size}: expected at least 1; raise --batch_size")
+    return InBatches(model, batch_size, on_step)
 
-    def measure(step, x_t):
-        curves[:, step - 1] = measure_feature(x_t, feature)
 
-    first = 1 if keep else num_steps
-    depths = torch.arange(first, num_steps + 1).expand(len(x), -1)
-    latents = encode(model, diffusion, x, depths, clip_denoised, count, measure)
-    return curves, latents if keep else None
+class _Path:
+    """The encode of images x [B, C, H, W], walked once where its states fit into max_memory bytes, else each time."""
+
+    def __init__(self, sampler, model, diffusion, x, known=None, max_memory=0):
+        self.x, self.num_steps = x, diffusion.num_timesteps
+        self._walk = lambda: sampler.encode(model, diffusion, x, known)
+        size = sampler.num_intervals(diffusion) * sampler.copies * x.numel() * x.element_size()
+        self._keeps = size <= max_memory
+        self._kept = None
+
+    def intervals(self):
+        """Return an iterable of the `Interval`s."""
+        if self._keeps and self._kept is None:
+            self._kept = list(self._walk())
+        return self._walk() if self._kept is None else self._kept
+
+    def latents(self, depths):
+        """Return the latents [B, N, C, H, W] at depths int64 [B, N]; the walk ends at the deepest."""
+        latents = None
+        for interval in self.intervals():
+            for depth in depths[(depths > interval.start) & (depths <= interval.end)].unique().tolist():
+                state = interval.at(depth)
+                latents = state.new_empty(depths.shape + state.shape[1:]) if latents is None else latents
+                image, place = torch.where(depths == depth)
+                latents[image, place] = state[image]
+            if depths.max() <= interval.end:
+                return latents
+        raise AssertionError(f"depths {depths.tolist()} lie beyond the walk")
+
+    def curves(self, feature):
+        """Return F at each depth from 1 on, float64 [B, T]."""
+        curves = torch.empty(len(self.x), self.num_steps, dtype=torch.float64)
+        for interval in self.intervals():
+            for depth in range(int(interval.start) + 1, int(interval.end) + 1):
+                curves[:, depth - 1] = measure_feature(interval.at(depth), feature)
+        return curves
 
 
 @torch.no_grad()
-def encode(model, diffusion, x, depths, clip_denoised=False, count=lambda images: None, on_level=None):
-    """Return the latents [B, N, 3, H, W] of x [B, 3, H, W] after `depths` encode steps.
+def encode(model, diffusion, x, depths, sampler="ddim"):
+    """Return the latents [B, N, C, H, W] of x [B, C, H, W] at depths int64 [B, N], each from 1 to T.
 
-    Args:
-        depths: int64 [B, N], each from 1 to T.
-        count: called with the number of images after each network evaluation.
-        on_level: called as on_level(step, x_t) after each step, steps counted from 1.
+    O-BELM's latents are pairs of states, [B, N, 2 C, H, W].
     """
     _check_depths(depths, diffusion)
-    latents = x.new_empty(depths.shape + x.shape[1:])
-    for step in range(1, int(depths.max()) + 1):
-        t = torch.full((len(x),), step - 1, device=x.device)
-        x = diffusion.ddim_reverse_sample(model, x, t, clip_denoised=clip_denoised)["sample"]
-        count(len(x))
-        image, place = torch.where(depths == step)
-        latents[image, place] = x[image]
-        if on_level is not None:
-            on_level(step, x)
-    return latents
+    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
+    sampler.check(diffusion)
+    return _Path(sampler, model, diffusion, x, depths.unique().tolist()).latents(depths)
 
 
 @torch.no_grad()
-def decode(model, diffusion, latents, depths, clip_denoised=False, batch_size=64, count=lambda images: None):
-    """Return the clean images [B, N, 3, H, W] that `latents` at `depths` lead to, in one descending sweep.
+def decode(model, diffusion, latents, depths, sampler="ddim", max_memory=2 * 1024**3):
+    """Return the clean images [B, N, C, H, W] that `latents` at `depths` lead to.
 
-    A latent joins the sweep when it reaches its depth, so that an evaluation works on as many as there are.
+    All are decoded in one sweep, which each joins at its depth; more sweeps where one would not fit into max_memory.
 
     Args:
-        latents: [B, N, 3, H, W]; depths: int64 [B, N], each from 1 to T.
-        batch_size: latents per network evaluation.
-        count: called with the number of images after each network evaluation.
+        latents: as from `encode`; depths: int64 [B, N], each from 1 to T.
+        max_memory: bytes for the states of a sweep.
     """
     _check_depths(depths, diffusion)
-    _check_batch_size(batch_size)
+    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
+    sampler.check(diffusion)
     starts, order = depths.flatten().sort(descending=True, stable=True)
-    flat = latents.flatten(0, 1)[order]  # a copy: the sweep writes into it
-    for step in range(int(starts[0]) - 1, -1, -1):
-        active = int((starts > step).sum())
-        for first in range(0, active, batch_size):
-            part = flat[first:min(first + batch_size, active)]
-            t = torch.full((len(part),), step, device=flat.device)
-            part[:] = diffusion.ddim_sample(model, part, t, clip_denoised=clip_denoised)["sample"]
-            count(len(part))
-    restored = torch.empty_like(flat)
-    restored[order] = flat
-    return restored.reshape(latents.shape)
+    flat = latents.flatten(0, 1)
+    at_once = max(1, int(max_memory // (SWEEP_COPIES * flat[0].numel() * flat.element_size())))
+    parts = [sampler.decode(model, diffusion, flat[places], sweep, known=depths.unique().numpy())
+             for places, sweep in zip(order.split(at_once), starts.split(at_once), strict=True)]
+    images = torch.cat(parts)
+    restored = torch.empty_like(images)
+    restored[order] = images
+    return restored.reshape(*depths.shape, *images.shape[1:])
 
 
 def training_depths(diffusion, depths):
@@ -172,24 +209,7 @@ def _check_images(x):
                         f"[-1, 1], at least one")
 
 
-def _check_batch_size(batch_size):
-    if batch_size < 1:
-        raise UserError(f"batch size {batch_size}: expected at least 1; raise --batch_size")
-
-
 def _check_depths(depths, diffusion):
     if depths.numel() == 0 or depths.min() < 1 or depths.max() > diffusion.num_timesteps:
         raise UserError(f"depths {depths.tolist()}: expected at least one, each from 1 to "
                         f"{diffusion.num_timesteps}, the number of steps")
-
-
-class _Counter:
-    """Counts network evaluations in images and passes them on."""
-
-    def __init__(self, on_step):
-        self.evaluations, self.on_step = 0, on_step
-
-    def __call__(self, images):
-        self.evaluations += images
-        if self.on_step is not None:
-            self.on_step(images)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from add.diffusion import create_gaussian_diffusion
+from add.diffusion.levels import NoiseLevels
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +27,21 @@ def make_standin():
 
 @pytest.fixture(scope="session")
 def make_gaussian():
-    """make_gaussian(mean, std) -> the exact eps of data N(mean, std^2), at any respacing of T = 1000."""
-    levels = torch.from_numpy(create_gaussian_diffusion().alphas_cumprod)
+    """make_gaussian(mean, std, prediction, diffusion) -> the exact eps, x_start or v of data N(mean, std^2).
 
-    def make(mean, std):
+    At the levels of a diffusion of all its timesteps, T = 1000 if left out; between them, too.
+    """
+
+    def make(mean, std, prediction="epsilon", diffusion=None):
+        levels = NoiseLevels((diffusion or create_gaussian_diffusion()).alphas_cumprod)
+
         def model(x, t):
-            alpha_bar = levels[t][:, None, None, None].to(x.dtype)
-            variance = alpha_bar * std**2 + 1 - alpha_bar
-            return (1 - alpha_bar).sqrt() * (x - alpha_bar.sqrt() * torch.as_tensor(mean).to(x)) / variance
+            signal, spread = (torch.from_numpy(factor).to(x.dtype)[:, None, None, None]
+                              for factor in levels.factors(t.double().numpy()))
+            center = torch.as_tensor(mean).to(x)
+            away = (x - signal * center) / (signal**2 * std**2 + spread**2)
+            eps, x_start = spread * away, center + signal * std**2 * away
+            return {"epsilon": eps, "x_start": x_start, "v": signal * eps - spread * x_start}[prediction]
 
         return model
 

@@ -5,7 +5,7 @@ import pytest
 
 from add.errors import UserError
 from add.transition import RULES, DepthPlan, choose_depths
-from add.transition.depths import reference_positions
+from add.transition.depths import monotone, reference_positions
 from tests import golden
 
 CURVES = golden.load_json("add/adaptive_list")["curves"]
@@ -126,6 +126,57 @@ def test_even_forgives_a_small_overshoot():
     curve = falling(100) + 5 * STEPS**8
     assert curve.min() < curve[-1]
     assert choose_depths(curve, 5, "even", start=100).rule == "even"
+
+
+# The rule `progress`
+
+
+@pytest.mark.parametrize("values, expected", [
+    ([1, 2, 4], [1, 2, 4]),
+    ([3, 1, 5], [2, 2, 5]),
+    ([1, 6, 5, 1, 9], [1, 4, 4, 4, 9]),
+    ([3, 2, 1], [2, 2, 2]),
+])
+def test_monotone_by_hand(values, expected):
+    """What falls is joined into its mean."""
+    assert monotone(values).tolist() == expected
+
+
+@pytest.mark.parametrize("amount", [1, 2, 4, 10, 20, 100])
+@pytest.mark.parametrize("start, end", [(0.0, 1.0), (612.0, 123.0), (-3.0, 4.0)])
+def test_progress_on_a_straight_line_is_uniform(amount, start, end):
+    curve = np.linspace(start, end, 101)
+    plan = choose_depths(curve[1:], amount, "progress", start=curve[0])
+    assert plan == DepthPlan(choose_depths(curve[1:], amount).depths, "progress")
+
+
+def test_progress_inverts_the_curve():
+    """By hand: (k / 1000)^2 is 1/4, 1/2, 3/4 and 1 at k = 500, 707.1, 866.0 and 1000."""
+    assert choose_depths((np.arange(1, 1001) / 1000) ** 2, 4, "progress", start=0).depths == (500, 707, 866, 1000)
+
+
+@pytest.mark.parametrize("curve", [
+    np.where(STEPS < 0.5, 0.0, 1.0),  # one jump
+    np.interp(STEPS, [0, 0.1, 0.9, 1], [0, 0.5, 0.5, 1]),  # a stretch without progress
+    np.interp(STEPS, [0, 0.3, 0.5, 1], [0, 1.1, 0.9, 1]),  # beyond the end, and a fall of a fifth
+    1 - np.exp(-80 * STEPS),  # all at once, and at the beginning
+], ids=["jump", "stretch", "overshoot", "early"])
+@pytest.mark.parametrize("amount", [1, 2, 10, 20, 100])
+def test_progress_gives_ascending_depths(curve, amount):
+    plan = choose_depths(curve, amount, "progress", start=0)
+    assert (plan.rule, plan.reason, len(plan.depths), plan.depths[-1]) == ("progress", "", amount, 100)
+    assert all(a < b for a, b in pairwise((0, *plan.depths)))
+
+
+@pytest.mark.parametrize("curve, reason", [
+    (np.full(100, 3.5), "flat"),
+    (0.009 * STEPS, "flat"),
+    (np.sin(np.pi * 0.9 * STEPS), "falls back by 224%"),
+], ids=["flat", "hardly anything", "humped"])
+def test_progress_says_what_it_could_not_follow(curve, reason):
+    plan = choose_depths(curve, 10, "progress", start=curve[0] if reason == "flat" else 0)
+    assert (plan.rule, plan.depths) == ("uniform", choose_depths(curve, 10).depths)
+    assert reason in plan.reason
 
 
 @pytest.mark.parametrize("rule", RULES)
