@@ -13,8 +13,7 @@ def build_options():
     from add.diffusion import DiffusionConfig
     from add.networks import ModelConfig
 
-    return options.Options(__doc__, TranslationConfig, ModelConfig, DiffusionConfig,
-                           overrides={"timestep_respacing": "50"})
+    return options.Options(__doc__, TranslationConfig, ModelConfig, DiffusionConfig)
 
 
 def main(argv=None):

@@ -10,7 +10,7 @@ from add.data.files import save_json
 from add.data.transforms import to_model_input, to_uint8
 from add.data.translation_folder import OVERVIEW_ROWS
 from add.errors import UserError
-from add.transition import FEATURES, RULES, training_depths
+from add.transition import FEATURES, RULES, SAMPLERS, training_depths
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,29 @@ class TranslationConfig:
     direction: str = option("both", "source to target, target to source, or both", ("both", "forward", "backward"))
     amount: int = option(10, "progressive images per source image, N")
     num_images: int = option(0, "translate the first so many source images; 0: all")
-    batch_size: int = option(8, "source images at a time")
+    batch_size: int = option(8, "source images at a time, and images per network evaluation")
     depth_schedule: str = option("uniform", "rule that chooses the depths", RULES)
     feature: str = option("reference", "measure that the rules follow", FEATURES)
-    sampler: str = option("ddim", "how the ODE is walked", ("ddim",))
+    sampler: str = option("unipc", "solver of the ODE; ddim walks the steps of --timestep_respacing as published, and "
+                                   "is used where only that is given", SAMPLERS)
+    encode_steps: int = option(0, "steps of encoding, other samplers than ddim; 0: the sampler's own number")
+    decode_steps: int = option(0, "evaluations of decoding from full depth, likewise")
     clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
-    max_memory: float = option(2.0, "GiB for latents of a measuring encode; above it they are computed again")
+    max_memory: float = option(2.0, "GiB for the states of an encode or a decode; above it, they are computed "
+                                     "again, or in parts")
     out_dir: str = option("results", "folder to write to; finished images are kept and not made again")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
-    seed: int = option(0, "recorded; the DDIM walk itself draws nothing")
+    seed: int = option(0, "recorded; translation itself draws nothing")
+    backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (pip install add[onnx])",
+                          ("torch", "compile", "onnx"))
+    precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
     threads: int = option(0, "CPU threads of each process; 0: share the cores")
 
     def __post_init__(self):
-        for name, least in (("amount", 1), ("batch_size", 1), ("num_images", 0), ("num_domains", 2), ("max_memory", 0)):
+        for name, least in (("amount", 1), ("batch_size", 1), ("num_images", 0), ("num_domains", 2), ("max_memory", 0),
+                            ("encode_steps", 0), ("decode_steps", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} is {getattr(self, name)}, expected {least} or more")
 
@@ -56,12 +64,16 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
         images: ImageSet with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
         config: TranslationConfig.
-        world: rank, size, barrier() and agree(what, value) of this process.
+        world: rank, size, barrier(), gather(value) and agree(what, value) of this process.
         note: called with a sentence that the user should read.
     """
-    hashes = [content_sha256(images, i) for i in range(len(images))]
-    todo = [i for i, name in enumerate(folder.names) if not folder.is_finished(name, hashes[i], config.save_npy)]
-    world.agree("source images", [folder.names, hashes, todo])
+    world.agree("source images", [folder.names, content_sha256(images, 0)])
+    share = range(world.rank, len(images), world.size)  # each process looks at its share, and all hear of it
+    hashes = {i: content_sha256(images, i) for i in share}
+    unfinished = [i for i in share if not folder.is_finished(folder.names[i], hashes[i], config.save_npy)]
+    parts = world.gather((hashes, unfinished))
+    hashes = {i: value for part, _ in parts for i, value in part.items()}
+    todo = sorted(i for _, part in parts for i in part)
     if len(todo) < len(images):
         note(f"{len(images) - len(todo)} of {len(images)} source images were finished before")
     mine = todo[world.rank::world.size]
@@ -89,12 +101,12 @@ def write_tables(folder, images, labels, domains, config, facts, note=lambda tex
         facts: what run.json says beside the number of images, network evaluations per source image and seconds.
     """
     records = folder.records()
-    folder.write_labels(labels.tolist(), *domains)
+    folder.write_labels(records, labels.tolist(), *domains)
     shown = images.batch(range(min(OVERVIEW_ROWS, len(images))))
     title = f"{Path(images.paths[0]).parent.name}: domain {domains[0]} to domain {domains[1]}"
-    folder.write_overview(shown, labels.tolist(), title)
+    folder.write_overview(records, shown, labels.tolist(), title)
     if config.save_npy:
-        folder.write_arrays(to_model_input(images.batch([i]))[0].numpy() for i in range(len(images)))
+        folder.write_arrays(records, (to_model_input(images.batch([i]))[0].numpy() for i in range(len(images))))
     rules = sorted({record["depth_rule"] for record in records})
     save_json(folder.path / "run.json", facts | {
         "depth_rule": rules[0] if len(rules) == 1 else rules,

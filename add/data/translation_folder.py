@@ -78,39 +78,41 @@ class TranslationFolder:
         """Return the records of all source images, in order."""
         return [_read_json(self._record(name)) for name in self.names]
 
-    def write_labels(self, labels, source, target):
+    def write_labels(self, records, labels, source, target):
         """Write labels.csv: a row per progressive image, in the order of the sources, then m.
 
         Args:
-            labels: [N, K] soft labels. source, target: domain numbers.
+            records: as from records(). labels: [N, K] soft labels. source, target: domain numbers.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["image", "source_image", "source", "target", "m", "depth",
                         *(f"p_{k}" for k in range(len(labels[0])))])
-        for name, record in zip(self.names, self.records(), strict=True):
+        for name, record in zip(self.names, records, strict=True):
             for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1):
                 table.writerow([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth,
                                 *(f"{share:.6f}" for share in label)])
         write_atomically(self.path / "labels.csv", lambda file: file.write(text.getvalue().encode()))
 
-    def write_overview(self, sources, labels, title):
+    def write_overview(self, records, sources, labels, title):
         """Write overview.png of the first source images.
 
         Args:
+            records, labels: as in write_labels.
             sources: uint8 [n, H, W, 3], at least the first OVERVIEW_ROWS of them.
         """
         names = self.names[:OVERVIEW_ROWS]
         targets = np.stack([self._read_targets(name) for name in names])
-        depths = np.array([record["depths"] for record in self.records()[:len(names)]])
+        depths = np.array([record["depths"] for record in records[:len(names)]])
         if len(self.names) > len(names):
             title += f" (the first {len(names)} of {len(self.names)} source images)"
         save_png(self.path / "overview.png", draw_overview(sources[:len(names)], targets, depths, labels, title))
 
-    def write_arrays(self, sources):
+    def write_arrays(self, records, sources):
         """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.
 
         Args:
+            records: as in write_labels.
             sources: gives float32 [3, H, W] in [-1, 1] for each source image, in order.
         """
         first = self._read_targets(self.names[0]).transpose(0, 3, 1, 2)
@@ -119,7 +121,7 @@ class TranslationFolder:
         _save_npy_rows(self.path / "source.npy", np.float32, (len(self.names), *first.shape[1:]), sources)
         _save_npy_rows(self.path / "target.npy", np.uint8, shape, targets)
         _save_npy_rows(self.path / "latent.npy", np.uint8, shape, (np.load(self._latents(n)) for n in self.names))
-        save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in self.records()]))
+        save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in records]))
 
     def _read_targets(self, name):
         paths = (self.path / self.image_path(name, m) for m in range(1, self.amount + 1))

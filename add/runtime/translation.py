@@ -10,7 +10,14 @@ from add.data.translation import TranslationConfig, translate_set, write_tables
 from add.data.translation_folder import TranslationFolder, distinct_names
 from add.errors import UserError
 from add.runtime.models import describe, load_given, run_facts
-from add.transition import check_depth_options, check_schedules, measure_feature, soft_labels, translate
+from add.transition import (
+    check_depth_options,
+    check_schedules,
+    make_sampler,
+    measure_feature,
+    soft_labels,
+    translate,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +39,13 @@ def prepare_directions(parsed, world):
     Raises:
         UserError: unusable models, images, options or output folder.
     """
-    config = parsed.take(TranslationConfig)
+    config = _resolve_sampler(parsed)
     if is_url(config.out_dir):
         raise UserError(f"--out_dir {config.out_dir} is a URL, expected a local folder: copy the results afterwards")
     model_paths, data_dirs = _resolve_paths(config)
     # The published defaults for checkpoints without a config: global-priority attention in the source model.
-    models = [load_given(path, parsed, world.device, use_new_attention_order=place == 0)
+    models = [load_given(path, parsed, world.device, config.backend, config.precision,
+                         use_new_attention_order=place == 0)
               for place, path in enumerate(model_paths)]
     _check_pair(models, config)
     descriptions = [describe(config) for _, _, config in models]
@@ -64,7 +72,7 @@ def prepare_directions(parsed, world):
 
 def run_direction(direction, parsed, world, bar):
     """Translate the images of one Direction and write its folder; `bar` shows evaluations and sentences."""
-    config = parsed.take(TranslationConfig)
+    config = _resolve_sampler(parsed)
     images, folder = direction.images, direction.folder
     if images.bad:
         bar.note(images.say_bad())
@@ -74,9 +82,10 @@ def run_direction(direction, parsed, world, bar):
     def translate_batch(x):
         (source, diffusion, _), (target, target_diffusion, _) = direction.source, direction.target
         return translate(source, target, x.to(world.device), config.amount, diffusion, target_diffusion,
-                         rule=config.depth_schedule, feature=config.feature, domains=direction.domains,
-                         num_domains=config.num_domains, clip_denoised=config.clip_denoised,
-                         max_memory=config.max_memory * 1024**3, on_step=bar.add), diffusion
+                         sampler=_sampler(config), rule=config.depth_schedule, feature=config.feature,
+                         domains=direction.domains, num_domains=config.num_domains,
+                         max_memory=config.max_memory * 1024**3, batch_size=config.batch_size,
+                         on_step=bar.add), diffusion
 
     translate_set(folder, images, translate_batch, config, world, bar.note)
     if world.is_main:
@@ -88,6 +97,18 @@ def run_direction(direction, parsed, world, bar):
         write_tables(folder, images, labels, direction.domains, config, facts, bar.note)
         bar.note(f"done: {len(images) * config.amount} images, labels.csv, overview.png, run.json in "
                  f"{folder.path.resolve()}")
+
+
+def _resolve_sampler(parsed):
+    """Return the TranslationConfig; --timestep_respacing without --sampler means DDIM on those steps."""
+    config = parsed.take(TranslationConfig)
+    if parsed.timestep_respacing and "sampler" not in parsed.given:
+        return dataclasses.replace(config, sampler="ddim")
+    return config
+
+
+def _sampler(config):
+    return make_sampler(config.sampler, config.encode_steps, config.decode_steps, config.clip_denoised)
 
 
 def _resolve_paths(config):
@@ -122,6 +143,8 @@ def _check_pair(models, config):
             raise UserError(f"{loaded.path} is class-conditional: expected one unconditional model per domain; train "
                             f"it without --class_cond")
     check_schedules(diffusion, target_diffusion)
+    for walked in (diffusion, target_diffusion):
+        _sampler(config).check(walked)
     check_depth_options(diffusion.num_timesteps, config.amount, config.depth_schedule)
     if config.depth_schedule != "uniform":
         measure_feature(torch.zeros(1, 3, sizes[0], sizes[0]), config.feature)  # refuses images that are too small
@@ -131,4 +154,5 @@ def _settings(parsed, config, source, target):
     """Return what decides how images look, the models as `describe` gives them; a folder continues only with it."""
     return {"source_model": source, "target_model": target, "amount": config.amount,
             "depth_schedule": config.depth_schedule, "feature": config.feature, "sampler": config.sampler,
+            "encode_steps": config.encode_steps, "decode_steps": config.decode_steps,
             "timestep_respacing": parsed.timestep_respacing, "clip_denoised": config.clip_denoised}

@@ -2,6 +2,7 @@
 
 What they say goes through a group of its own with a long timeout: one may wait for hours while another works.
 """
+import contextlib
 import json
 from dataclasses import dataclass, field
 
@@ -34,14 +35,16 @@ class World:
     def barrier(self):
         """Wait, for days where it must be, until all processes are here."""
         if self.size > 1:
-            dist.barrier(group=self.group)
+            with _loss_explained():
+                dist.barrier(group=self.group)
 
     def gather(self, value):
         """Return the values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
         values = [None] * self.size
-        dist.all_gather_object(values, value, group=self.group)
+        with _loss_explained():
+            dist.all_gather_object(values, value, group=self.group)
         return values
 
     def any(self, flag):
@@ -49,7 +52,8 @@ class World:
         if self.size == 1:
             return bool(flag)
         flags = torch.tensor([float(flag)])
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
+        with _loss_explained():
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
         return bool(flags.item())
 
     def agree(self, what, value):
@@ -59,6 +63,17 @@ class World:
             what: what the value is, for the message, such as "source images".
         """
         check_same(what, self.gather(json.dumps(value, sort_keys=True, default=str)))
+
+
+@contextlib.contextmanager
+def _loss_explained():
+    """Turn what torch.distributed raises for a process that is gone into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(f"another process of this run is gone ({str(error).splitlines()[0][:120]}): expected all of "
+                        f"them here; what is finished stays, see that process's message and start the same command "
+                        f"again") from error
 
 
 def check_same(what, texts):

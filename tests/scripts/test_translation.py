@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,9 @@ SCRIPT = "frequency_generating_m_samples"
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
     """Return the options of a tiny translation: two runs, two image folders, eight steps."""
@@ -40,6 +44,12 @@ def finished(setup, tmp_path_factory):
     out = tmp_path_factory.mktemp("finished")
     assert run(SCRIPT, *setup, "--out_dir", out, "--save_npy") == 0
     return out
+
+
+def without(setup, name):
+    """Return the options less one and its value."""
+    place = setup.index(name)
+    return setup[:place] + setup[place + 2:]
 
 
 def value(setup, name):
@@ -88,7 +98,7 @@ def test_images_are_what_translate_gives(setup, finished):
     target, _, _ = load_model(value(setup, "--target_model_path"))
     pixels = np.stack([read_image(value(setup, "--data_dir") / f"a{i}.png") for i in range(3)])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-    expected = to_uint8(translate(source, target, x, 4, diffusion).targets[1]).numpy().astype(int)
+    expected = to_uint8(translate(source, target, x, 4, diffusion, sampler="ddim").targets[1]).numpy().astype(int)
     written = np.stack([read_image(finished / "translation_0_1" / "images" / f"a1_m{m:02d}.png") for m in range(1, 5)])
     assert np.abs(expected - written).max() <= 1
     assert len({image.tobytes() for image in written}) == 4
@@ -189,7 +199,7 @@ def test_a_refused_direction_writes_nothing_and_the_corrected_command_works(setu
 def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(setup, finished, tmp_path):
     command = [*setup, "--out_dir", tmp_path, "--direction", "forward", "--batch_size", 1, "--save_npy"]
     process = subprocess.Popen([sys.executable, ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command)],
-                               env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                               env=ENVIRONMENT,
                                stdout=subprocess.DEVNULL)
     records = tmp_path / "translation_0_1" / "records"
     while process.poll() is None and not (records / "a0.json").exists():
@@ -204,16 +214,70 @@ def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(set
     assert len(rows_of(tmp_path / "translation_0_1")) == 12
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec beside this Python or on the path")
-def test_two_processes_write_the_same_folder(setup, tmp_path):
-    command = [*setup, "--batch_size", 1]
+def launch(launcher, count):
+    """Return the command line that starts `count` processes of a Python script."""
+    if launcher == "torchrun":
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    return [MPIEXEC, "-n", str(count), sys.executable]
+
+
+@pytest.mark.parametrize("launcher, count, sampler", [
+    pytest.param("mpiexec", 2, "unipc", marks=pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec on the path")),
+    ("torchrun", 3, "ddim")])
+def test_any_number_of_processes_writes_the_same_files(launcher, count, sampler, setup, tmp_path):
+    """Three and two images in batches of eight: each process has others, and other numbers of them."""
+    command = [*(setup if sampler == "ddim" else without(setup, "--timestep_respacing")), "--sampler", sampler]
     assert run(SCRIPT, *command, "--out_dir", tmp_path / "one") == 0
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([MPIEXEC, "-n", "2", sys.executable, ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command),
-                    "--out_dir", tmp_path / "two"], env=environment, check=True, timeout=120)
-    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    subprocess.run([*launch(launcher, count), ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command),
+                    "--out_dir", tmp_path / "more"], env=ENVIRONMENT, check=True, timeout=180)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "more")
     for direction in ("translation_0_1", "translation_1_0"):
-        assert rows_of(tmp_path / "one" / direction) == rows_of(tmp_path / "two" / direction)
+        assert rows_of(tmp_path / "one" / direction) == rows_of(tmp_path / "more" / direction)
+
+
+def test_a_process_that_dies_leaves_the_others_images_and_the_next_run_completes(setup, tmp_path):
+    """Of two processes the second is killed at its first image; the first ends by itself, with its images whole."""
+    images = make_images(tmp_path / "images", count=8, seed=3)
+    command = [*setup, "--data_dir", images, "--direction", "forward", "--batch_size", 1]
+    assert run(SCRIPT, *command, "--out_dir", tmp_path / "one") == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command), "--out_dir", tmp_path / "two"],
+        env=ENVIRONMENT | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                           "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for rank in range(2)]
+    folder = tmp_path / "two" / "translation_0_1"
+    while ranks[1].poll() is None and not (folder / "records" / "a1.json").exists():
+        time.sleep(0.005)
+    ranks[1].kill()
+    _, message = ranks[0].communicate(timeout=120)
+    assert ranks[0].returncode == 2 and b"Traceback" not in message  # it waited for the other in vain
+    done = {path.stem for path in (folder / "records").glob("a*.json")}
+    assert {"a0", "a2", "a4", "a6"} <= done < {f"a{i}" for i in range(8)}
+    expected = files_of(tmp_path / "one" / "translation_0_1" / "images")
+    found = files_of(folder / "images")
+    assert all(found[name] == expected[name] for name in expected if name.split("_")[0] in done)
+    assert run(SCRIPT, *command, "--out_dir", tmp_path / "two") == 0
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+
+
+def test_a_respacing_without_a_sampler_means_ddim(setup, finished, tmp_path, capsys):
+    used = json.loads((finished / "translation_0_1" / "run.json").read_text())
+    assert used["sampler"] == used["options"]["sampler"] == "ddim"
+    assert run(SCRIPT, *setup, "--sampler", "unipc", "--out_dir", tmp_path / "out") == 2
+    assert "only --sampler ddim walks" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_sampler_takes_the_evaluations_it_says(setup, tmp_path):
+    command = [*without(setup, "--timestep_respacing"), "--out_dir", tmp_path, "--direction", "forward",
+               "--encode_steps", 4, "--decode_steps", 5]
+    assert run(SCRIPT, *command) == 0
+    used = json.loads((tmp_path / "translation_0_1" / "run.json").read_text())
+    assert used["sampler"] == "unipc" and used["nfe_per_image"] == 4 + 1 + 3 + 3 + 4 + 5
+    assert [row["depth"] for row in rows_of(tmp_path / "translation_0_1")[:4]] == ["250", "500", "750", "1000"]
 
 
 def test_other_options_in_a_used_folder_are_refused(setup, finished, capsys):
