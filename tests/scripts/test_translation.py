@@ -263,6 +263,25 @@ def test_a_process_that_dies_leaves_the_others_images_and_the_next_run_completes
     assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
 
 
+def test_onnx_gives_the_same_images(setup, finished, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path / "out", "--backend", "onnx") == 0
+    assert_same_images(tmp_path / "out", finished)
+    assert len(list((tmp_path / "cache" / "add" / "onnx").glob("*.onnx"))) == 2
+    assert run(SCRIPT, *setup, "--out_dir", finished, "--backend", "onnx", "--save_npy") == 0  # it may continue
+
+
+def test_bf16_runs_on_a_cpu_and_stays_close(setup, tmp_path):
+    """Written for GPUs; here for its equality: the pictures differ by a few grey levels of rounding."""
+    images = []
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        assert run(SCRIPT, *setup, "--out_dir", out, "--precision", precision, "--direction", "forward") == 0
+        images.append(np.stack([read_image(path) for path in sorted((out / "translation_0_1" / "images").iterdir())]))
+    assert 0 < np.abs(images[0].astype(int) - images[1]).mean() < 6
+
+
 def test_a_respacing_without_a_sampler_means_ddim(setup, finished, tmp_path, capsys):
     used = json.loads((finished / "translation_0_1" / "run.json").read_text())
     assert used["sampler"] == used["options"]["sampler"] == "ddim"
