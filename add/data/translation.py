@@ -28,7 +28,7 @@ class TranslationConfig:
     amount: int = option(10, "progressive images per source image, N")
     num_images: int = option(0, "translate the first so many source images; 0: all")
     batch_size: int = option(8, "source images at a time, and images per network evaluation")
-    depth_schedule: str = option("uniform", "rule that chooses the depths", RULES)
+    depth_schedule: str = option("progress", "rule that chooses the depths", RULES)
     feature: str = option("reference", "measure that the rules follow", FEATURES)
     sampler: str = option("unipc", "solver of the ODE; ddim walks the steps of --timestep_respacing as published, and "
                                    "is used where only that is given", SAMPLERS)

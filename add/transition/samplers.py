@@ -68,7 +68,8 @@ class Fast:
     """A multistep solver for each direction, with its grid and its number of steps.
 
     encode_steps: steps from the image to the last timestep; one evaluation more. decode_steps: evaluations from the
-    last timestep to the image; from lower depths as many as their share of the way, in the grid's coordinate.
+    last timestep to the image; from lower depths as many as their share of the way, in the grid's coordinate. (A solver
+    that evaluates twice a step takes twice as many, less one.)
     """
 
     name: str

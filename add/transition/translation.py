@@ -46,7 +46,7 @@ class Translation:
 
 
 @torch.no_grad()
-def translate(source, target, x, amount, source_diffusion, target_diffusion=None, sampler="unipc", rule="uniform",
+def translate(source, target, x, amount, source_diffusion, target_diffusion=None, sampler="unipc", rule="progress",
               feature="reference", domains=(0, 1), num_domains=2, max_memory=2 * 1024**3, batch_size=8, on_step=None,
               classifier=None):
     """Return the Translation of images x [B, 3, H, W] in [-1, 1].
@@ -59,7 +59,8 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
         source_diffusion, target_diffusion: what they predict, on one schedule of levels; the second is the
             first where left out.
         sampler: as from `make_sampler`, or its name.
-        rule, feature: how depths are chosen, see choose_depths and measure_feature.
+        rule: how depths are chosen, see choose_depths; "progress" spends at most a quarter of the other evaluations on
+            a pilot. feature: what "even" and "reference" follow, see measure_feature.
         domains: (source number, target number) in label vectors of num_domains entries.
         max_memory: bytes for the states of the encode, which a rule other than "uniform" keeps until it knows
             the depths; where they would not fit, the encode is repeated.

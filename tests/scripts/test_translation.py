@@ -35,7 +35,7 @@ def setup(tmp_path_factory):
             "--target_model_path", make_run(root / "model_b", seed=2),
             "--data_dir", make_images(root / "a", count=3, seed=1),
             "--target_data_dir", make_images(root / "b", count=2, seed=2),
-            "--timestep_respacing", "8", "--amount", "4"]
+            "--timestep_respacing", "8", "--amount", "4", "--depth_schedule", "uniform"]
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +300,7 @@ def test_the_default_sampler_takes_the_evaluations_it_says(setup, tmp_path):
 
 
 def test_other_options_in_a_used_folder_are_refused(setup, finished, capsys):
-    changed = [*setup[:-1], "5", "--out_dir", finished]
+    changed = [*setup, "--amount", 5, "--out_dir", finished]
     assert run(SCRIPT, *changed) == 2
     assert "amount: 4 there, 5 given" in capsys.readouterr().err
 

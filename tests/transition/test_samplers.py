@@ -185,7 +185,7 @@ def test_evaluations_of_unipc_are_those_it_promises(make_gaussian):
     for amount in (1, 4, 10):
         seen.update(source=0, target=0)
         result = translate(counting("source", make_gaussian(*SOURCE)), counting("target", make_gaussian(*TARGET)),
-                           images(), amount, diffusion_of(), batch_size=1)
+                           images(), amount, diffusion_of(), rule="uniform", batch_size=1)
         levels = NoiseLevels(diffusion_of().alphas_cumprod)
         decodes = sampler.decode_evaluations(levels, np.minimum(result.depths[0].numpy(), 999))
         assert (np.diff(decodes) >= 0).all()
