@@ -2,7 +2,7 @@
 
 Read in this order: `files` (written whole or not at all), `transforms` (crops, ranges, orientations),
 `folders` (listing and reading), `dataset` (what training draws batches from), `tissue` (the embedded
-default's images).
+default's images), `phantom` (drawn cells of known severity).
 """
 from add.data.dataset import BatchStream, ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically
