@@ -21,7 +21,7 @@ NETWORKS = {
         "image_size": 256, "num_channels": 128, "num_res_blocks": 1, "attention_resolutions": "16,8",
         "num_head_channels": 64, "resblock_updown": True, "use_scale_shift_norm": True, "learn_sigma": False},
 }
-SAMPLERS = {"published code": (7497, True), "ddim, 50 steps": (325, False), "unipc (the default)": (114, False)}
+SAMPLERS = {"published code": (7497, True), "ddim, 50 steps": (325, False), "unipc (the default)": (163, False)}
 
 
 def operations(options):

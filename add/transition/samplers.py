@@ -207,7 +207,7 @@ def _both_ways(name, encode_grid, encode_steps, decode_steps):
 
 
 PRESETS = {
-    "unipc": Fast("unipc", SOLVERS["unipc"], SOLVERS["v_pc"], GRIDS["cubic"], GRIDS["mixed"], 24, 14),
+    "unipc": Fast("unipc", SOLVERS["unipc"], SOLVERS["v_pc"], GRIDS["cubic"], GRIDS["mixed"], 36, 20),
     "dpm++2m": _both_ways("dpm++2m", GRIDS["cubic"], 40, 24),
     "deis": _both_ways("deis", GRIDS["cubic"], 40, 24),
     "heun": _both_ways("heun", GRIDS["cubic"], 20, 12),
