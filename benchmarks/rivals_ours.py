@@ -52,14 +52,14 @@ def load_pair(respacing=""):
 def translate_ddim(steps, x, amount):
     """Return (function without arguments -> images [B, N, 3, H, W], networks): DDIM, depths evenly spaced."""
     source, target, diffusion = load_pair(str(steps))
-    options = {"sampler": "ddim", "rule": "uniform"}
+    options = {"sampler": "ddim", "rule": "uniform", "batch_size": len(x)}
     return lambda: translate(source, target, x, amount, diffusion, **options).targets, (source, target)
 
 
 def translate_fast(sampler, x, amount):
     """Return the same for another sampler, at its own numbers of steps."""
     source, target, diffusion = load_pair()
-    options = {"sampler": sampler, "rule": "uniform"}
+    options = {"sampler": sampler, "rule": "uniform", "batch_size": len(x)}
     return lambda: translate(source, target, x, amount, diffusion, **options).targets, (source, target)
 
 
