@@ -80,7 +80,7 @@ class Fast:
     encode_steps: int
     decode_steps: int
     clip_denoised: bool = False
-    copies: int = field(default=2, init=False)
+    copies: int = field(default=3, init=False)  # x, what was evaluated, and the value
 
     def check(self, diffusion):
         """Raise UserError where the diffusion can't be walked between its own timesteps."""
