@@ -30,8 +30,8 @@ from add.transition.batches import InBatches
 AMOUNT = 10
 PUBLISHED = 7497  # evaluations of the published code for one source image and direction, at depths 1/10 to 10/10
 HELD_OUT = 19  # patches of stroma that are not among the embedded sources
-DEFAULT = ("ddim:100,ddim:50,ddim:25,unipc:30:24,unipc,unipc:16:10,draft,dpm++2m:40:24,dpm++2m:24:14,deis:40:24,"
-           "deis:24:14,heun:20:12,obelm:100")
+DEFAULT = ("ddim:100,ddim:50,unipc,unipc:30:24,unipc:24:14,unipc:16:10,draft,dpm++2m:24:14,deis:24:14,heun:10:7,"
+           "obelm")
 
 
 def held_out(domain, count):
