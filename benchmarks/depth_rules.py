@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from judge import probability, read, train_classifier
+from judge import held_out, probability, train_classifier
 
 from add.data import ImageSet, embedded, to_model_input
 from add.data.phantom import measure_nuclei
@@ -42,12 +42,9 @@ class Pair:
     progress: object
 
 
-def held_out(domain, count):
-    """Return x [count, 3, 64, 64] of held-out patches, spread over the section, without the embedded sources."""
-    sources = set(read(embedded.source_dir(domain))[1])
-    x, names = read(embedded.test_dir(domain))
-    places = [i for i, name in enumerate(names) if name not in sources]
-    return x[[places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]]
+def spread(x, count):
+    """Return `count` of the images x [n, 3, H, W], evenly spaced."""
+    return x[np.linspace(0, len(x) - 1, count).round().astype(int)]
 
 
 def tissue_pair(count):
@@ -59,7 +56,7 @@ def tissue_pair(count):
         return 1 - gland if source == 1 else gland
 
     return Pair([load_model(embedded.model_dir(domain)) for domain in embedded.DOMAINS],
-                [held_out(domain, count) for domain in embedded.DOMAINS], progress)
+                [spread(held_out(domain), count) for domain in embedded.DOMAINS], progress)
 
 
 def phantom_pair(model_paths, folders, table, count):
@@ -102,12 +99,6 @@ def _terms(image):
 def to_uint8(x):
     """Return x [n, 3, H, W] in [-1, 1] as uint8 [n, H, W, 3]."""
     return ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def psnr(x, reference):
-    """Return the PSNR in dB of each image, for a range of 2."""
-    error = (x.clamp(-1, 1) - reference.clamp(-1, 1)).square().flatten(-3).mean(dim=-1)
-    return 10 * torch.log10(4 / error)
 
 
 def evenness(p):

@@ -19,6 +19,13 @@ def read(folder):
     return to_model_input(images.batch(range(len(images)))), [str(path).rsplit("/", 1)[-1] for path in images.paths]
 
 
+def held_out(domain):
+    """Return x [n, 3, 64, 64] of a domain's held-out patches that are no embedded sources."""
+    sources = set(read(embedded.source_dir(domain))[1])
+    x, names = read(embedded.test_dir(domain))
+    return x[[i for i, name in enumerate(names) if name not in sources]]
+
+
 def build_classifier():
     """Return a small convolutional network, x [B, 3, H, W] -> logit of gland [B]."""
     layers, width = [], 3
@@ -35,14 +42,9 @@ def train_classifier(seed=0, mixup=False):
         mixup: train on blends of two patches with blended labels (arXiv:1710.09412, Beta(1, 1)), so that the
             probability grades instead of switching.
     """
-    sources = {name for domain in embedded.DOMAINS for name in read(embedded.source_dir(domain))[1]}
-    x, y = [], []
-    for label, domain in enumerate(embedded.DOMAINS):
-        images, names = read(embedded.test_dir(domain))
-        keep = torch.tensor([name not in sources for name in names])
-        x.append(images[keep])
-        y.append(torch.full((int(keep.sum()),), float(label)))
-    x, y = torch.cat(x), torch.cat(y)
+    patches = [held_out(domain) for domain in embedded.DOMAINS]
+    x = torch.cat(patches)
+    y = torch.cat([torch.full((len(part),), float(label)) for label, part in enumerate(patches)])
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = build_classifier()

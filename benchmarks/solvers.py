@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from judge import read
+from judge import held_out
 
 from add.data import ImageSet, embedded, to_model_input
 from add.runtime.backends import with_backend
@@ -34,12 +34,9 @@ DEFAULT = ("ddim:100,ddim:50,unipc,unipc:30:24,unipc:24:14,unipc:16:10,draft,dpm
            "obelm")
 
 
-def held_out(domain, count):
-    """Return x [count, 3, 64, 64] of held-out patches that are no embedded sources; neighbours, which overlap, last."""
-    sources = set(read(embedded.source_dir(domain))[1])
-    x, names = read(embedded.test_dir(domain))
-    places = [i for i, name in enumerate(names) if name not in sources]
-    order = [places[i] for i in np.linspace(0, len(places) - 1, HELD_OUT).round().astype(int)]
+def neighbours_last(x, count):
+    """Return `count` of the patches x [n, 3, 64, 64], spread over the section; neighbours, which overlap, come last."""
+    order = np.linspace(0, len(x) - 1, HELD_OUT).round().astype(int)
     return x[[*order[::2], *order[1::2]][:count]]
 
 
@@ -68,7 +65,7 @@ class Pair:
         if args.models:
             self.images = [first_images(folder, config.model.image_size, args.count) for folder in args.images]
         else:
-            self.images = [held_out(domain, args.count) for domain in embedded.DOMAINS]
+            self.images = [neighbours_last(held_out(domain), args.count) for domain in embedded.DOMAINS]
 
     def diffusion(self, respacing=""):
         return load_model(self.paths[0], timestep_respacing=respacing)[1]
