@@ -1,5 +1,25 @@
-"""What guided-diffusion's callers ask of a network about its precision."""
+"""Running a network in lower precision, and what guided-diffusion's callers ask of one about its precision."""
 import warnings
+
+import torch
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def under_autocast(network, device, precision):
+    """Return `network` run under autocast to one of AUTOCAST_TYPES, its output float32; itself for another precision.
+
+    Weights stay as they are. device: torch.device.
+    """
+    dtype = AUTOCAST_TYPES.get(precision)
+    if dtype is None:
+        return network
+
+    def call(x, t, **kwargs):
+        with torch.autocast(device.type, dtype):
+            return network(x, t, **kwargs).float()
+
+    return call
 
 
 class PrecisionMixin:

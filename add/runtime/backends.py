@@ -16,11 +16,11 @@ import torch
 
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.networks.precision import AUTOCAST_TYPES, under_autocast
 from add.training.compiling import compiler_errors_explained
-from add.training.loop import AUTOCAST_TYPES
 
 BACKENDS = ("torch", "compile", "onnx")
-PRECISIONS = {"fp32": None, **AUTOCAST_TYPES}
+PRECISIONS = ("fp32", *AUTOCAST_TYPES)
 TOLERANCE = 1e-4  # of the largest output, or of 1 where all are smaller
 OPSET = 18
 EXPORT = 1  # raised when the export changes: files made before are not used again
@@ -53,12 +53,12 @@ def with_backend(model, kind, *, sha256, image_size, device, in_channels=3, prec
     if precision not in PRECISIONS:
         raise UserError(f"the precision is {precision!r}, expected one of {', '.join(PRECISIONS)}: choose one of them")
     if kind == "onnx":
-        if PRECISIONS[precision] is not None:
+        if precision != "fp32":
             raise UserError(f"--backend onnx was asked for in {precision}, expected fp32: choose --backend torch or "
                             f"compile for lower precision")
         return _onnx(model, sha256, (in_channels, image_size, image_size), device, cache_dir, threads)
     model = model.to(memory_format=torch.channels_last)  # the same numbers to rounding, faster on most devices
-    return _under_autocast(_compiled(model) if kind == "compile" else model, device, PRECISIONS[precision])
+    return under_autocast(_compiled(model) if kind == "compile" else model, device, precision)
 
 
 def default_cache_dir():
@@ -113,18 +113,6 @@ class OnnxNetwork:
         if batch not in self.sessions:
             self.sessions[batch] = _open_session(self.content, self.device, self.threads, batch)
         return self.sessions[batch]
-
-
-def _under_autocast(call, device, dtype):
-    """Return `call` with its output float32, run under autocast to dtype; itself where dtype is None."""
-    if dtype is None:
-        return call
-
-    def in_lower_precision(x, t, **kwargs):
-        with torch.autocast(device.type, dtype):
-            return call(x, t, **kwargs).float()
-
-    return in_lower_precision
 
 
 def _compiled(model):

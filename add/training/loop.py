@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from add.data.files import save_png
 from add.diffusion import create_named_schedule_sampler, diffusion_from_config
 from add.errors import UserError
+from add.networks.precision import under_autocast
 from add.training import snapshot
 from add.training.compiling import compiler_errors_explained
 from add.training.draws import draw_noise, draw_timesteps, step_seed
@@ -18,8 +19,6 @@ from add.training.evaluate import sample_grid
 from add.training.held_out import UpturnWatch, held_out_loss
 from add.training.memory import keep_freed_memory
 from add.training.window import Window
-
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
@@ -64,22 +63,10 @@ class Trainer:
         if self.world.size > 1:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
             network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
-        self.forward = self._autocast(network)
+        self.forward = under_autocast(network, self.world.device, self.config.precision)
 
     def _memory_format(self):
         return torch.channels_last if self.config.channels_last else torch.contiguous_format
-
-    def _autocast(self, network):
-        """Return `network` with its forward pass in the run's precision; weights and output stay float32."""
-        dtype = AUTOCAST_TYPES.get(self.config.precision)
-        if dtype is None:
-            return network
-
-        def call(x, t, **kwargs):
-            with torch.autocast(self.world.device.type, dtype):
-                return network(x, t, **kwargs).float()
-
-        return call
 
     # One step
 
@@ -193,8 +180,9 @@ class Trainer:
     def _held_out_loss(self):
         x_start, labels = self.held_out
         with self.averaged_model() as model:
-            return held_out_loss(self._autocast(model), self.diffusion, x_start, self.world.device,
-                                 self.config.batch_size, labels if self.model_config.class_cond else None)
+            network = under_autocast(model, self.world.device, self.config.precision)
+            return held_out_loss(network, self.diffusion, x_start, self.world.device, self.config.batch_size,
+                                 labels if self.model_config.class_cond else None)
 
     @contextlib.contextmanager
     def averaged_model(self):

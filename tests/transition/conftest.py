@@ -25,6 +25,26 @@ def make_standin():
     return make
 
 
+@pytest.fixture
+def seen():
+    """How many images each network that `counting` made has evaluated, by name."""
+    return {"source": 0, "target": 0}
+
+
+@pytest.fixture
+def counting(seen):
+    """counting(name, model) -> the model, which notes in `seen` how many images it evaluates."""
+
+    def make(name, model):
+        def counted(x, t):
+            seen[name] += len(x)
+            return model(x, t)
+
+        return counted
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def make_gaussian():
     """make_gaussian(mean, std, prediction, diffusion) -> the exact eps, x_start or v of data N(mean, std^2).

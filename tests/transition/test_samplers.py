@@ -171,16 +171,8 @@ def test_obelm_refuses_depths_it_could_not_tell_apart(amount, steps):
 # Steps
 
 
-def test_evaluations_of_unipc_are_those_it_promises(make_gaussian):
+def test_evaluations_of_unipc_are_those_it_promises(make_gaussian, seen, counting):
     """encode_steps + 1 for the encode; for each depth its share of decode_steps, in the grid's coordinate."""
-    seen = {"source": 0, "target": 0}
-
-    def counting(name, model):
-        def counted(x, t):
-            seen[name] += len(x)
-            return model(x, t)
-        return counted
-
     sampler = PRESETS["unipc"]
     for amount in (1, 4, 10):
         seen.update(source=0, target=0)

@@ -299,16 +299,8 @@ def test_sweeps_that_would_not_fit_are_parted(sampler, max_memory, source, targe
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_network_evaluations_are_counted(rule, source, target):
+def test_network_evaluations_are_counted(rule, source, target, seen, counting):
     """What is reported is what the networks saw, in images; the sweep spares nobody else's steps."""
-    seen = {"source": 0, "target": 0}
-
-    def counting(name, model):
-        def counted(x, t):
-            seen[name] += len(x)
-            return model(x, t)
-        return counted
-
     result = translate(counting("source", source), counting("target", target), images(3), 4, steps(20), sampler="ddim",
                        rule=rule, batch_size=1)
     assert seen == {"source": 3 * 20, "target": int(result.depths.sum()) + round(3 * result.pilot_nfe)}
