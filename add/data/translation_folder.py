@@ -3,8 +3,6 @@
 OUT/translation_0_1/ holds images/NAME_mMM.png, labels.csv, overview.png and run.json. While images are made, each
 finished source image leaves records/NAME.json; a run that is killed continues with the images that have none.
 """
-import csv
-import io
 import itertools
 import json
 from collections import Counter
@@ -15,6 +13,7 @@ from PIL import Image
 
 from add.data.files import save_json, save_npy, save_png, write_atomically
 from add.data.overview import draw_overview
+from add.data.series import write_rows
 from add.errors import UserError
 
 OVERVIEW_ROWS = 12
@@ -84,15 +83,11 @@ class TranslationFolder:
         Args:
             records: as from records(). labels: [N, K] soft labels. source, target: domain numbers.
         """
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["image", "source_image", "source", "target", "m", "depth",
-                        *(f"p_{k}" for k in range(len(labels[0])))])
-        for name, record in zip(self.names, records, strict=True):
-            for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1):
-                table.writerow([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth,
-                                *(f"{share:.6f}" for share in label)])
-        write_atomically(self.path / "labels.csv", lambda file: file.write(text.getvalue().encode()))
+        write_rows(self.path / "labels.csv",
+                   ([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth, *label]
+                    for name, record in zip(self.names, records, strict=True)
+                    for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1)),
+                   len(labels[0]))
 
     def write_overview(self, records, sources, labels, title):
         """Write overview.png of the first source images.

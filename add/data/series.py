@@ -1,0 +1,112 @@
+"""Reading a finished translation folder: progressive images, their places in the series and their soft labels.
+
+`labels.csv` is what the translation wrote. Other label rules stand beside it as `labels_RULE.csv`, with the same header
+and the same rows, so that nothing is ever overwritten.
+"""
+import csv
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+
+from add.data.dataset import ImageSet
+from add.data.files import write_atomically
+from add.errors import UserError
+
+DEPTH_RULE = "depth"  # the rule of labels.csv
+COLUMNS = ("image", "source_image", "source", "target", "m", "depth")
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """The rows of a label file, source image by source image, then by m.
+
+    Args:
+        folder: the translation folder.
+        images: paths relative to it, [n].
+        source_images: names of the images translated from, [n].
+        source, target: domain numbers.
+        m: place in the series, 1..N, int64 [n].
+        depths: in training timesteps, int64 [n].
+        labels: float64 [n, K], rows sum to 1.
+    """
+
+    folder: Path
+    images: list
+    source_images: list
+    source: int
+    target: int
+    m: np.ndarray
+    depths: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def amount(self):
+        """The number of progressive images per source image, N."""
+        return int(self.m.max())
+
+    @property
+    def groups(self):
+        """The number of each image's source image, int64 [n]."""
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(self._series_names))}
+        return np.array([numbers[name] for name in self._series_names])
+
+    @property
+    def _series_names(self):
+        return [image.rsplit("_m", 1)[0] for image in self.images]  # two source images may share their file name
+
+    def image_set(self, image_size):
+        """Return the `ImageSet` of the progressive images, row by row."""
+        return ImageSet.from_paths([str(self.folder / image) for image in self.images], image_size)
+
+
+def read_series(folder, rule=DEPTH_RULE):
+    """Return the `Series` of a translation folder, with the labels of one rule.
+
+    Raises:
+        UserError: no finished translation, no labels of that rule, or a damaged table.
+    """
+    path = label_path(folder, rule)
+    if not path.exists():
+        if not label_path(folder, DEPTH_RULE).exists():
+            raise UserError(f"{folder} is no finished translation: expected labels.csv in it; give a folder such as "
+                            f"results/translation_0_1, or run the same translation command again to finish it")
+        raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
+                        f"python scripts/soft_labels.py --rule {rule} --translations {folder}")
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        shares = [name for name in rows[0] if name.startswith("p_")]
+        return Series(Path(folder), [row["image"] for row in rows], [row["source_image"] for row in rows],
+                      int(rows[0]["source"]), int(rows[0]["target"]), np.array([int(row["m"]) for row in rows]),
+                      np.array([int(row["depth"]) for row in rows]),
+                      np.array([[float(row[name]) for name in shares] for row in rows]))
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}, p_0, ... and "
+                        f"numbers in them; remove it, and make it again") from error
+
+
+def write_labels(path, series, labels):
+    """Write a label file with the rows of `series` and other labels, float [n, K]."""
+    rows = zip(series.images, series.source_images, series.m, series.depths, labels, strict=True)
+    write_rows(path, ([image, source_image, series.source, series.target, m, depth, *label]
+                      for image, source_image, m, depth, label in rows), len(labels[0]))
+
+
+def write_rows(path, rows, num_domains):
+    """Write rows (image, source_image, source, target, m, depth, p_0, p_1, ...) under the header of a label file."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*COLUMNS, *(f"p_{k}" for k in range(num_domains))])
+    for row in rows:
+        table.writerow([*row[:len(COLUMNS)], *(f"{share:.6f}" for share in row[len(COLUMNS):])])
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def label_path(folder, rule):
+    """Return the label file of a rule in a translation folder."""
+    return Path(folder) / ("labels.csv" if rule == DEPTH_RULE else f"labels_{rule}.csv")
