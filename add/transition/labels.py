@@ -4,21 +4,25 @@ import torch
 from add.errors import UserError
 
 
-def soft_labels(amount, source, target, num_domains=2):
-    """Return float64 [amount, num_domains]: row m - 1 has m / amount on `target`, the rest on `source`.
+def soft_labels(amount, source, target, num_domains=2, gamma=1.0):
+    """Return float64 [amount, num_domains]: row m - 1 has (m / amount)^gamma on `target`, the rest on `source`.
 
-    Rows sum to 1; the last one is a full translation (ADD, arXiv:2311.12316).
+    Rows sum to 1; the last one is a full translation. ADD (arXiv:2311.12316) has gamma = 1, Diff-Mix
+    (arXiv:2403.19600) 0.8, since images look like the target before their label on the straight line says so.
 
     Args:
         amount: number of progressive images, N >= 1.
         source, target: different domain numbers, 0 to num_domains - 1.
+        gamma: exponent, more than 0.
     """
     if amount < 1:
         raise UserError(f"amount {amount}: expected at least 1 image; raise --amount")
     if source == target or not (0 <= source < num_domains and 0 <= target < num_domains):
         raise UserError(f"source {source} and target {target} of {num_domains} domains: expected two different "
                         f"numbers from 0 to {num_domains - 1}; set --source and --target")
-    weight = torch.arange(1, amount + 1, dtype=torch.float64) / amount
+    if not gamma > 0:
+        raise UserError(f"gamma {gamma}: expected more than 0; 1 labels by the place in the series")
+    weight = (torch.arange(1, amount + 1, dtype=torch.float64) / amount) ** gamma
     labels = torch.zeros(amount, num_domains, dtype=torch.float64)
     labels[:, source] = 1 - weight
     labels[:, target] = weight
