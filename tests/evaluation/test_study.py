@@ -1,0 +1,115 @@
+"""A study is a list of commands: which ones, in which order, and what is not done twice."""
+import json
+
+import pytest
+
+from add.errors import UserError
+from add.evaluation import study
+from add.evaluation.study import Step, StudyConfig, plan, run_study
+
+DOMAINS = ["mild", "severe"]
+
+
+def steps_of(tmp_path, **options):
+    (tmp_path / "test" / "ends").mkdir(parents=True, exist_ok=True)
+    return plan(StudyConfig(out_dir=str(tmp_path), **options), DOMAINS, 50)
+
+
+def option(step, flag):
+    return step.arguments[step.arguments.index(f"--{flag}") + 1]
+
+
+def test_every_image_is_made_before_it_is_used(tmp_path):
+    names = [step.name for step in steps_of(tmp_path)]
+    assert names.index("train_severe") < names.index("sample_mild") < names.index("evaluate_samples_mild")
+    assert names.index("train_severe") < names.index("translate") < names.index("labels_blend")
+    assert names[-1] == "classify" and len(set(names)) == len(names)
+
+
+def test_only_images_that_a_method_asks_for_are_made(tmp_path):
+    assert [step.name for step in steps_of(tmp_path, methods="plain,mixup")] == ["classify"]
+    names = [step.name for step in steps_of(tmp_path, methods="flips,unconditional")]
+    assert names == ["train_mild", "train_severe", "sample_mild", "sample_severe", "evaluate_samples_mild",
+                     "evaluate_samples_severe", "classify"]
+    names = [step.name for step in steps_of(tmp_path, methods="full", label_rules="depth")]
+    assert "translate" in names and not any(name.startswith(("sample", "labels")) for name in names)
+
+
+def test_a_step_names_the_sets_of_its_size(tmp_path):
+    steps = {step.name: step for step in steps_of(tmp_path, train_steps=800)}
+    assert option(steps["train_mild"], "data_dir") == str(tmp_path / "n50" / "train" / "mild")
+    assert option(steps["train_mild"], "lr_anneal_steps") == "800"
+    assert option(steps["evaluate_translation_1_0"], "real_dir") == str(tmp_path / "test" / "ends" / "mild")
+    assert option(steps["evaluate_translation_1_0"], "source_dir") == str(tmp_path / "n50" / "train" / "severe")
+    assert option(steps["classify"], "test_dir") == f"ends={tmp_path / 'test' / 'ends'}"
+    assert steps["translate"].command.startswith("python scripts/frequency_generating_m_samples.py --amount 10")
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"num_train": "fifty"}, "expected numbers"),
+    ({"num_train": "1"}, "2 or more training images"),
+    ({"label_rules": "depth,guess"}, "label rule 'guess' is unknown"),
+    ({"label_rules": "depth"}, "needs soft labels by the rule blend"),
+    ({"methods": "magic"}, "method 'magic' is unknown"),
+    ({"bands": "mild"}, "not understood"),
+])
+def test_refusals(options, message):
+    with pytest.raises(UserError, match=message):
+        StudyConfig(**options)
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """What the study runs, in order; nothing is run."""
+    seen, status = [], {}
+
+    def execute(script, arguments):
+        seen.append(script.name)
+        return status.get(script.name, 0)
+
+    monkeypatch.setattr(study, "execute", execute)
+    monkeypatch.setattr(study, "prepare_data", lambda *args: (tmp_path / "test" / "ends").mkdir(
+        parents=True, exist_ok=True) or DOMAINS)
+    return seen, status
+
+
+def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
+    seen, _ = commands
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,blend")
+    run_study(config, "scripts")
+    assert seen == ["train.py", "train.py", "frequency_generating_m_samples.py", "soft_labels.py", "evaluate.py",
+                    "evaluate.py", "classify.py"]
+    run_study(config, "scripts")
+    assert len(seen) == 7
+    done = json.loads((tmp_path / "n50" / "done" / "translate.json").read_text())
+    assert done["command"].startswith("python scripts/frequency_generating_m_samples.py") and done["seconds"] >= 0
+
+
+def test_more_seeds_run_the_classification_again_alone(commands, tmp_path):
+    seen, _ = commands
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips"), "scripts")
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips", num_seeds=9), "scripts")
+    assert seen == ["classify.py", "classify.py"]
+
+
+def test_a_failed_step_stops_the_study_and_is_tried_again(commands, tmp_path):
+    seen, status = commands
+    status["classify.py"] = 2
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50,60", methods="flips")
+    with pytest.raises(UserError, match="the step classify ended with status 2"):
+        run_study(config, "scripts")
+    assert seen == ["classify.py"] and not (tmp_path / "n50" / "done").exists()
+    status.clear()
+    run_study(config, "scripts")
+    assert seen == ["classify.py"] * 3
+
+
+def test_a_folder_of_another_study_is_refused(commands, tmp_path):
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips"), "scripts")
+    with pytest.raises(UserError, match="another study|other options \\(seed\\)"):
+        run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips", seed=1), "scripts")
+
+
+def test_a_command_can_be_pasted_into_a_shell():
+    step = Step("x", "train", ("--data_dir", "a folder"))
+    assert step.command == "python scripts/train.py --data_dir 'a folder'"
