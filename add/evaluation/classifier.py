@@ -17,6 +17,7 @@ from add.errors import UserError
 from add.evaluation.mixing import MIXINGS, mix
 
 NETWORKS = ("small_resnet", "resnet18", "densenet121")
+DENSENET_LEAST = 32  # pixels; it halves them five times
 
 
 class Labelled(NamedTuple):
@@ -128,6 +129,9 @@ def train_classifier(real, config, seed, synthetic=None, share=0.0, mixing="none
         UserError: a share without synthetic images, or an unknown name.
     """
     num_synthetic = _synthetic_per_batch(config.batch_size, synthetic, share)
+    if config.network == "densenet121" and min(real.images.shape[2:]) < DENSENET_LEAST:
+        raise UserError(f"network densenet121 was given images of {min(real.images.shape[2:])} pixels: expected "
+                        f"{DENSENET_LEAST} or more; take --network small_resnet, or larger images")
     if mixing not in MIXINGS:
         raise UserError(f"mixing {mixing!r} is unknown: expected one of {', '.join(MIXINGS)}")
     generator = torch.Generator().manual_seed(seed)

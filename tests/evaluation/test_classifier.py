@@ -204,6 +204,12 @@ def test_a_missing_monai_is_named(monkeypatch):
 def test_networks_of_monai_train(name):
     pytest.importorskip("monai")
     config = ClassifierConfig(network=name, steps=1, batch_size=4)
-    first, second = (train_classifier(toy(), config, seed=0) for _ in range(2))
+    data = Labelled(toy().images.repeat(1, 1, 2, 2), toy().labels)
+    first, second = (train_classifier(data, config, seed=0) for _ in range(2))
     assert same_weights(first, second)
-    assert predict_logits(first, toy().images[:3]).shape == (3, 2)
+    assert predict_logits(first, data.images[:3]).shape == (3, 2)
+
+
+def test_densenet_refuses_images_that_it_halves_away():
+    with pytest.raises(UserError, match="densenet121 was given images of 16 pixels: expected 32 or more"):
+        train_classifier(toy(), ClassifierConfig(network="densenet121", steps=1), seed=0)
