@@ -5,7 +5,6 @@ so that the training images and the mixing of them are all that differs.
 """
 import dataclasses
 import math
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,7 +19,8 @@ NETWORKS = ("small_resnet", "resnet18", "densenet121")
 DENSENET_LEAST = 32  # pixels; it halves them five times
 
 
-class Labelled(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Labelled:
     """Images float32 [n, 3, H, W] in [-1, 1] and class probabilities float32 [n, K], whose rows sum to 1."""
 
     images: torch.Tensor

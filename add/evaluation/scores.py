@@ -2,6 +2,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from add.errors import UserError
@@ -54,8 +55,8 @@ def classification_scores(logits, classes):
 def severity_scores(logits, severity, domain_means):
     """Return how well the probability of class 1 of two grades the images whose severity is known.
 
-    severity_spearman: rank correlation of the log-odds with severity; severity_rmse: root mean square difference of
-    the probability from the position between the two domains' means, clipped to [0, 1].
+    severity_spearman: rank correlation of the log-odds with severity, 0 where either is constant; severity_rmse: root
+    mean square difference of the probability from the position between the two domains' means, clipped to [0, 1].
 
     Args:
         logits: [n, 2].
@@ -66,7 +67,8 @@ def severity_scores(logits, severity, domain_means):
 
     position = relative_severity(severity, *domain_means)
     log_odds = (logits[:, 1] - logits[:, 0]).double()
-    return {"severity_spearman": float(spearmanr(log_odds.numpy(), severity).statistic),
+    constant = np.ptp(severity) == 0 or np.ptp(log_odds.numpy()) == 0
+    return {"severity_spearman": 0.0 if constant else float(spearmanr(log_odds.numpy(), severity).statistic),
             "severity_rmse": math.sqrt(((log_odds.sigmoid().numpy() - position) ** 2).mean())}
 
 

@@ -82,7 +82,7 @@ def test_a_separable_problem_is_learnt():
 
 def test_soft_labels_are_learnt_as_probabilities():
     """All images labelled 0.2 and 0.8: so says the network, whatever the image."""
-    real = toy()._asdict()["images"]
+    real = toy().images
     network = train_classifier(Labelled(real, torch.tensor([[0.2, 0.8]]).repeat(len(real), 1)), SHORT, seed=0)
     assert predict_logits(network, real).softmax(dim=1)[:, 1].mean().item() == pytest.approx(0.8, abs=0.05)
 
@@ -177,7 +177,7 @@ def test_refusals(options, message):
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
-    broken = toy()._asdict()["images"] * float("nan")
+    broken = toy().images * float("nan")
     with pytest.raises(UserError, match="loss is nan at step 0: lower --lr"):
         train_classifier(Labelled(broken, toy().labels), SHORT, 0)
 

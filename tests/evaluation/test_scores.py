@@ -132,3 +132,8 @@ def test_shared_luck_cancels_in_pairs():
 def test_unequal_runs_can_not_be_paired():
     with pytest.raises(ValueError, match="2 and 1 runs can't be paired"):
         paired_difference([1.0, 2.0], [1.0])
+
+
+def test_constant_scores_have_no_rank_correlation():
+    found = severity_scores(two_classes([0.5, 0.5, 0.5]), np.array([0.1, 0.5, 0.9]), (0.1, 0.9))
+    assert found == {"severity_spearman": 0.0, "severity_rmse": pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))}
