@@ -3,7 +3,6 @@
 Every finished run is kept, its weights and scores, so a run that was stopped continues. Test sets are scored once all
 choices are made, and only by the classifiers chosen.
 """
-import csv
 import dataclasses
 import hashlib
 import json
@@ -15,6 +14,7 @@ import torch
 from add.config import option
 from add.data.files import save_json, save_torch, write_atomically
 from add.data.folders import list_domains, read_image
+from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.evaluation.classification_report import summarise, table, write_csv
 from add.evaluation.classifier import Labelled, build_network, predict_logits
@@ -28,8 +28,6 @@ from add.evaluation.downstream import (
 )
 from add.evaluation.label_rules import LABEL_RULES
 from add.evaluation.scores import classification_scores, severity_scores
-
-SEVERITY_TABLE = "severity.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _read_real(config):
     for entry in config.test_dir.split(","):
         name, _, folder = entry.rpartition("=")
         found = read_domains(folder, size, real.names)
-        tests.append(TestSet(name or "test", found.data, _read_severity(folder, found.paths)))
+        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths)))
     return real, validation, tests, size
 
 
@@ -174,24 +172,8 @@ def _split(real, config):
 
 def _domain_means(config, real):
     """Return the mean severity of each domain's training images, or None where it is not known."""
-    severity = _read_severity(config.data_dir, real.paths)
+    severity = read_severity(config.data_dir, real.paths)
     return None if severity is None else [severity[real.classes == k].mean() for k in range(len(real.names))]
-
-
-def _read_severity(folder, paths):
-    """Return the severities float64 [n] of `paths`, from the table in the folder or beside it; None without one."""
-    table_path = next((path for path in (Path(folder) / SEVERITY_TABLE, Path(folder).parent / SEVERITY_TABLE)
-                       if path.exists()), None)
-    if table_path is None:
-        return None
-    with open(table_path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        known = {row["image"]: float(row["severity"]) for row in rows}
-        return np.array([known[Path(path).relative_to(table_path.parent).as_posix()] for path in paths])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{table_path} does not serve ({error!r}): expected the columns image and severity, and a row "
-                        f"for every image; remove the table, or complete it") from error
 
 
 def _read_synthetic(config, methods, real, size):

@@ -5,8 +5,6 @@ Written below OUT, each with one subfolder per domain and, where it is known, a 
 one; validation images come behind the largest training set); `test/ends`, images of the domains; and `test/all`,
 images of the whole way between them, sorted into the two outer domains by which is nearer.
 """
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -16,11 +14,11 @@ import numpy as np
 from add.data import files, phantom, tissue
 from add.data.dataset import ImageSet
 from add.data.folders import list_domains
+from add.data.severity_table import write_severity
 from add.errors import UserError
 
 VAL_SHARE = 0.2
 DATA_FILE = "data.json"
-TABLE_HEADER = ("image", "severity")
 _PHANTOM_STREAMS = {"pool": 0, "ends": 1, "all": 2}
 
 
@@ -152,7 +150,6 @@ def _check_same_data(path, given):
 
 def _write_set(folder, domains):
     """Write {domain: [(file name, function that gives the image, severity or None)]}, last the table, if any."""
-    table = folder / "severity.csv"
     wanted = {domain: {name for name, *_ in images} for domain, images in domains.items()}
     for domain, images in domains.items():
         present = {path.name for path in (folder / domain).glob("*.png")}
@@ -162,9 +159,7 @@ def _write_set(folder, domains):
         for name, image, _ in images:
             if name not in present:
                 files.save_png(folder / domain / name, image())
-    rows = [(f"{domain}/{name}", f"{severity:.6f}") for domain, images in domains.items()
-            for name, _, severity in images if severity is not None]
-    if rows:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([TABLE_HEADER, *rows])
-        files.write_atomically(table, lambda file: file.write(text.getvalue().encode()))
+    severities = {f"{domain}/{name}": severity for domain, images in domains.items()
+                  for name, _, severity in images if severity is not None}
+    if severities:
+        write_severity(folder, severities)

@@ -13,7 +13,9 @@ import torch
 
 from add.data.dataset import ImageSet
 from add.data.files import save_json, write_atomically
+from add.data.folders import list_images
 from add.data.series import read_series
+from add.data.severity_table import read_severity
 from add.evaluation.label_quality import label_quality, mean_by_place, severity_measure
 from add.evaluation.study import read_done, translations
 from add.evaluation.study_plots import plot_labels, plot_scores
@@ -63,10 +65,8 @@ def _labels(config, folder, measure):
     """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
     if measure is None or not (folder / "progressive").exists():
         return None
-    with open(folder / "train" / "severity.csv", newline="") as file:
-        known = [(row["image"].split("/")[0], float(row["severity"])) for row in csv.DictReader(file)]
     domains = _read(folder / "classification" / "classification.json")["settings"]["domains"]
-    means = [float(np.mean([severity for domain, severity in known if domain == name])) for name in domains]
+    means = [float(read_severity(folder / "train", list_images(folder / "train" / name)).mean()) for name in domains]
     found = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
     both = [read_series(path) for path in translations(folder)]
     severities = []

@@ -287,19 +287,6 @@ def test_without_severities_none_are_scored(in_copy, config, tmp_path):
     assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == SCORES
 
 
-def test_the_table_may_stand_beside_the_folder(config, tmp_path):
-    folder = shutil.copytree(config.data_dir, tmp_path / "train")
-    rows = (folder / "severity.csv").read_text().splitlines()
-    (folder / "severity.csv").unlink()
-    paths = read_domains(folder, 16, ["dark", "bright"]).paths
-    assert classification._read_severity(folder, paths) is None
-    (tmp_path / "severity.csv").write_text("\n".join([rows[0], *(f"train/{row}" for row in rows[:0:-1])]))
-    found = classification._read_severity(folder, paths)
-    np.testing.assert_allclose(found, np.concatenate([np.linspace(0, 0.3, 8), np.linspace(0.7, 1, 8)]))
-    (tmp_path / "severity.csv").write_text("\n".join([rows[0], *(f"train/{row}" for row in rows[1:5])]))
-    with pytest.raises(UserError, match="train/dark/a04.png.*a row for every image"):
-        classification._read_severity(folder, paths)
-
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"num_seeds": 0}, "--num_seeds is 0, expected 1 or more"),

@@ -1,0 +1,35 @@
+"""severity.csv: what is known of images, a row `image,severity` for each; `image` is relative to the table's folder."""
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from add.data.files import write_atomically
+from add.errors import UserError
+
+TABLE = "severity.csv"
+
+
+def write_severity(folder, severities):
+    """Write the table of a folder from {image relative to it: severity}, with 6 decimals."""
+    text = io.StringIO()
+    rows = ((image, f"{severity:.6f}") for image, severity in severities.items())
+    csv.writer(text, lineterminator="\n").writerows([("image", "severity"), *rows])
+    write_atomically(Path(folder) / TABLE, lambda file: file.write(text.getvalue().encode()))
+
+
+def read_severity(folder, paths):
+    """Return the severities float64 [n] of `paths`, from the table in the folder or beside it; None without one."""
+    table_path = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE)
+                       if path.exists()), None)
+    if table_path is None:
+        return None
+    with open(table_path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        known = {row["image"]: float(row["severity"]) for row in rows}
+        return np.array([known[Path(path).relative_to(table_path.parent).as_posix()] for path in paths])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{table_path} does not serve ({error!r}): expected the columns image and severity, and a row "
+                        f"for every image; remove the table, or complete it") from error
