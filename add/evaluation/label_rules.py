@@ -5,12 +5,12 @@ give every image a score that grows from the source to the target domain, and re
 that puts the mean score of real source images at 0 and that of real target images at 1, cut off at both ends. So both
 are calibrated by real images with nothing but their domain known.
 
-- `classifier`: the log-odds of small classifiers of the two domains. A probability would switch where the classifier's
-  border lies; the log-odds keep growing on both sides. The classifiers are trained with mixup, which makes them
-  straighter between the classes (Zhang et al. 2018, arXiv:1710.09412), and cross-fitted: each is calibrated on the
+- `classifier`, the default: the log-odds of small classifiers of the two domains. A probability would switch where the
+  classifier's border lies; the log-odds keep growing on both sides. The classifiers are trained with mixup, which makes
+  them straighter between the classes (Zhang et al. 2018, arXiv:1710.09412), and cross-fitted: each is calibrated on the
   real images that it was not trained on.
 - `likelihood`: how much better the target's diffusion model restores the image from noise than the source's does.
-- `blend`, the default: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
+- `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
   off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
 """
 
@@ -22,7 +22,7 @@ from add.errors import UserError
 from add.evaluation.classifier import Labelled, one_hot, predict_logits, train_classifier
 
 LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend")
-PLACE_WEIGHT = 0.3  # of depth in blend; of 0.3, 0.5 and 0.7 the best on the phantom with 500 images per domain
+PLACE_WEIGHT = 0.3  # of depth in blend
 POWER = 0.8  # gamma of Diff-Mix (arXiv:2403.19600)
 TIMESTEP_SHARES = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # of T: where the two models differ by more than chance
 _CHUNK = 64  # images per network evaluation

@@ -29,9 +29,10 @@ class RelabelConfig:
     """Soft labels."""
 
     translations: str = option("", "translation folders with commas; both directions of a pair are labelled alike")
-    rule: str = option("blend", "classifier: log-odds of classifiers of the two domains; likelihood: which diffusion "
-                                "model restores the image better; power: 1 - s^gamma, s^gamma of the place s = m/N; "
-                                "depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 depth", LABEL_RULES)
+    rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
+                                     "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
+                                     "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
+                                     "depth", LABEL_RULES)
     data_dir: str = option("", "real images, one subfolder per domain: what classifiers are trained on, and every rule "
                                "that looks at images is calibrated with")
     calibration_dir: str = option("", "real images, likewise, that the diffusion models were not trained on; left out: "

@@ -44,7 +44,7 @@ class StudyConfig:
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
                           "methods to compare, as in scripts/classify.py")
-    label_rule: str = option("blend", "soft labels of the method progressive", LABEL_RULES)
+    label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in scripts/classify.py")
     num_seeds: int = option(5, "classifiers per method")
     network: str = option("small_resnet", "classifier", NETWORKS)

@@ -21,7 +21,7 @@ def plot_scores(path, result):
         for column, score in enumerate(PLOTTED):
             axis = axes[row][column]
             for place, method in enumerate(methods):
-                own = [tests[size][test][method].get(score) for size in sizes]
+                own = [tests[size][test].get(method, {}).get(score) for size in sizes]
                 if None in own:
                     continue
                 offsets = [i + (place - (len(methods) - 1) / 2) * 0.8 / len(methods) for i in range(len(sizes))]

@@ -43,7 +43,7 @@ def write_set(folder, count, seed, dark=(0.0, 0.3), bright=(0.7, 1.0)):
 
 
 def write_translation(folder, amount=3):
-    """Write a translation of two dark images to bright ones, labelled by depth and, all alike, by blend."""
+    """Write a translation of two dark images to bright ones, labelled by depth and, all alike, by classifier."""
     rows = []
     for i in range(2):
         write_shaded(folder / "images", np.arange(1, amount + 1) / amount, seed=50 + i)
@@ -52,7 +52,7 @@ def write_translation(folder, amount=3):
             (folder / "images" / f"a{m - 1:02d}.png").rename(path)
             rows.append((f"images/{path.name}", f"s{i}.png", 0, 1, m, 10 * m, 1 - m / amount, m / amount))
     write_rows(folder / "labels.csv", rows, 2)
-    write_rows(folder / "labels_blend.csv", [(*row[:6], 0.5, 0.5) for row in rows], 2)
+    write_rows(folder / "labels_classifier.csv", [(*row[:6], 0.5, 0.5) for row in rows], 2)
     return folder
 
 
@@ -222,7 +222,7 @@ def test_other_settings_are_refused(in_copy):
 
 
 def test_other_soft_labels_are_refused(in_copy):
-    """`progressive` by depth in place of blend; `progressive@depth`, `full` and the real images are the same."""
+    """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
     with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):
         run_classification(in_copy(label_rule="depth"), SHORT)
 

@@ -240,7 +240,7 @@ def test_impossible_options_are_refused(changes, message):
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"translations": ""}, "expected --translations FOLDER"),
-    ({"data_dir": ""}, "the rule blend is calibrated with real images: expected --data_dir"),
+    ({"data_dir": ""}, "the rule classifier is calibrated with real images: expected --data_dir"),
     ({"rule": "likelihood", "data_dir": ""}, "the rule likelihood is calibrated with real images"),
     ({"translations": "nowhere"}, "nowhere is no finished translation"),
     ({"domains": "dark,white"}, "holds the domains dark, light: expected dark, white"),

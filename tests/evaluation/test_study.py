@@ -49,7 +49,7 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     ({"num_train": "fifty"}, "expected numbers"),
     ({"num_train": "1"}, "2 or more training images"),
     ({"label_rules": "depth,guess"}, "label rule 'guess' is unknown"),
-    ({"label_rules": "depth"}, "needs soft labels by the rule blend"),
+    ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
     ({"methods": "magic"}, "method 'magic' is unknown"),
     ({"bands": "mild"}, "not understood"),
 ])
@@ -75,7 +75,7 @@ def commands(monkeypatch, tmp_path):
 
 def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
     seen, _ = commands
-    config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,blend")
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,classifier")
     run_study(config, "scripts")
     assert seen == ["train.py", "train.py", "frequency_generating_m_samples.py", "soft_labels.py", "evaluate.py",
                     "evaluate.py", "classify.py"]
