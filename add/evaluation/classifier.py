@@ -38,7 +38,7 @@ class Labelled:
 class ClassifierConfig:
     """Classifier."""
 
-    network: str = option("small_resnet", "small_resnet: 0.2 M parameters, for patches up to 64 pixels; resnet18 and "
+    network: str = option("small_resnet", "small_resnet: 0.08 M parameters, for patches up to 64 pixels; resnet18 and "
                                           "densenet121 are MONAI's", NETWORKS)
     steps: int = option(400, "training steps, the same for every method")
     batch_size: int = option(32, "images per step")
