@@ -27,7 +27,7 @@ from add.evaluation.downstream import (
     train_method,
 )
 from add.evaluation.label_rules import LABEL_RULES
-from add.evaluation.scores import classification_scores, severity_scores
+from add.evaluation.scores import check_packages, classification_scores, severity_scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,7 @@ def run_classification(config, classifier_config, note=lambda text: None):
     Raises:
         UserError: folders that don't fit, or an output folder made with other settings or images.
     """
+    check_packages()
     if config.threads:
         torch.set_num_threads(config.threads)
     real, validation, tests, size = _read_real(config)

@@ -1,4 +1,5 @@
 """Scores of a classifier on a test set, and what repeated runs say: confidence intervals, paired differences."""
+import importlib.util
 import math
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ class Interval(NamedTuple):
     low: float | None
     high: float | None
     count: int
+
+
+def check_packages():
+    """Raise UserError where a package that the scores need is missing: before the training, not after it."""
+    for name in ("scipy", "sklearn", "torchmetrics"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"scores need the package {name}, expected it to import: run `pip install \"add[eval]\"`, "
+                            f"and the same command again")
 
 
 def classification_scores(logits, classes):

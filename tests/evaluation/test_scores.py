@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from add.errors import UserError
-from add.evaluation.scores import classification_scores, interval, paired_difference, severity_scores
+from add.evaluation.scores import (
+    check_packages,
+    classification_scores,
+    interval,
+    paired_difference,
+    severity_scores,
+)
 
 
 def two_classes(probabilities):
@@ -137,3 +143,10 @@ def test_unequal_runs_can_not_be_paired():
 def test_constant_scores_have_no_rank_correlation():
     found = severity_scores(two_classes([0.5, 0.5, 0.5]), np.array([0.1, 0.5, 0.9]), (0.1, 0.9))
     assert found == {"severity_spearman": 0.0, "severity_rmse": pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))}
+
+
+def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch):
+    check_packages()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "sklearn" else object())
+    with pytest.raises(UserError, match=r'need the package sklearn.*pip install "add\[eval\]"'):
+        check_packages()
