@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_freed_memory_is_not_mapped_anew():
     faults = [int(subprocess.run([sys.executable, "-c", COUNT_FAULTS, str(keep)], check=True, capture_output=True,
                                  text=True).stdout) for keep in (False, True)]
-    assert faults[1] < faults[0] / 3
+    assert faults[1] < 0.75 * faults[0]  # mostly 0; in some address layouts every other block is mapped anew
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
