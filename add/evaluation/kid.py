@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
+from add.evaluation.features import checked_pair
 
 DEGREE = 3
 LARGEST_SUBSET = 1000
@@ -35,9 +36,7 @@ def squared_mmd(x, y):
 
     Gretton et al. 2012, Eq. 3: pairs of an image with itself are left out.
     """
-    x, y = _checked(x, "first"), _checked(y, "second")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"the sets have {x.shape[1]} and {y.shape[1]} features per image: expected the same features")
+    x, y = checked_pair(x, y, ("first", "second"))
     return _mean_of_pairs(x) + _mean_of_pairs(y) - 2 * polynomial_kernel(x, y).mean()
 
 
@@ -52,7 +51,7 @@ def kid(x, y, num_subsets=100, subset_size=None, generator=None):
     Raises:
         UserError: fewer than two images in a set, or fewer than subset_size.
     """
-    x, y = _checked(x, "first"), _checked(y, "second")
+    x, y = checked_pair(x, y, ("first", "second"))
     fewest = min(len(x), len(y))
     if subset_size is None:
         subset_size = min(max(2, fewest // 2), LARGEST_SUBSET)
@@ -74,14 +73,3 @@ def _mean_of_pairs(x):
 
 def _draw(x, count, generator):
     return x[torch.randperm(len(x), generator=generator)[:count]]
-
-
-def _checked(x, which):
-    x = torch.as_tensor(x).detach().cpu().double()
-    if x.ndim != 2:
-        raise ValueError(f"the {which} set has shape {tuple(x.shape)}: expected features [n, D]")
-    if len(x) < 2:
-        raise UserError(f"the {which} set has {len(x)} images: KID needs at least 2, and a hundred to mean anything")
-    if not torch.isfinite(x).all():
-        raise UserError(f"the {which} set has NaN or infinite features: look at its images")
-    return x

@@ -79,7 +79,7 @@ def test_subset_size_fits_the_smaller_set():
 
 
 @pytest.mark.parametrize(("x", "y", "options", "message"), [
-    (normal(1), normal(5), {}, "first set has 1 images: KID needs at least 2"),
+    (normal(1), normal(5), {}, "first set has 1 images: expected at least 2"),
     (normal(5), normal(6), {"subset_size": 6}, "sets of 5 and 6: expected 2 to 5"),
     (normal(5), normal(6), {"subset_size": 1}, "expected 2 to 5"),
     (normal(5), normal(6), {"num_subsets": 0}, "expected at least 1"),
