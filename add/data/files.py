@@ -77,6 +77,16 @@ def save_json(path, content):
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def changed_settings(path, given, ignored=()):
+    """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file."""
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        saved = json.load(file)
+    return [name for name in dict.fromkeys([*given, *saved])
+            if name not in ignored and saved.get(name) != given.get(name)]
+
+
 def save_npy(path, array):
     """Write a numpy array; the path should end in .npy."""
     write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))

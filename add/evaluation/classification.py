@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from add.config import option
-from add.data.files import save_json, save_torch, write_atomically
+from add.data.files import changed_settings, save_json, save_torch, write_atomically
 from add.data.folders import list_domains, read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
@@ -194,8 +194,7 @@ def _read_synthetic(config, methods, real, size):
 def _check_settings(out_dir, settings):
     """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
     path = out_dir / "settings.json"
-    if path.exists() and (saved := json.loads(path.read_text())) != settings:
-        changed = [name for name in settings if saved.get(name) != settings[name]]
+    if changed := changed_settings(path, settings):
         raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
                         f"same ones to continue, or another --out_dir")
     save_json(path, settings)

@@ -112,13 +112,13 @@ class Inception(_Extractor):
                             f"give a file such as {INCEPTION_FILE}")
 
 
-def to_network_input(images):
-    """Return images [B, 3, H, W] in [-1, 1] at EfficientNet-Lite0's size and in its normalisation.
+def to_network_input(images, size=INPUT_SIZE):
+    """Return images [B, 3, H, W] in [-1, 1] as [B, 3, size, size] in EfficientNet-Lite0's normalisation.
 
     Antialiased, so that shrinking averages pixels rather than leaving some out (Parmar et al. 2022,
     arXiv:2104.11222).
     """
-    x = F.interpolate(images.float().clamp(-1, 1), size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
+    x = F.interpolate(images.float().clamp(-1, 1), size=(size, size), mode="bilinear", antialias=True)
     return ((x + 1) * 127.5 - MEAN) / SCALE
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from add.errors import UserError
-from add.evaluation.features import MEAN, SCALE, load_features
+from add.evaluation.features import load_features, to_network_input
 
 BLOCKS = (0, 2, 4, 10, 15)  # the last block at each resolution: 16, 24, 40, 112 and 320 channels
 MOST_PLACES = 7  # along each side
@@ -59,7 +59,7 @@ class PerceptualDistance:
 
     def layers(self, images):
         """Return the network's activations [n, C_l, H_l, W_l] after each of BLOCKS."""
-        x = to_input(images, self.input_size).contiguous(memory_format=torch.channels_last)
+        x = to_network_input(images, self.input_size).contiguous(memory_format=torch.channels_last)
         x = self.network._swish(self.network._bn0(self.network._conv_stem(x)))
         found = []
         for i, block in enumerate(self.network._blocks):
@@ -83,12 +83,6 @@ def layer_rows(layer):
 def between(x_rows, y_rows):
     """Return distances float32 [n, m] between rows [n, M] and [m, M] of `PerceptualDistance.embed`."""
     return torch.cdist(x_rows.double(), y_rows.double()).square().float()
-
-
-def to_input(images, size):
-    """Return images [n, 3, H, W] in [-1, 1] as [n, 3, size, size] in the network's normalisation, antialiased."""
-    x = F.interpolate(images.float().clamp(-1, 1), size=(size, size), mode="bilinear", antialias=True)
-    return ((x + 1) * 127.5 - MEAN) / SCALE
 
 
 def _check_images(images):

@@ -67,9 +67,11 @@ def relabel(config, classifier_config=None, note=lambda text: None):
     if not config.translations:
         raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
     found = [read_series(folder) for folder in config.translations.split(",")]
-    if config.rule in ("depth", "power"):
-        gamma = config.gamma if config.rule == "power" else 1.0
-        labels = [_by_place(series, gamma) for series in found]
+    if config.rule == "depth":
+        note("labels.csv holds the rule depth already")
+        return [label_path(series.folder, "depth") for series in found]
+    if config.rule == "power":
+        labels = [_by_place(series, config.gamma) for series in found]
     else:
         pairs = {frozenset((series.source, series.target)) for series in found}
         labels = [None] * len(found)
@@ -78,9 +80,6 @@ def relabel(config, classifier_config=None, note=lambda text: None):
             placed = _by_image([found[i] for i in members], sorted(pair), config, classifier_config, note)
             for i, label in zip(members, placed, strict=True):
                 labels[i] = label
-    if config.rule == "depth":
-        note("labels.csv holds the rule depth already")
-        return [label_path(series.folder, "depth") for series in found]
     paths = [label_path(series.folder, config.rule) for series in found]
     for path, series, label in zip(paths, found, labels, strict=True):
         write_labels(path, series, label)

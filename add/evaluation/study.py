@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from add.config import option
-from add.data.files import save_json
+from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.evaluation.classifier import NETWORKS
@@ -247,11 +247,8 @@ def _check_same_study(config, out_dir):
     """Refuse a folder of a study with other options but for those that only add to it; else note the options there."""
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
-    if path.exists():
-        saved = json.loads(path.read_text())
-        adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "out_dir"}
-        changed = [name for name in given if name not in adding and saved.get(name) != given[name]]
-        if changed:
-            raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
-                            f"continue, or another --out_dir")
+    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "out_dir"}
+    if changed := changed_settings(path, given, adding):
+        raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
+                        f"continue, or another --out_dir")
     save_json(path, given)

@@ -5,7 +5,6 @@ Written below OUT, each with one subfolder per domain and, where it is known, a 
 one; validation images come behind the largest training set); `test/ends`, images of the domains; and `test/all`,
 images of the whole way between them, sorted into the two outer domains by which is nearer.
 """
-import json
 import math
 from pathlib import Path
 
@@ -142,8 +141,7 @@ def _folder(root, sizes, num_test, image_size, seed):
 
 def _check_same_data(path, given):
     """Refuse a folder whose images were made of something else; their names would be the same."""
-    if path.exists() and (saved := json.loads(path.read_text())) != given:
-        changed = [name for name in given if saved.get(name) != given[name]]
+    if changed := files.changed_settings(path, given):
         raise UserError(f"{path.parent} holds images of another study ({', '.join(changed)}): give the same options to "
                         f"continue, or another --out_dir")
 

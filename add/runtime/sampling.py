@@ -1,13 +1,12 @@
 """Unconditional samples of one domain's model as numbered PNGs; each has a seed of its own."""
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from add.config import option
-from add.data.files import is_url, save_json, save_png
+from add.data.files import changed_settings, is_url, save_json, save_png
 from add.data.transforms import to_uint8
 from add.errors import UserError
 from add.runtime.models import describe, load_given, run_facts
@@ -97,7 +96,6 @@ def _path(out_dir, number):
 
 
 def _check_settings(path, settings):
-    if path.exists() and (saved := json.loads(path.read_text())) != settings:
-        changed = [name for name in settings if saved.get(name) != settings[name]]
+    if changed := changed_settings(path, settings):
         raise UserError(f"{path.parent} holds samples made otherwise ({', '.join(changed)}): give the same options to "
                         f"continue, or another --out_dir")

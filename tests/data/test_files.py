@@ -106,3 +106,12 @@ def test_a_fingerprint_tells_sets_of_files_apart(tmp_path, change):
     else:
         last.write_bytes(b"longer" if change == "size" else b"Same")
     assert files.fingerprint(tmp_path / "two", paths["two"]) != expected
+
+
+def test_changed_settings_are_named(tmp_path):
+    path = tmp_path / "settings.json"
+    assert files.changed_settings(path, {"seed": 1}) == []
+    files.save_json(path, {"seed": 1, "size": 32, "old": True})
+    assert files.changed_settings(path, {"seed": 1, "size": 32, "old": True}) == []
+    assert files.changed_settings(path, {"seed": 2, "size": 32, "new": 0}) == ["seed", "new", "old"]
+    assert files.changed_settings(path, {"seed": 2, "size": 32}, ignored={"old"}) == ["seed"]

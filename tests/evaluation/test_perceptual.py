@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 from add.data import embedded, folders, to_model_input
 from add.errors import UserError
-from add.evaluation.perceptual import BLOCKS, PerceptualDistance, between, layer_rows, to_input
+from add.evaluation.features import to_network_input
+from add.evaluation.perceptual import BLOCKS, PerceptualDistance, between, layer_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_place_without_activation_is_zero():
 
 def test_input_is_what_the_network_was_trained_on():
     x = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 5, 5)
-    found = to_input(x, 32)
+    found = to_network_input(x, 32)
     assert found.shape == (3, 3, 32, 32)
     torch.testing.assert_close(found[:, 0, 9, 9], torch.tensor([-127 / 128, 0.5 / 128, 1.0]))
 
@@ -57,7 +58,7 @@ def test_input_is_what_the_network_was_trained_on():
 def test_layers_are_those_of_the_network(perceptual, patches):
     """The network's own pass goes on from the last layer; the others are the last of each resolution."""
     layers = perceptual.layers(patches)
-    own = perceptual.network.extract_features(to_input(patches, perceptual.input_size))
+    own = perceptual.network.extract_features(to_network_input(patches, perceptual.input_size))
     head = perceptual.network._swish(perceptual.network._bn1(perceptual.network._conv_head(layers[-1])))
     torch.testing.assert_close(head, own, rtol=1e-4, atol=1e-4)
     assert [layer.shape[2] for layer in layers[:4]] == [56, 28, 14, 7]
