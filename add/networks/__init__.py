@@ -7,10 +7,15 @@ from add.networks.attention import permute_attention_order
 from add.networks.blocks import timestep_embedding
 from add.networks.encoder import EncoderUNetModel
 from add.networks.factory import (
+    KINDS,
     ClassifierConfig,
     ModelConfig,
+    PointConfig,
+    SuperResConfig,
     create_classifier,
     create_model,
+    create_network,
+    kind_of,
     sr_create_model,
 )
 from add.networks.super_resolution import SuperResModel
@@ -18,14 +23,19 @@ from add.networks.synthetic import SyntheticModel
 from add.networks.unet import UNetModel
 
 __all__ = [
+    "KINDS",
     "ClassifierConfig",
     "EncoderUNetModel",
     "ModelConfig",
+    "PointConfig",
+    "SuperResConfig",
     "SuperResModel",
     "SyntheticModel",
     "UNetModel",
     "create_classifier",
     "create_model",
+    "create_network",
+    "kind_of",
     "permute_attention_order",
     "sr_create_model",
     "timestep_embedding",

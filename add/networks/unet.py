@@ -32,6 +32,8 @@ class UNetModel(PrecisionMixin, nn.Module):
         channel_mult: one multiplier per level, finest first.
         conv_resample: resampling between levels by convolution; ignored with `resblock_updown`.
         num_classes: number of classes to condition on, or None.
+        knows_no_class: whether the label num_classes stands for no class at all; Ho & Salimans 2022, classifier-free
+            guidance (arXiv:2207.12598).
         num_heads, num_head_channels: see attention.count_heads; -1 leaves it to `num_heads`.
         num_heads_upsample: heads on the up path; -1 for the same as `num_heads`.
         use_scale_shift_norm, resblock_updown, use_new_attention_order, use_checkpoint: see blocks, attention.
@@ -41,7 +43,7 @@ class UNetModel(PrecisionMixin, nn.Module):
                  attention_resolutions, dropout=0.0, channel_mult=(1, 2, 4, 8), conv_resample=True,
                  num_classes=None, use_checkpoint=False, num_heads=1, num_head_channels=-1,
                  num_heads_upsample=-1, use_scale_shift_norm=False, resblock_updown=False,
-                 use_new_attention_order=False):
+                 use_new_attention_order=False, knows_no_class=False):
         super().__init__()
         self.image_size, self.in_channels, self.out_channels = image_size, in_channels, out_channels
         self.model_channels, self.channel_mult = model_channels, tuple(channel_mult)
@@ -57,7 +59,7 @@ class UNetModel(PrecisionMixin, nn.Module):
 
         self.time_embed = time_mlp(model_channels, emb_channels)
         if num_classes is not None:
-            self.label_emb = nn.Embedding(num_classes, emb_channels)
+            self.label_emb = nn.Embedding(num_classes + knows_no_class, emb_channels)
         self.input_blocks, skip_widths = down_path(builder, in_channels, widths, num_res_blocks, rates)
         self.middle_block = middle(builder, widths[-1])
         self.output_blocks = up_path(

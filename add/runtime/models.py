@@ -11,7 +11,7 @@ import torch
 
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
-from add.networks import ModelConfig
+from add.networks import KINDS
 from add.runtime.backends import with_backend
 from add.training import find_checkpoint, load_model
 from add.training.identity import EXECUTION, LOSS, SAMPLING, differences
@@ -19,37 +19,46 @@ from add.training.identity import EXECUTION, LOSS, SAMPLING, differences
 MAY_DIFFER = EXECUTION | SAMPLING | LOSS  # from training; the others decide what the weights mean
 
 
-def load_given(path, parsed, device, backend="torch", precision="fp32", **assumed):
-    """Return (model, diffusion, config) of a checkpoint for a command with model and diffusion options.
+def load_given(path, parsed, device, backend="torch", precision="fp32", kind="image", **assumed):
+    """Return (network, diffusion, config) of a checkpoint for a command with options of its kind and of diffusion.
 
     The configuration beside the checkpoint is used; where there is none, the options are, with `assumed` in place of
-    defaults that were not given. `backend` and `precision` say how the model runs, see `with_backend`; `--use_fp16` is
-    the command's own, too: with it, precision "fp32" becomes "fp16" on a GPU.
+    defaults that were not given. `backend` and `precision` say how the model runs, see `with_backend`; `--use_fp16` (of
+    a classifier `--classifier_use_fp16`) is the command's own, too: with it, precision "fp32" becomes "fp16" on a GPU.
+
+    Args:
+        kind: one of add.networks.KINDS. Any but "image" runs in PyTorch as it is; points in float32.
 
     Raises:
-        UserError: an option was given that contradicts the configuration beside the checkpoint, or the backend can't
-            run the model.
+        UserError: an option was given that contradicts the configuration beside the checkpoint, a network of another
+            kind, or the backend can't run it.
     """
     assumed = {name: value for name, value in assumed.items() if name not in parsed.given}
-    names = {f.name for f in dataclasses.fields(ModelConfig)}
-    model_config = parsed.take(ModelConfig, **{k: v for k, v in assumed.items() if k in names})
+    names = {f.name for f in dataclasses.fields(KINDS[kind])}
+    model_config = parsed.take(KINDS[kind], **{k: v for k, v in assumed.items() if k in names})
     model, diffusion, config = load_model(path, device, model_config, parsed.take(DiffusionConfig),
-                                          parsed.timestep_respacing)
+                                          parsed.timestep_respacing, kind)
     _refuse_contradictions(parsed, config)
-    if parsed.use_fp16 and precision == "fp32":
+    if kind == "points":
+        return model, diffusion, config
+    half = "classifier_use_fp16" if kind == "classifier" else "use_fp16"
+    if parsed.values[half] and precision == "fp32":
         if device.type == "cuda":
             precision = "fp16"
         else:
-            _warn_of_no_effect(device.type)
-    model = with_backend(model, backend, sha256=sha256(config.path) if backend == "onnx" else "", device=device,
-                         image_size=config.model.image_size, precision=precision)
+            _warn_of_no_effect(half, device.type)
+    if kind == "image":
+        model = with_backend(model, backend, sha256=sha256(config.path) if backend == "onnx" else "", device=device,
+                             image_size=config.model.image_size, precision=precision)
+    else:
+        model = with_backend(model, "torch", sha256="", device=device, image_size=0, precision=precision)
     return model, diffusion, dataclasses.replace(
-        config, model=dataclasses.replace(config.model, use_fp16=parsed.use_fp16))
+        config, model=dataclasses.replace(config.model, **{half: parsed.values[half]}))
 
 
 @functools.cache  # said once
-def _warn_of_no_effect(kind):
-    logging.getLogger(__name__).warning(f"--use_fp16 has no effect on a {kind}: float32 is used there")
+def _warn_of_no_effect(option, device):
+    logging.getLogger(__name__).warning(f"--{option} has no effect on a {device}: float32 is used there")
 
 
 def sha256(path):

@@ -9,10 +9,12 @@ import torch
 
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
-from add.networks import ModelConfig, create_model
+from add.networks import KINDS, create_network, kind_of
 
 NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
 CONFIG_NAME = "config.json"
+MADE_BY = {"image": "scripts/train.py", "super_res": "scripts/super_res_train.py",
+           "classifier": "scripts/classifier_train.py", "points": "scripts/synthetic_train.py"}
 
 
 def step_of(path):
@@ -61,11 +63,15 @@ def load_weights(model, state, path):
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """Where a model came from and how it was made."""
+    """Where a network came from and how it was made.
+
+    model: config of its kind, see add.networks.KINDS. classes: names in the order of their labels, where the run knows.
+    """
 
     path: Path
-    model: ModelConfig
+    model: object
     diffusion: DiffusionConfig
+    classes: tuple | None = None
 
 
 def find_checkpoint(path):
@@ -100,12 +106,13 @@ def _place(rate, rates):
 
 
 def read_config(folder):
-    """Return (ModelConfig, DiffusionConfig) of a run folder, or None where it has no config.json."""
+    """Return (config of the network, DiffusionConfig) of a run folder, or None where it has no config.json."""
     saved = read_facts(folder)
     if saved is None:
         return None
     try:
-        return _filled(ModelConfig, saved["model"]), _filled(DiffusionConfig, saved["diffusion"])
+        config_class = KINDS[saved.get("kind", "image")]
+        return _filled(config_class, saved["model"]), _filled(DiffusionConfig, saved["diffusion"])
     except (ValueError, KeyError, TypeError) as error:
         raise _no_config(Path(folder) / CONFIG_NAME, error) from error
 
@@ -124,10 +131,17 @@ def read_facts(folder):
     return saved
 
 
-def _filled(kind, values):
-    """Return the dataclass `kind` of the values; raises TypeError where one is of another type than its default."""
-    config = kind(**values)
-    for field in dataclasses.fields(kind):
+def read_classes(folder):
+    """Return the names of the classes that a run folder's config.json tells, in the order of labels, or None."""
+    data = (read_facts(folder) or {}).get("data")
+    names = data.get("classes") if isinstance(data, dict) else None
+    return None if names is None else tuple(names)
+
+
+def _filled(config_class, values):
+    """Return the dataclass of the values; raises TypeError where one is of another type than its default."""
+    config = config_class(**values)
+    for field in dataclasses.fields(config_class):
         value = getattr(config, field.name)
         if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
             raise TypeError(f"{field.name} is {value!r}")
@@ -139,8 +153,8 @@ def _no_config(path, error):
                      f"training wrote; restore it, or use another folder")
 
 
-def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None):
-    """Return (model, diffusion, config) of a checkpoint file or run folder, the model in eval mode.
+def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None, kind="image"):
+    """Return (network in eval mode, diffusion, LoadedConfig) of a checkpoint file or run folder.
 
     The configuration beside the checkpoint is used; a checkpoint without one (such as a published file) needs
     `model_config` and `diffusion_config`.
@@ -149,18 +163,22 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
         path: a .pt file, or a run folder, of which the newest EMA is taken.
         model_config, diffusion_config: used only where no config.json lies beside the checkpoint.
         timestep_respacing: steps to sample with, in place of the configured ones.
+        kind: what network is wanted, one of add.networks.KINDS.
 
     Raises:
-        UserError: missing, damaged or foreign checkpoint, or no configuration.
+        UserError: missing, damaged or foreign checkpoint, one of another kind, or no configuration.
     """
     file = find_checkpoint(path)
     configs = read_config(file.parent) or (model_config, diffusion_config)
     if None in configs:
         raise UserError(f"no {CONFIG_NAME} beside {file}: give the model options that it was trained with")
     model_config, diffusion_config = configs
+    if kind_of(model_config) != kind:
+        raise UserError(f"{file} is a network of the kind {kind_of(model_config)!r}, expected {kind!r}: "
+                        f"{MADE_BY[kind]} trains those")
     if timestep_respacing is not None:
         diffusion_config = dataclasses.replace(diffusion_config, timestep_respacing=timestep_respacing)
-    model = create_model(**dataclasses.asdict(model_config))
+    model = create_network(model_config)
     load_weights(model, read_state(file), file)
-    config = LoadedConfig(file, model_config, diffusion_config)
+    config = LoadedConfig(file, model_config, diffusion_config, read_classes(file.parent))
     return model.to(device).eval(), diffusion_from_config(diffusion_config), config

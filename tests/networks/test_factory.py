@@ -6,7 +6,19 @@ import pytest
 import torch
 
 from add.errors import UserError
-from add.networks import ClassifierConfig, ModelConfig, create_classifier, create_model, sr_create_model
+from add.networks import (
+    KINDS,
+    ClassifierConfig,
+    ModelConfig,
+    PointConfig,
+    SuperResConfig,
+    create_classifier,
+    create_model,
+    create_network,
+    kind_of,
+    sr_create_model,
+)
+from add.networks.factory import create_point_model
 from tests import golden
 
 FACTORIES = {
@@ -40,7 +52,8 @@ def test_published_checkpoints_fit(name):
 
 
 @pytest.mark.parametrize(("config", "factory"), [
-    (ModelConfig, create_model), (ClassifierConfig, create_classifier)])
+    (ModelConfig, create_model), (SuperResConfig, sr_create_model), (ClassifierConfig, create_classifier),
+    (PointConfig, create_point_model)])
 def test_config_covers_its_factory(config, factory):
     """Each option has help and the name of one argument, and the defaults build a network."""
     fields = dataclasses.fields(config)
@@ -49,6 +62,28 @@ def test_config_covers_its_factory(config, factory):
     on_meta(factory, **dataclasses.asdict(config()))
     with pytest.raises(dataclasses.FrozenInstanceError):
         config().image_size = 3
+
+
+@pytest.mark.parametrize(("config", "network"), [
+    (ModelConfig(image_size=32), "UNetModel"), (SuperResConfig(large_size=64), "SuperResModel"),
+    (ClassifierConfig(), "EncoderUNetModel"), (PointConfig(), "SyntheticModel")])
+def test_every_kind_of_config_builds_its_network(config, network):
+    assert KINDS[kind_of(config)] is type(config)
+    assert type(on_meta(create_network, config=config)).__name__ == network
+
+
+def test_no_class_is_one_more_label():
+    """The labels of the classes stay 0 to num_classes - 1; without hidden classes nothing changes."""
+    model = on_meta(create_model, **SMALL, class_cond=True, num_classes=3, class_dropout=0.1)
+    assert model.label_emb.num_embeddings == 4 and model.num_classes == 3
+    with pytest.raises(UserError, match="class_dropout is 0.1 for a model without classes: expected --class_cond"):
+        create_model(**SMALL, class_dropout=0.1)
+
+
+@pytest.mark.parametrize("task", [-1, 6])
+def test_there_are_six_point_sets(task):
+    with pytest.raises(UserError, match=f"task is {task}: expected a point set from 0 to 5"):
+        create_network(PointConfig(task=task))
 
 
 @pytest.mark.parametrize(("image_size", "multipliers"), [
@@ -99,6 +134,7 @@ def test_options_change_what_they_name():
     ({"num_res_blocks": 0}, "num_res_blocks is 0: expected a whole number of at least 1"),
     ({"dropout": 1.0}, "dropout is 1.0: expected 0 <= dropout < 1"),
     ({"class_cond": True, "num_classes": 0}, "num_classes is 0: expected"),
+    ({"class_cond": True, "class_dropout": 1.0}, "class_dropout is 1.0: expected 0 <= class_dropout < 1; change"),
 ])
 def test_options_that_cannot_work_are_refused(changes, message):
     """Each message says what to do after saying what was given and what was expected."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import add
+from add.data import save_json
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
@@ -121,3 +122,17 @@ def test_weights_of_another_architecture_are_refused_with_their_keys(tmp_path):
                               (classes | {"num_channels": 64}, "and .* more")):
         with pytest.raises(UserError, match=expected):
             load_model(run, model_config=ModelConfig(**MODEL | changes), diffusion_config=DiffusionConfig())
+
+
+def test_a_network_of_another_kind_is_refused(tmp_path):
+    run = make_run(tmp_path)
+    with pytest.raises(UserError, match="is a network of the kind 'image', expected 'classifier': scripts/classif"):
+        load_model(run, kind="classifier")
+
+
+def test_the_run_tells_its_classes(tmp_path):
+    run = make_run(tmp_path)
+    assert load_model(run)[2].classes is None
+    facts = json.loads((run / "config.json").read_text())
+    save_json(run / "config.json", facts | {"data": {"classes": ["mild", "severe"]}})
+    assert load_model(run)[2].classes == ("mild", "severe")
