@@ -58,12 +58,14 @@ def make_trainer(args, folder, compile):
     from add.runtime.processes import World
     from add.training import TrainConfig, Trainer
     from add.training.run_folder import RunFolder
+    from add.training.tasks import Denoising
 
     config = TrainConfig(batch_size=args.batch_size, microbatch=args.microbatch, lr=LR, ema_rate=str(EMA_RATE),
                          compile=compile, num_preview=0, tensorboard=False, device="cpu", threads=args.threads)
     torch.manual_seed(0)
     model = create_model(**dataclasses.asdict(model_config(args)))
-    return Trainer(model, model_config(args), DiffusionConfig(), make_stream(args), config, RunFolder(folder), World())
+    task = Denoising(model_config(args), DiffusionConfig())
+    return Trainer(task, model, make_stream(args), config, RunFolder(folder), World())
 
 
 def make_loop(args, folder, **changes):
@@ -96,7 +98,7 @@ def our_window(args, folder, compile=False):
         window = Window()
         for _ in range(LOG_INTERVAL):
             window.add(*trainer.advance())
-        window.summary(trainer.diffusion.num_timesteps, trainer.world)
+        window.summary(trainer.task.diffusion.num_timesteps, trainer.world)
 
     return train
 

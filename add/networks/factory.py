@@ -108,6 +108,10 @@ class PointConfig:
     dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
     learn_sigma: bool = option(False, "predict the variance as well: 4 outputs instead of 2")
 
+    def __post_init__(self):
+        if not 0 <= self.task < NUM_POINT_SETS:
+            raise UserError(f"task is {self.task}: expected a point set from 0 to {NUM_POINT_SETS - 1}; change --task")
+
 
 KINDS = {"image": ModelConfig, "super_res": SuperResConfig, "classifier": ClassifierConfig, "points": PointConfig}
 
@@ -188,8 +192,6 @@ def create_classifier(image_size, classifier_use_fp16, classifier_width, classif
 
 def create_point_model(task, num_channels, num_res_blocks, dropout=0.0, learn_sigma=False):
     """Return the SyntheticModel of these options, which PointConfig explains; `task` changes no weight's shape."""
-    if not 0 <= task < NUM_POINT_SETS:
-        raise UserError(f"task is {task}: expected a point set from 0 to {NUM_POINT_SETS - 1}; change --task")
     check_counts(num_channels=num_channels, num_res_blocks=num_res_blocks)
     check_dropout(dropout)
     return SyntheticModel(in_channels=2, model_channels=num_channels, out_channels=4 if learn_sigma else 2,

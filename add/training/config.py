@@ -1,4 +1,4 @@
-"""The options of a training run."""
+"""The options of training runs."""
 import dataclasses
 import math
 import re
@@ -10,10 +10,9 @@ DEFAULT_STEPS = 20000
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Training."""
+class RunConfig:
+    """Training: what every kind of run has."""
 
-    data_dir: str = option("", "folder of one domain's images; left out: the embedded stroma patches")
     run_dir: str = option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes")
     schedule_sampler: str = option("uniform", "how timesteps are drawn",
                                    ("uniform", "stratified", "loss-second-moment"))
@@ -41,14 +40,9 @@ class TrainConfig:
     grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
     channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
     compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
-    augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
-                          ("none", "mirror", "flips", "dihedral"))
-    crop: str = option("center", "how images of another size are cut", ("center", "random"))
-    val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
     val_interval: int = option(500, "steps between measurements of the held-out loss")
     num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
     preview_steps: int = option(25, "DDIM steps of those samples")
-    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
     seed: int = option(0, "seed of weights, data order, timesteps and noise")
     device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
@@ -64,7 +58,6 @@ class TrainConfig:
                 _check(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
                        "a finite number")
         _check(self.lr > 0, "lr", self.lr, "a number above 0")
-        _check(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
         _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
         _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
         _check(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
@@ -88,6 +81,11 @@ class TrainConfig:
         return (self.lr_anneal_steps or DEFAULT_STEPS) if self.max_steps == -1 else self.max_steps
 
     @property
+    def held_out_interval(self):
+        """The steps between measurements on held-out images."""
+        return self.val_interval
+
+    @property
     def growth_interval(self):
         """The steps after which the loss scale of fp16 doubles."""
         return round(1 / self.fp16_scale_growth)
@@ -107,6 +105,86 @@ class TrainConfig:
         if self.lr_anneal_steps and step > self.lr_anneal_start:
             rate *= max(0.0, (self.lr_anneal_steps - step) / (self.lr_anneal_steps - self.lr_anneal_start))
         return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Training."""
+
+    data_dir: str = option("", "folder of one domain's images, or of one folder per domain or class; left out: the "
+                               "embedded stroma patches")
+    domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
+                             "all; each gets a model of its own, in RUN_DIR/NAME")
+    augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
+                          ("none", "mirror", "flips", "dihedral"))
+    crop: str = option("center", "how images of another size are cut", ("center", "random"))
+    val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
+    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class SuperResTrainConfig(TrainConfig):
+    """Training."""
+
+    data_dir: str = option("", "folder of large images; with --class_cond, of one folder per class")
+    num_preview: int = option(8, "pairs in the picture of samples at each save; 0: none")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierTrainConfig(TrainConfig):
+    """Training."""
+
+    data_dir: str = option("", "folder with one subfolder of images per class, or images named CLASS_rest.png")
+    val_data_dir: str = option("", "the same of held-out images; left out: val_fraction of data_dir")
+    val_fraction: float = option(0.1, "share of the images held out where there is no val_data_dir")
+    noised: bool = option(True, "train on noisy images, which guidance needs")
+    lr: float = option(3e-4, "learning rate of AdamW")
+    iterations: int = option(0, "guided-diffusion's name of max_steps; 0: that one counts")
+    anneal_lr: bool = option(False, "let the learning rate fall linearly to 0 over all steps")
+    eval_interval: int = option(0, "guided-diffusion's name of val_interval; 0: that one counts")
+    ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("iterations", "eval_interval"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        if self.anneal_lr and (self.lr_anneal_steps or not self.last_step):
+            raise UserError("--anneal_lr lets the learning rate fall over all steps: expected a number of steps and no "
+                            "--lr_anneal_steps; give --iterations, or leave out one of the two")
+
+    @property
+    def last_step(self):
+        """The step at which the run ends; 0 where none is set."""
+        return self.iterations or super().last_step
+
+    @property
+    def held_out_interval(self):
+        """The steps between measurements on held-out images."""
+        return self.eval_interval or self.val_interval
+
+    def learning_rate(self, step):
+        """Return the learning rate of step `step` (0-based)."""
+        return super().learning_rate(step) * (1 - step / self.last_step if self.anneal_lr else 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PointTrainConfig(RunConfig):
+    """Training."""
+
+    run_dir: str = option("", "run folder; left out: runs/synthetic/NAME_OF_THE_SET; the same folder again resumes")
+    batch_size: int = option(1024, "points per step and process, drawn anew for each")
+    lr: float = option(2e-3, "learning rate of AdamW")
+    lr_warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
+    lr_anneal_steps: int = option(6000, "step at which the learning rate has fallen linearly to 0; 0: it stays")
+    schedule_sampler: str = option("stratified", "how timesteps are drawn",
+                                   ("uniform", "stratified", "loss-second-moment"))
+    ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
+    log_interval: int = option(100, "steps between status lines and rows of progress.csv")
+    num_preview: int = option(1, "scatter plots of samples at each save; 0: none")
 
 
 def _check(condition, name, value, expected):

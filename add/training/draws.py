@@ -23,9 +23,29 @@ def draw_noise(shape, seed, step, first_index, device):
     return torch.stack(rows)
 
 
+def draw_joint_noise(shape, seed, step, first_index, device):
+    """Return noise as `draw_noise` does, for batches of very many small rows: drawn at once, not row by row.
+
+    All processes draw the rows of those before them as well.
+    """
+    generator = torch.Generator(device=device).manual_seed(step_seed(seed, step))
+    return torch.randn(first_index + shape[0], *shape[1:], generator=generator, device=device)[first_index:]
+
+
+def draw_uniforms(batch_size, world, seed, step):
+    """Return float64 [batch_size] in [0, 1), this process's slice of the whole batch's."""
+    random = np.random.RandomState(step_seed(seed, step, 2**34) % 2**32)
+    return torch.from_numpy(random.random_sample(batch_size * world.size))[_slice_of(batch_size, world)]
+
+
 def draw_timesteps(sampler, batch_size, world, seed, step):
     """Return (timesteps int64 [batch_size], weights float32 [batch_size]) of this process's slice of the batch."""
     random = np.random.RandomState(step_seed(seed, step) % 2**32)
     t, weights = sampler.sample(batch_size * world.size, world.device, random)
-    mine = slice(world.rank * batch_size, (world.rank + 1) * batch_size)
+    mine = _slice_of(batch_size, world)
     return t[mine], weights[mine]
+
+
+def _slice_of(batch_size, world):
+    """Return where this process's images lie in the whole batch."""
+    return slice(world.rank * batch_size, (world.rank + 1) * batch_size)

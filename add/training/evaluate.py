@@ -1,4 +1,4 @@
-"""The grid of samples that a run shows of its model."""
+"""The samples that a run shows of its model."""
 import math
 
 import torch
@@ -8,13 +8,16 @@ from add.training.draws import draw_noise
 
 
 @torch.no_grad()
-def sample_grid(model, diffusion, count, image_size, device, num_classes=None):
-    """Return a uint8 picture [H, W, 3] of `count` DDIM samples from noise that is always the same."""
-    noise = draw_noise((count, 3, image_size, image_size), seed=1, step=0, first_index=0, device=torch.device("cpu"))
-    kwargs = {} if num_classes is None else {"y": torch.arange(count, device=device) % num_classes}
-    samples = diffusion.ddim_sample_loop(
-        model, noise.shape, noise=noise.to(device), clip_denoised=True, model_kwargs=kwargs, device=device)
-    return tile(samples.cpu())
+def sample(model, diffusion, shape, device, conditions):
+    """Return DDIM samples of `shape` [N, ...], on the CPU, from noise that is always the same.
+
+    Args:
+        conditions: {name: [N, ...]}, what the model is told beside them.
+    """
+    noise = draw_noise(shape, seed=1, step=0, first_index=0, device=torch.device("cpu"))
+    told = {name: value.to(device) for name, value in conditions.items()}
+    return diffusion.ddim_sample_loop(
+        model, shape, noise=noise.to(device), clip_denoised=len(shape) == 4, model_kwargs=told, device=device).cpu()
 
 
 def tile(images, columns=None):

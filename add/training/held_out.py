@@ -1,8 +1,9 @@
-"""The held-out loss of a run, and the watch that tells when it turns upward."""
+"""The held-out loss or accuracy of a run, and the watch that tells when the loss turns upward."""
 import dataclasses
 import math
 
 import torch
+import torch.nn.functional as F
 
 from add.training.draws import draw_noise
 
@@ -12,13 +13,13 @@ GOLDEN_RATIO = 0.6180339887  # its multiples, modulo 1, spread evenly however ma
 
 
 @torch.no_grad()
-def held_out_loss(model, diffusion, images, device, batch_size, labels=None):
+def held_out_loss(model, diffusion, images, device, batch_size, conditions=None):
     """Return the mean squared error of the model on held-out images, with the same timesteps and noise each time.
 
     Args:
-        images: float32 [N, 3, H, W] in [-1, 1]; every one is seen at TIMESTEPS_PER_IMAGE timesteps.
+        images: float32 [N, 3, H, W] in [-1, 1] (or points [N, 2]); every one is seen at TIMESTEPS_PER_IMAGE timesteps.
         batch_size: images per forward pass.
-        labels: int64 [N] for a class-conditional model.
+        conditions: {name: [N, ...]}, what the model is told beside them.
     """
     count = len(images) * TIMESTEPS_PER_IMAGE
     total = 0.0
@@ -27,11 +28,38 @@ def held_out_loss(model, diffusion, images, device, batch_size, labels=None):
         x_start = images[places // TIMESTEPS_PER_IMAGE]
         t = ((places * GOLDEN_RATIO + 0.5) % 1 * diffusion.num_timesteps).long()
         noise = draw_noise(x_start.shape, seed=0, step=0, first_index=first, device=torch.device("cpu"))
-        kwargs = {} if labels is None else {"y": labels[places // TIMESTEPS_PER_IMAGE].to(device)}
+        told = {name: value[places // TIMESTEPS_PER_IMAGE].to(device) for name, value in (conditions or {}).items()}
         losses = diffusion.training_losses(
-            model, x_start.to(device), t.to(device), model_kwargs=kwargs, noise=noise.to(device))
+            model, x_start.to(device), t.to(device), model_kwargs=told, noise=noise.to(device))
         total += losses.get("mse", losses["loss"]).sum().item()
     return total / count
+
+
+@torch.no_grad()
+def accuracy_by_noise(logits_of, num_timesteps, levels, images, labels, device, batch_size):
+    """Return {"val_loss", "val_accuracy", "val_accuracy_0", ...} of a classifier of noisy images.
+
+    Every image is seen once in each of `levels` equal parts of the timesteps, from little noise to much: the middle one
+    with the same noise each time. The loss is the mean cross-entropy, in nats.
+
+    Args:
+        logits_of: logits_of(x_start, t, noise) -> [B, K].
+        images: float32 [N, 3, H, W] in [-1, 1]; labels: int64 [N].
+        batch_size: images per forward pass.
+    """
+    loss, found = 0.0, []
+    for level in range(levels):
+        step = int((level + 0.5) / levels * num_timesteps)
+        hits = 0
+        for first in range(0, len(images), batch_size):
+            x_start, y = (part[first:first + batch_size].to(device) for part in (images, labels))
+            noise = draw_noise(x_start.shape, seed=0, step=level, first_index=first, device=torch.device("cpu"))
+            logits = logits_of(x_start, torch.full((len(x_start),), step, device=device), noise.to(device))
+            loss += F.cross_entropy(logits, y, reduction="sum").item()
+            hits += (logits.argmax(dim=1) == y).sum().item()
+        found.append(hits / len(images))
+    return {"val_loss": loss / (levels * len(images)), "val_accuracy": sum(found) / levels,
+            **{f"val_accuracy_{level}": share for level, share in enumerate(found)}}
 
 
 @dataclasses.dataclass
@@ -52,5 +80,5 @@ class UpturnWatch:
         if self.rises != self.patience:
             return None
         return (f"held-out loss turned upward: {self.best_loss:.4g} at step {self.best_step}, {loss:.4g} at step "
-                f"{step}. The model begins to copy its training images: stop here, or train anew with "
+                f"{step}. The model begins to learn its training images by heart: stop here, or train anew with "
                 f"--augment dihedral, --dropout 0.1 or more images")

@@ -1,6 +1,5 @@
-"""The training loop of one domain's diffusion model."""
+"""The training loop: batches, steps, averages, measurements, checkpoints; what is learnt is the task's."""
 import contextlib
-import dataclasses
 import math
 import time
 
@@ -8,48 +7,47 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from add.data.files import save_png
-from add.diffusion import create_named_schedule_sampler, diffusion_from_config
+from add.diffusion import create_named_schedule_sampler
 from add.errors import UserError
 from add.networks.precision import under_autocast
 from add.training import snapshot
 from add.training.compiling import compiler_errors_explained
-from add.training.draws import draw_noise, draw_timesteps, step_seed
+from add.training.draws import draw_timesteps, draw_uniforms, step_seed
 from add.training.ema import EMA, share_of_start
-from add.training.evaluate import sample_grid
-from add.training.held_out import UpturnWatch, held_out_loss
+from add.training.held_out import UpturnWatch
 from add.training.memory import keep_freed_memory
 from add.training.window import Window
 
 
 class Trainer:
-    """Trains a model, keeps its moving averages, and saves and resumes in a run folder.
+    """Trains a network, keeps its moving averages, and saves and resumes in a run folder.
 
     Args:
-        model: UNet on world.device.
-        model_config, diffusion_config: what it was built from.
-        stream: infinite iterator with state_dict()/load_state_dict(), giving (x_start [B, 3, H, W] in [-1, 1],
-            labels int64 [B] or None), this process's slice of each batch.
-        config: TrainConfig.
+        task: what it learns, see tasks.py.
+        model: the network of task.model_config, on world.device.
+        stream: infinite iterator with state_dict()/load_state_dict(), giving (x_start [B, 3, H, W] in [-1, 1] or points
+            [B, 2], labels int64 [B] or None), this process's slice of each batch.
+        config: RunConfig of any kind.
         run: RunFolder; only the main process writes to it.
         world: rank, size, is_main and device of this process.
-        held_out: (x_start [N, 3, H, W], labels or None) to measure the held-out loss on, or None.
-        report: called with a dict of PROGRESS_FIELDS at each log interval, in the main process.
+        held_out: (x_start [N, ...], labels or None) to measure on, or None.
+        examples: likewise, images that the previews show.
+        report: called with a dict of the run folder's fields at each log interval, in the main process.
         note: called with a sentence that the user should read.
     """
 
-    def __init__(self, model, model_config, diffusion_config, stream, config, run, world, held_out=None,
+    def __init__(self, task, model, stream, config, run, world, held_out=None, examples=None,
                  report=lambda row: None, note=lambda text: None):
-        self.config, self.run_folder, self.world = config, run, world
-        self.model_config, self.diffusion_config = model_config, diffusion_config
-        self.stream, self.held_out, self.report, self.note = stream, held_out, report, note
+        self.task, self.config, self.run_folder, self.world = task, config, run, world
+        self.stream, self.held_out, self.examples = stream, held_out, examples
+        self.report, self.note = report, note
         self.model = model.to(memory_format=self._memory_format())
         self.parameters = list(self.model.parameters())
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16",
                                            growth_interval=config.growth_interval)
-        self.diffusion = diffusion_from_config(dataclasses.replace(diffusion_config, timestep_respacing=""))
-        self.sampler = create_named_schedule_sampler(config.schedule_sampler, self.diffusion)
+        self.sampler = create_named_schedule_sampler(config.schedule_sampler, task.diffusion)
         self.watch = UpturnWatch()
         self.step = 0
         self.saved_step = None
@@ -65,8 +63,8 @@ class Trainer:
             network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
         self.forward = under_autocast(network, self.world.device, self.config.precision)
 
-    def _memory_format(self):
-        return torch.channels_last if self.config.channels_last else torch.contiguous_format
+    def _memory_format(self, dimensions=4):
+        return torch.channels_last if self.config.channels_last and dimensions == 4 else torch.contiguous_format
 
     # One step
 
@@ -75,9 +73,11 @@ class Trainer:
         seed, world = self.config.seed, self.world
         x_start, labels = next(self.stream)
         count = len(x_start)
-        x_start = x_start.to(world.device, memory_format=self._memory_format(), non_blocking=True)
+        conditions = self.task.conditions(x_start, labels, draw_uniforms(count, world, seed, self.step))
+        conditions = {name: value.to(world.device) for name, value in conditions.items()}
+        x_start = x_start.to(world.device, memory_format=self._memory_format(x_start.dim()), non_blocking=True)
         t, weights = draw_timesteps(self.sampler, count, world, seed, self.step)
-        noise = draw_noise(x_start.shape, seed, self.step, world.rank * count, world.device)
+        noise = self.task.draw_noise(x_start.shape, seed, self.step, world.rank * count, world.device)
         torch.manual_seed(step_seed(seed, self.step, 2**32 + world.rank))  # dropout
         self.optimizer.zero_grad(set_to_none=True)
         size = self.config.microbatch if self.config.microbatch > 0 else count
@@ -85,10 +85,9 @@ class Trainer:
         for start in range(0, count, size):
             part = slice(start, start + size)
             last = start + size >= count
-            kwargs = {"y": labels[part].to(world.device)} if self.model_config.class_cond else {}
+            told = {name: value[part] for name, value in conditions.items()}
             with contextlib.nullcontext() if last or self.ddp is None else self.ddp.no_sync():
-                losses = self.diffusion.training_losses(
-                    self.forward, x_start[part], t[part], model_kwargs=kwargs, noise=noise[part])
+                losses = self.task.losses(self.forward, x_start[part], t[part], noise[part], told)
                 # parts add up to the mean over the whole batch, also where the last one is smaller
                 self.scaler.scale((losses["loss"] * weights[part]).sum() / count).backward()
             collected.append({name: value.detach() for name, value in losses.items()})
@@ -138,7 +137,7 @@ class Trainer:
             out_of_time = 0 < config.max_minutes * 60 <= elapsed
             stop = self.finished or self.world.any(out_of_time or should_stop())
             saving = stop or self.step % config.save_interval == 0
-            measuring = self.held_out is not None and self.step % config.val_interval == 0
+            measuring = self.held_out is not None and self.step % config.held_out_interval == 0
             if saving or measuring or self.step % config.log_interval == 0:
                 self._record(window, last=stop)
                 if saving:
@@ -153,16 +152,16 @@ class Trainer:
 
     def _record(self, window, last):
         """Write and report the row of a window that ends at this step."""
-        row = window.summary(self.diffusion.num_timesteps, self.world)
+        row = window.summary(self.task.diffusion.num_timesteps, self.world)
         self._check_finite(row)
         images = self.config.batch_size * self.world.size
         row |= {"step": self.step, "lr": self.config.learning_rate(self.step - 1), "minutes": self.seconds / 60,
                 "images_per_sec": images / row["sec_per_step"]}
         if not self.world.is_main:
             return
-        on_interval = self.step % self.config.val_interval == 0
+        on_interval = self.step % self.config.held_out_interval == 0
         if self.held_out is not None and (on_interval or last):
-            row["val_loss"] = self._held_out_loss()
+            row |= self._measure()
             upturn = self.watch.update(self.step, row["val_loss"]) if on_interval else None
             if upturn:
                 self.note(upturn)
@@ -177,12 +176,10 @@ class Trainer:
             raise UserError(f"training broke down by step {self.step}: {', '.join(bad)}, expected finite numbers; "
                             f"{kept}; lower --lr, set --grad_clip 1, or use --precision bf16 or fp32, and run it again")
 
-    def _held_out_loss(self):
-        x_start, labels = self.held_out
+    def _measure(self):
         with self.averaged_model() as model:
             network = under_autocast(model, self.world.device, self.config.precision)
-            return held_out_loss(network, self.diffusion, x_start, self.world.device, self.config.batch_size,
-                                 labels if self.model_config.class_cond else None)
+            return self.task.measure(network, self.held_out, self.world.device, self.config.batch_size)
 
     @contextlib.contextmanager
     def averaged_model(self):
@@ -221,7 +218,7 @@ class Trainer:
     # Saving
 
     def save(self):
-        """Write a checkpoint and a grid of samples, in the main process."""
+        """Write a checkpoint and a picture of samples, in the main process."""
         if self.world.is_main:
             self.run_folder.save(self.step, **snapshot.take(self))
             if self.config.num_preview:
@@ -229,10 +226,7 @@ class Trainer:
         self.saved_step = self.step
 
     def _save_preview(self):
-        steps = min(self.config.preview_steps, self.diffusion_config.diffusion_steps)
-        diffusion = diffusion_from_config(dataclasses.replace(self.diffusion_config, timestep_respacing=str(steps)))
-        classes = self.model_config.num_classes if self.model_config.class_cond else None
         with self.averaged_model() as model:
-            grid = sample_grid(model, diffusion, self.config.num_preview, self.model_config.image_size,
-                               self.world.device, classes)
-        save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", grid)
+            picture = self.task.picture(model, self.config, self.world.device, self.examples)
+        if picture is not None:
+            save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)

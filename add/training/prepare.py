@@ -1,22 +1,21 @@
-"""From options to a Trainer that is ready to run: images, network, run folder, and what to start from."""
+"""From options to a Trainer that is ready to run: data, network, run folder, and what to start from."""
 import dataclasses
 import platform
 from pathlib import Path
 
 import torch
 
-from add.data import BatchStream, ImageSet, holds_domains, to_model_input
-from add.data.files import fingerprint
 from add.diffusion import diffusion_from_config
 from add.errors import UserError
-from add.networks import create_model
+from add.networks import create_network
 from add.training import snapshot
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
 from add.training.continuation import check_held_out, check_images, check_weights
 from add.training.draws import step_seed
-from add.training.held_out import MAX_IMAGES
 from add.training.loop import Trainer
 from add.training.run_folder import RunFolder
+from add.training.sources import needs_labels, open_source
+from add.training.tasks import make_task
 
 
 def prepare(config, model_config, diffusion_config, world, report=lambda row: None, note=lambda text: None):
@@ -25,7 +24,8 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     Nothing is written before all of it is known to be usable.
 
     Args:
-        config: TrainConfig with data_dir and run_dir filled in.
+        config: TrainConfig or another of config.py, with data_dir and run_dir filled in.
+        model_config: config of any kind of network. num_classes 0: as many as data_dir has.
         world: rank, size, is_main and device of this process.
         report, note: see Trainer; called in the main process only.
 
@@ -34,92 +34,57 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     """
     note = note if world.is_main else lambda text: None
     config = _with_precision(config, model_config)
-    if model_config.learn_sigma != diffusion_config.learn_sigma:
+    if getattr(model_config, "learn_sigma", diffusion_config.learn_sigma) != diffusion_config.learn_sigma:
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
     diffusion_from_config(diffusion_config)
     with torch.device("meta"):  # refuses impossible options before the slow part
-        create_model(**dataclasses.asdict(model_config))
-    run = RunFolder(config.run_dir)
+        create_network(_with_classes(model_config, 1))
+    source = open_source(config, model_config, world)
+    model_config = _with_classes(model_config, len(source.facts["classes"] or ()))
+    task = make_task(model_config, diffusion_config, config)
+    run = RunFolder(config.run_dir, task.columns, task.measured)
     run.check(model_config, diffusion_config, config)
-    images = _read_images(config, model_config)
-    data = _data_facts(config, images)
-    check_images(run.path, config.data_dir, data)
-    world.agree("training images", f"{data['images']} images, {data['fingerprint']}")
-    train, held_out = images.split(config.val_fraction, config.seed)
-    _describe_data(config, images, train, held_out, note)
+    check_images(run.path, source.name, source.facts)
+    world.agree("training data", f"{source.facts['images']} images, {source.facts['fingerprint']}")
+    for sentence in source.sentences:
+        note(sentence)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
-    model = create_model(**dataclasses.asdict(model_config)).to(world.device)
-    stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
-    trainer = Trainer(model, model_config, diffusion_config, stream, config, run, world,
-                      held_out=_whole(held_out), report=report, note=note)
-    _start(trainer, data)
+    model = create_network(model_config).to(world.device)
+    trainer = Trainer(task, model, source.stream, config, run, world, held_out=source.held_out,
+                      examples=source.examples, report=report, note=note)
+    _start(trainer, source)
     world.agree("steps to start from", trainer.step)
     if world.is_main:
         run.open(model_config, diffusion_config, {
-            "train": dataclasses.asdict(config), "processes": world.size, "data": data | {"held_out": len(held_out)},
+            "train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
             "versions": {"python": platform.python_version(), "torch": torch.__version__}})
     return trainer
 
 
 def _with_precision(config, model_config):
-    if model_config.use_fp16 and config.precision == "fp32":
-        return dataclasses.replace(config, precision="fp16")
-    return config
+    half = getattr(model_config, "use_fp16", False) or getattr(model_config, "classifier_use_fp16", False)
+    return dataclasses.replace(config, precision="fp16") if half and config.precision == "fp32" else config
 
 
-def _read_images(config, model_config):
-    """Return the ImageSet of data_dir; for a class-conditional model, its subfolders may be the classes."""
-    options = {"crop": config.crop, "skip_bad": config.skip_bad}
-    if not model_config.class_cond:
-        return ImageSet.from_folder(config.data_dir, model_config.image_size, **options)
-    if holds_domains(config.data_dir):
-        images = ImageSet.from_domains(config.data_dir, model_config.image_size, **options)
-    else:
-        images = ImageSet.from_folder(config.data_dir, model_config.image_size, class_cond=True, **options)
-    if len(images.class_names) > model_config.num_classes:
-        raise UserError(f"{config.data_dir} has {len(images.class_names)} classes, expected at most --num_classes "
-                        f"{model_config.num_classes}: raise it")
-    return images
+def _with_classes(model_config, count):
+    """Return the config with `count` classes where it is to have as many as there are."""
+    if needs_labels(model_config) and model_config.num_classes == 0:
+        return dataclasses.replace(model_config, num_classes=count)
+    return model_config
 
 
-def _describe_data(config, images, train, held_out, note):
-    if images.bad:
-        note(images.say_bad())
-    note(f"{len(train)} training images, {len(held_out)} held out, from {config.data_dir}")
-    if images.class_names:
-        shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]
-        more = ", ..." if len(images.class_names) > 10 else ""
-        note(f"{len(images.class_names)} classes: {', '.join(shown)}{more}")
-    if config.batch_size > len(train):
-        note(f"a batch of {config.batch_size} is larger than the set of {len(train)}: images repeat within it")
-
-
-def _data_facts(config, images):
-    return {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
-            "fingerprint": fingerprint(config.data_dir, images.paths)}
-
-
-def _whole(held_out):
-    """Return (x_start float32 [N, 3, H, W], labels int64 [N] or None) of the held-out images, or None of none."""
-    if len(held_out) == 0:
-        return None
-    chosen = range(min(len(held_out), MAX_IMAGES))
-    labels = None if held_out.labels is None else torch.from_numpy(held_out.labels[:len(chosen)])
-    return to_model_input(held_out.batch(chosen, crop="center")), labels
-
-
-def _start(trainer, data):
+def _start(trainer, source):
     """Resume from the newest of --resume_checkpoint and the run folder's own checkpoints, else take --init_from."""
     config, run, note = trainer.config, trainer.run_folder, trainer.note
-    configs = trainer.model_config, trainer.diffusion_config
+    configs = trainer.task.model_config, trainer.task.diffusion_config
     found, origin = run.newest_good(note), run.path
     if config.resume_checkpoint:
         if found is None or found["step"] < step_of(config.resume_checkpoint):
             found, origin = _read_beside(config.resume_checkpoint), Path(config.resume_checkpoint)
             check_weights(origin, *configs)
             check_held_out(origin.parent, config)
-            check_images(origin.parent, config.data_dir, data)
+            check_images(origin.parent, source.name, source.facts)
         elif found["step"] > step_of(config.resume_checkpoint):
             note(f"{run.path} has come further than {config.resume_checkpoint}; to start from that one again, give "
                  f"another --run_dir")

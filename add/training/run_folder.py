@@ -5,11 +5,9 @@ from pathlib import Path
 
 from add.data.files import save_json, save_torch, write_atomically
 from add.errors import UserError
+from add.networks import kind_of
 from add.training.checkpoints import CONFIG_NAME, NAME, read_state
 from add.training.continuation import check_run
-
-PROGRESS_FIELDS = ("step", "loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3", "grad_norm", "lr",
-                   "val_loss", "sec_per_step", "images_per_sec", "minutes")
 
 
 class RunFolder:
@@ -17,10 +15,13 @@ class RunFolder:
 
     Args:
         path: the folder; made where it is missing.
+        columns: what progress.csv has beside "loss", of training; measured: beside "val_loss", of held-out images.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, columns=("mse", "vb"), measured=()):
         self.path = Path(path)
+        self.fields = ("step", "loss", *columns, "loss_q0", "loss_q1", "loss_q2", "loss_q3", "grad_norm", "lr",
+                       "val_loss", *measured, "sec_per_step", "images_per_sec", "minutes")
 
     def __truediv__(self, name):
         return self.path / name
@@ -44,7 +45,7 @@ class RunFolder:
         Args:
             facts: further entries of config.json (options, data, versions).
         """
-        save_json(self / CONFIG_NAME, {"model": dataclasses.asdict(model_config),
+        save_json(self / CONFIG_NAME, {"kind": kind_of(model_config), "model": dataclasses.asdict(model_config),
                                        "diffusion": dataclasses.asdict(diffusion_config), **facts})
 
     def save(self, step, model, emas, optimizer, state):
@@ -107,12 +108,12 @@ class RunFolder:
         """Keep the rows of progress.csv up to `step`; later ones belong to steps that are run again."""
         rows = [row for row in self.read_progress() if None not in row.values()
                 and row.get("step", "").isdecimal() and int(row["step"]) <= step]  # the others were cut short
-        write_atomically(self / "progress.csv", lambda file: file.write(_csv_text(rows, header=True).encode()))
+        write_atomically(self / "progress.csv", lambda file: file.write(self._csv_text(rows, header=True).encode()))
 
     def append_progress(self, row):
-        """Append one row, a dict with names of PROGRESS_FIELDS."""
+        """Append one row, a dict with names of `fields`."""
         with open(self / "progress.csv", "a", newline="") as file:
-            file.write(_csv_text([row]))
+            file.write(self._csv_text([row]))
 
     def read_progress(self):
         """Return the rows of progress.csv as dicts of text."""
@@ -122,12 +123,15 @@ class RunFolder:
         with open(path, newline="") as file:
             return list(csv.DictReader(file))
 
+    def last_measured(self):
+        """Return the newest row of progress.csv with measurements on held-out data, a dict of text, or None."""
+        return next((row for row in reversed(self.read_progress()) if row.get("val_loss")), None)
 
-def _csv_text(rows, header=False):
-    lines = [",".join(PROGRESS_FIELDS)] if header else []
-    for row in rows:
-        lines.append(",".join(_cell(row.get(name, "")) for name in PROGRESS_FIELDS))
-    return "".join(line + "\n" for line in lines)
+    def _csv_text(self, rows, header=False):
+        lines = [",".join(self.fields)] if header else []
+        for row in rows:
+            lines.append(",".join(_cell(row.get(name, "")) for name in self.fields))
+        return "".join(line + "\n" for line in lines)
 
 
 def _cell(value):

@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+import torch
 
+from add.training import load_model
 from tests.scripts.commands import ROOT, run
 from tests.tiny import make_images
 
@@ -112,3 +114,32 @@ def test_help_as_a_command():
     done = subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--help"], capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert done.returncode == 0 and "--data_dir" in done.stdout and "--noise_schedule {linear,cosine" in done.stdout
+
+
+def test_one_command_trains_a_model_for_each_domain(tmp_path, capsys):
+    for seed, name in enumerate(("mild", "none", "severe")):
+        make_images(tmp_path / "root" / name, count=3 + seed, seed=seed)
+    command = ["--data_dir", tmp_path / "root", "--run_dir", tmp_path / "runs", *TINY, "--num_preview", 0]
+    assert run("train", *command, "--domain", "all", "--max_steps", 1) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mild", "none", "severe"]
+    saved = [json.loads((tmp_path / "runs" / name / "config.json").read_text()) for name in ("mild", "none", "severe")]
+    assert [config["data"]["images"] for config in saved] == [3, 4, 5]
+    weights = [torch.load(tmp_path / "runs" / name / "model000001.pt") for name in ("mild", "none")]
+    assert any(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    capsys.readouterr()
+    assert run("train", *command, "--domain", "none", "--max_steps", 2) == 0  # one of them goes on
+    assert "resuming from" in capsys.readouterr().out
+    assert [(tmp_path / "runs" / name / "model000002.pt").exists() for name in ("mild", "none")] == [False, True]
+    assert run("train", *command, "--domain", "serious") == 2
+    assert "has no domain serious: expected some of mild, none, severe, or all" in capsys.readouterr().err
+
+
+def test_classes_are_counted_and_some_hidden(tmp_path):
+    """A class-conditional model of two folders has their two classes, and one label that means none."""
+    for seed, name in enumerate(("mild", "severe")):
+        make_images(tmp_path / "root" / name, seed=seed)
+    assert run("train", "--data_dir", tmp_path / "root", "--run_dir", tmp_path / "run", *TINY, "--class_cond",
+               "--class_dropout", 0.2, "--max_steps", 2) == 0
+    network, _, loaded = load_model(tmp_path / "run")
+    assert loaded.classes == ("mild", "severe") and loaded.model.num_classes == 2
+    assert network.label_emb.num_embeddings == 3

@@ -43,10 +43,10 @@ def test_loss_is_a_mean_over_all_images_whatever_the_batch(batch_size):
         return torch.zeros_like(x)
 
     images = torch.linspace(-1, 1, 5 * 3 * 8 * 8).reshape(5, 3, 8, 8)
-    loss = held_out_loss(model, diffusion, images, torch.device("cpu"), batch_size, labels=torch.arange(5))
+    loss = held_out_loss(model, diffusion, images, torch.device("cpu"), batch_size, {"y": torch.arange(5)})
     assert loss == pytest.approx(1, abs=0.1)
     assert loss == pytest.approx(held_out_loss(
-        model, diffusion, images, torch.device("cpu"), 7, labels=torch.arange(5)), rel=1e-5)
+        model, diffusion, images, torch.device("cpu"), 7, {"y": torch.arange(5)}), rel=1e-5)
     first = seen[:5 * TIMESTEPS_PER_IMAGE]
     assert [label for _, label in first] == sorted(list(range(5)) * TIMESTEPS_PER_IMAGE)
     timesteps = sorted(t for t, _ in first)

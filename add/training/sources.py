@@ -1,0 +1,116 @@
+"""What a training run draws its batches from, and what it is measured on: images of a folder, or points."""
+import dataclasses
+
+import numpy as np
+import torch
+
+from add.data import BatchStream, ImageSet, holds_domains, to_model_input
+from add.data.files import fingerprint
+from add.data.points import POINT_SETS, PointStream, draw_points
+from add.errors import UserError
+from add.networks import kind_of
+from add.training.held_out import MAX_IMAGES
+
+HELD_OUT_POINTS = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The data of a run.
+
+    name: the folder, or what stands for it. stream: what Trainer draws from.
+    held_out, examples: (x_start, labels or None) or None.
+    facts: what config.json says of the data; with "fingerprint", "images" and "classes" (names by label, or None).
+    sentences: for the user.
+    """
+
+    name: str
+    stream: object
+    held_out: tuple | None
+    examples: tuple | None
+    facts: dict
+    sentences: list
+
+
+def open_source(config, model_config, world):
+    """Return the Source of a run.
+
+    Raises:
+        UserError: unreadable images, labels that are missing, or more classes than the network has.
+    """
+    if kind_of(model_config) == "points":
+        return _open_points(config, model_config, world)
+    images = read_images(config.data_dir, config, model_config)
+    train, held_out = images.split(config.val_fraction, config.seed)
+    if getattr(config, "val_data_dir", ""):
+        train, held_out = images, read_images(config.val_data_dir, config, model_config, images.class_names)
+    facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
+             "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)}
+    stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
+    return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
+                  _describe(config, images, train, held_out))
+
+
+def read_images(folder, config, model_config, class_names=None):
+    """Return the ImageSet of a folder for a network of images; its subfolders may be the classes.
+
+    Args:
+        class_names: the classes that the folder's must be among, in the order of their labels; left out: its own.
+    """
+    options = {"crop": config.crop, "skip_bad": config.skip_bad}
+    size = getattr(model_config, "image_size", None) or model_config.large_size
+    if not needs_labels(model_config):
+        if holds_domains(folder):
+            raise UserError(f"{folder} holds one folder per domain: expected --domain NAME for one of them, --domain "
+                            f"all to train a model for each, or --class_cond for one model of all; add one of these")
+        return ImageSet.from_folder(folder, size, **options)
+    if holds_domains(folder):
+        images = ImageSet.from_domains(folder, size, **options)
+    else:
+        images = ImageSet.from_folder(folder, size, class_cond=True, **options)
+    if class_names is not None:
+        if unknown := [name for name in images.class_names if name not in class_names]:
+            raise UserError(f"{folder} has classes that the training images lack ({', '.join(unknown[:5])}): expected "
+                            f"some of {', '.join(class_names[:10])}; rename them, or leave them out")
+        images.labels = np.array([class_names.index(name) for name in images.class_names])[images.labels]
+        images.class_names = class_names
+    if 0 < model_config.num_classes < len(images.class_names):
+        raise UserError(f"{folder} has {len(images.class_names)} classes, expected at most --num_classes "
+                        f"{model_config.num_classes}: raise it")
+    return images
+
+
+def needs_labels(model_config):
+    """Return whether a network is trained with class labels."""
+    return kind_of(model_config) == "classifier" or getattr(model_config, "class_cond", False)
+
+
+def _open_points(config, model_config, world):
+    name = POINT_SETS[model_config.task]
+    stream = PointStream(model_config.task, config.batch_size, config.seed, world.rank, world.size)
+    held_out = torch.from_numpy(draw_points(model_config.task, HELD_OUT_POINTS, np.random.default_rng(0)))
+    facts = {"images": None, "bad": 0, "classes": None, "fingerprint": f"points {name}", "held_out": len(held_out)}
+    return Source(name, stream, (held_out, None), None, facts,
+                  [f"points of the set {name}, drawn anew for every step"])
+
+
+def _whole(images, most):
+    """Return (x_start float32 [N, 3, H, W], labels int64 [N] or None) of the first images, or None of none."""
+    if len(images) == 0 or most == 0:
+        return None
+    chosen = range(min(len(images), most))
+    labels = None if images.labels is None else torch.from_numpy(images.labels[:len(chosen)])
+    return to_model_input(images.batch(chosen, crop="center")), labels
+
+
+def _describe(config, images, train, held_out):
+    sentences = [images.say_bad()] if images.bad else []
+    sentences.append(f"{len(train)} training images, {len(held_out)} held out, from {config.data_dir}")
+    if images.class_names:
+        shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]
+        more = ", ..." if len(images.class_names) > 10 else ""
+        sentences.append(f"{len(images.class_names)} classes: {', '.join(shown)}{more}")
+    if config.batch_size > len(train):
+        sentences.append(f"a batch of {config.batch_size} is larger than the set of {len(train)}: images repeat within "
+                         f"it")
+    return sentences
