@@ -11,13 +11,13 @@ TINY = ["--num_channels", 32, "--num_res_blocks", 1, "--batch_size", 256, "--ten
 
 def test_it_learns_a_point_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run("synthetic_train", "--task", 4, *TINY, "--max_steps", 60) == 0
+    assert run("synthetic_train", "--task", 4, *TINY, "--max_steps", 60, "--lr_warmup_steps", 5) == 0
     out = tmp_path / "runs" / "synthetic" / "olympic_rings"
     assert "points of the set OLYMPIC_RINGS" in capsys.readouterr().out
     with open(out / "progress.csv") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["loss"]) < 0.6 * float(rows[0]["loss"])
-    assert float(rows[-1]["val_loss"]) < 0.6 * float(rows[0]["val_loss"])
+    assert float(rows[-1]["val_loss"]) < 0.8 * float(rows[0]["val_loss"])
     assert load_model(out, kind="points")[2].model.task == 4
     assert json.loads((out / "config.json").read_text())["data"]["fingerprint"] == "points OLYMPIC_RINGS"
     assert (out / "samples" / "samples000060.png").exists()
