@@ -4,6 +4,7 @@ Pure maths on tensors: no files, no options, no printing.
 """
 from add.diffusion.factory import DiffusionConfig, create_gaussian_diffusion, diffusion_from_config
 from add.diffusion.gaussian import GaussianDiffusion
+from add.diffusion.guidance import ClassifierFree, ClassifierGuided, ForClasses, class_gradient
 from add.diffusion.kinds import LossType, ModelMeanType, ModelVarType
 from add.diffusion.respacing import space_timesteps
 from add.diffusion.schedules import named_beta_schedule
@@ -15,7 +16,8 @@ from add.diffusion.timestep_samplers import (
 )
 
 __all__ = [
-    "DiffusionConfig", "GaussianDiffusion", "LossSecondMomentResampler", "LossType", "ModelMeanType",
-    "ModelVarType", "StratifiedSampler", "UniformSampler", "create_gaussian_diffusion",
-    "create_named_schedule_sampler", "diffusion_from_config", "named_beta_schedule", "space_timesteps",
+    "ClassifierFree", "ClassifierGuided", "DiffusionConfig", "ForClasses", "GaussianDiffusion",
+    "LossSecondMomentResampler", "LossType", "ModelMeanType", "ModelVarType", "StratifiedSampler", "UniformSampler",
+    "class_gradient", "create_gaussian_diffusion", "create_named_schedule_sampler", "diffusion_from_config",
+    "named_beta_schedule", "space_timesteps",
 ]

@@ -15,7 +15,7 @@ from add.diffusion.levels import GRIDS, NoiseLevels
 from add.diffusion.solvers import SOLVERS, predictor_of, walk, x_start_from
 from add.errors import UserError
 from add.transition.depths import DepthPlan, uniform_depths
-from add.transition.samplers import DDIM, OBELM
+from add.transition.samplers import DDIM, OBELM, guided
 
 SHARE = 4  # the pilot costs at most a quarter of the run's own evaluations
 STEPS = 4  # evaluations of a pilot decode, from any depth; with fewer the images differ in kind, not only in detail
@@ -57,7 +57,7 @@ class Pilot:
 
     def __init__(self, sampler, source, target, amount):
         self.amount, self.num_steps = amount, source.num_timesteps
-        self.sampler = Rough(sampler.clip_denoised)
+        self.sampler = Rough(sampler.clip_denoised, sampler.cond_fn)
         self.depths, self._reason = (), ""
         if amount in (1, self.num_steps):
             return  # one depth is T, and all depths are all
@@ -113,6 +113,7 @@ class Rough:
     """A sampler that only decodes: a solver for few steps, the same number from any depth of any schedule."""
 
     clip_denoised: bool = False
+    cond_fn: object = None
 
     def check(self, diffusion):
         """Any diffusion that `Pilot` takes will do."""
@@ -123,7 +124,8 @@ class Rough:
         timesteps = np.asarray(diffusion.timestep_map)[np.minimum(depths.cpu().numpy(), diffusion.num_timesteps - 1)]
         grids = {t: GRID.timesteps(levels, min(t, levels.last), levels.first, STEPS - 1)
                  for t in set(timesteps.tolist())}
-        predict = predictor_of(diffusion, levels, model, SOLVER.quantity, self.clip_denoised)
+        predict = predictor_of(diffusion, levels, guided(model, self.cond_fn, diffusion), SOLVER.quantity,
+                               self.clip_denoised)
         *_, step = walk(SOLVER, predict, levels, latents,
                         np.stack([grids[t] for t in timesteps.tolist()], axis=1))
         signal, spread = levels.factors(levels.first)

@@ -4,12 +4,17 @@ Level convention. DDIM, as published: the clean image counts as level 0; after d
 alphas_cumprod[d] of the (respaced) schedule, and decoding from it starts with step d - 1. The others carry one level
 both ways: the clean image counts as timestep 0, and a depth d is the timestep d. The depth T is pure noise: the noise
 found at the last timestep, which decoding takes as standing there. An image is x_start as the model sees it at 0.
+
+Every sampler takes clip_denoised: clip the predicted clean image to [-1, 1]; clip_encoded, the same for encoding alone
+(DDIB encodes unclipped), left out: as clip_denoised; and cond_fn, the gradient of a classifier that guides decoding,
+cond_fn(x, t) as from `class_gradient`.
 """
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from add.diffusion.guidance import ClassifierGuided
 from add.diffusion.leapfrog import leap, leapfrog_walk
 from add.diffusion.levels import GRIDS, Grid, NoiseLevels
 from add.diffusion.parametrization import eps_from_x_start
@@ -32,13 +37,16 @@ class Interval:
 
 
 class DDIM:
-    """DDIM (Song et al. 2021, arXiv:2010.02502) on the diffusion's own steps, which --timestep_respacing thins."""
+    """DDIM (Song et al. 2021, arXiv:2010.02502) on the diffusion's own steps, which --timestep_respacing thins.
+
+    Guidance moves the mean of each step as guided-diffusion does (arXiv:2105.05233, Algorithm 2).
+    """
 
     name = "ddim"
     copies = 1  # of an image that each Interval holds
 
-    def __init__(self, clip_denoised=False):
-        self.clip_denoised = clip_denoised
+    def __init__(self, clip_denoised=False, cond_fn=None, clip_encoded=None):
+        self.clip_denoised, self.cond_fn, self.clip_encoded = clip_denoised, cond_fn, clip_encoded
 
     def check(self, diffusion):
         """Any diffusion will do."""
@@ -50,7 +58,7 @@ class DDIM:
         """Yield the `Interval`s of images x [B, C, H, W], each one step."""
         for step in range(diffusion.num_timesteps):
             t = torch.full((len(x),), step, device=x.device)
-            x = diffusion.ddim_reverse_sample(model, x, t, clip_denoised=self.clip_denoised)["sample"]
+            x = diffusion.ddim_reverse_sample(model, x, t, clip_denoised=_clips_encoding(self))["sample"]
             yield Interval(step, step + 1, lambda depth, x=x: x)
 
     def decode(self, model, diffusion, latents, depths, known=None):
@@ -59,7 +67,7 @@ class DDIM:
         for step in range(int(depths[0]) - 1, -1, -1):
             active = int((depths > step).sum())
             t = torch.full((active,), step, device=x.device)
-            x[:active] = diffusion.ddim_sample(model, x[:active], t, clip_denoised=self.clip_denoised)["sample"]
+            x[:active] = diffusion.ddim_sample(model, x[:active], t, self.clip_denoised, cond_fn=self.cond_fn)["sample"]
         return x
 
 
@@ -80,6 +88,8 @@ class Fast:
     encode_steps: int
     decode_steps: int
     clip_denoised: bool = False
+    clip_encoded: bool | None = None
+    cond_fn: object = None
     copies: int = field(default=3, init=False)  # x, what was evaluated, and the value
 
     def check(self, diffusion):
@@ -92,7 +102,7 @@ class Fast:
     def encode(self, model, diffusion, x, depths=None):
         """Yield the `Interval`s of images x [B, C, H, W]: one for each step, and that to pure noise."""
         levels = NoiseLevels(diffusion.alphas_cumprod)
-        predict = self._predictor(diffusion, levels, model, self.encode_solver)
+        predict = predictor_of(diffusion, levels, model, self.encode_solver.quantity, _clips_encoding(self))
         grid = self.encode_grid.timesteps(levels, levels.first, levels.last, self.encode_steps)
         for step in walk(self.encode_solver, predict, levels, x, np.repeat(grid[:, None], len(x), axis=1)):
             ends = {step.end[0]: step.x}
@@ -106,7 +116,8 @@ class Fast:
     def decode(self, model, diffusion, latents, depths, known=None):
         """Return the clean images that latents [R, C, H, W] at depths int64 [R], descending, lead to."""
         levels = NoiseLevels(diffusion.alphas_cumprod)
-        predict = self._predictor(diffusion, levels, model, self.decode_solver)
+        predict = predictor_of(diffusion, levels, guided(model, self.cond_fn, diffusion), self.decode_solver.quantity,
+                               self.clip_denoised)
         starts = np.minimum(depths.numpy(), levels.last)
         rows = self.decode_evaluations(levels, starts)
         timesteps = np.zeros((rows.max(), len(rows)))
@@ -121,9 +132,6 @@ class Fast:
         share = self.decode_grid.way(levels, t)
         return np.maximum(LEAST_STEPS, np.ceil(self.decode_steps * share - 1e-9)).astype(int)
 
-    def _predictor(self, diffusion, levels, model, solver):
-        return predictor_of(diffusion, levels, model, solver.quantity, self.clip_denoised)
-
 
 @dataclass(frozen=True)
 class OBELM:
@@ -136,6 +144,8 @@ class OBELM:
     encode_steps: int
     grid: Grid = GRIDS["quadratic"]
     clip_denoised: bool = False
+    clip_encoded: bool | None = None
+    cond_fn: object = None
     name: str = field(default="obelm", init=False)
     copies: int = field(default=2, init=False)
 
@@ -152,7 +162,7 @@ class OBELM:
             raise UserError("sampler obelm has no latents between its steps, so it must know the depths beforehand: "
                             "use --depth_schedule uniform, or another --sampler")
         levels, nodes = self._nodes(diffusion, depths)
-        predict = predictor_of(diffusion, levels, model, "eps", self.clip_denoised)
+        predict = predictor_of(diffusion, levels, model, "eps", _clips_encoding(self))
         passed = 0
         for row, before, after in leapfrog_walk(predict, levels, x, nodes):
             if nodes[row + 1] in np.minimum(depths, levels.last):
@@ -168,7 +178,7 @@ class OBELM:
             known: the depths that encoding was told of, where they are more than those of the latents.
         """
         levels, nodes = self._nodes(diffusion, depths.unique().numpy() if known is None else known)
-        predict = predictor_of(diffusion, levels, model, "eps", self.clip_denoised)
+        predict = predictor_of(diffusion, levels, guided(model, self.cond_fn, diffusion), "eps", self.clip_denoised)
         places = np.searchsorted(nodes, np.minimum(depths.numpy(), levels.last))
         behind, x = latents.chunk(2, dim=1)
         behind, x = behind.clone(), x.clone()
@@ -190,6 +200,15 @@ class OBELM:
             raise UserError(f"{self.encode_steps} steps are too few to tell depths {sorted(set(depths.tolist()))} "
                             f"apart: raise --encode_steps")
         return levels, nodes
+
+
+def guided(model, cond_fn, diffusion):
+    """Return the model moved along the gradient cond_fn, or itself where that is None."""
+    return model if cond_fn is None else ClassifierGuided(model, cond_fn, diffusion)
+
+
+def _clips_encoding(sampler):
+    return sampler.clip_denoised if sampler.clip_encoded is None else sampler.clip_encoded
 
 
 def _check_whole_schedule(diffusion):
@@ -217,12 +236,13 @@ PRESETS = {
 SAMPLERS = ("ddim", *PRESETS)
 
 
-def make_sampler(name="unipc", encode_steps=0, decode_steps=0, clip_denoised=False):
+def make_sampler(name="unipc", encode_steps=0, decode_steps=0, clip_denoised=False, clip_encoded=None, cond_fn=None):
     """Return the sampler of a name in SAMPLERS.
 
     Args:
         encode_steps: steps from the image to noise; decode_steps: evaluations from noise to the image. 0: the
             sampler's own number. DDIM's are those of its diffusion, O-BELM's are the same both ways.
+        clip_denoised, clip_encoded, cond_fn: see above.
 
     Raises:
         UserError: an unknown name, or steps that the sampler doesn't take.
@@ -233,12 +253,12 @@ def make_sampler(name="unipc", encode_steps=0, decode_steps=0, clip_denoised=Fal
         if encode_steps or decode_steps:
             raise UserError("sampler ddim takes the steps of --timestep_respacing: leave out --encode_steps and "
                             "--decode_steps, or use another --sampler")
-        return DDIM(clip_denoised)
+        return DDIM(clip_denoised, cond_fn, clip_encoded)
     for option, steps in (("encode_steps", encode_steps), ("decode_steps", decode_steps)):
         if steps and steps < LEAST_STEPS:
             raise UserError(f"{option} is {steps}: expected {LEAST_STEPS} or more, or 0 for the sampler's own number; "
                             f"change --{option}")
-    preset = replace(PRESETS[name], clip_denoised=clip_denoised)
+    preset = replace(PRESETS[name], clip_denoised=clip_denoised, clip_encoded=clip_encoded, cond_fn=cond_fn)
     if name == "obelm":
         if decode_steps:
             raise UserError("sampler obelm decodes on the steps it encoded on: leave out --decode_steps")

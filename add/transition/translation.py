@@ -94,7 +94,7 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
         if pilot:
             tried = torch.tensor([pilot.depths] * len(x))
             images = decode(target, target_diffusion, path.latents(tried), tried, pilot.sampler, max_memory)
-            pilot_nfe = target.evaluations / len(x)
+            pilot_nfe = _evaluations(target) / len(x)
             starts, curves = pilot.curves(x, images, classifier)
         else:
             curves = path.curves(feature)
@@ -104,7 +104,7 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
     latents = path.latents(depths)
     targets = decode(target, target_diffusion, latents, depths, sampler, max_memory)
     return Translation(targets, latents[:, :, :x.shape[1]], depths, plans, labels, curves,
-                       (source.evaluations + target.evaluations) / len(x), pilot_nfe)
+                       (_evaluations(source) + _evaluations(target)) / len(x), pilot_nfe)
 
 
 def in_batches(model, batch_size, on_step=None):
@@ -112,6 +112,11 @@ def in_batches(model, batch_size, on_step=None):
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: expected at least 1; raise --batch_size")
     return InBatches(model, batch_size, on_step)
+
+
+def _evaluations(in_batches):
+    """Return the network evaluations of an `InBatches`, of which guidance without a classifier needs two a call."""
+    return in_batches.evaluations * getattr(in_batches.model, "nfe_per_call", 1)
 
 
 class _Path:

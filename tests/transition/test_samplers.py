@@ -168,6 +168,75 @@ def test_obelm_refuses_depths_it_could_not_tell_apart(amount, steps):
         translate(None, None, images(), amount, diffusion_of(), sampler=make_sampler("obelm", steps))
 
 
+# Clipping and guidance in decoding
+
+
+def towards(mean, std, strength):
+    """Return a gradient of log p that pulls images to a mean: that of N(mean, std^2), times `strength`."""
+    def gradient(x, t):
+        return -strength * (x - mean) / std**2
+
+    return gradient
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_encoding_is_clipped_as_decoding_unless_told_otherwise(name, make_gaussian):
+    """N(-1.2, 0.3^2) predicts clean images below -1."""
+    diffusion = diffusion_of(timestep_respacing="20" if name == "ddim" else "")
+    wide, depths = make_gaussian(-1.2, 0.3), torch.tensor([[diffusion.num_timesteps // 2]] * 2)
+
+    def latents(**options):
+        return encode(wide, diffusion, images(), depths, make_sampler(name, **options))
+
+    free, clipped = latents(), latents(clip_denoised=True)
+    assert (free - clipped).abs().max() > 0.01
+    assert torch.equal(latents(clip_denoised=True, clip_encoded=False), free)
+    assert torch.equal(latents(clip_encoded=True), clipped)
+    sampler = {one: make_sampler(name, clip_denoised=one, clip_encoded=False) for one in (False, True)}
+    lowest = {one: decode(make_gaussian(-2.0, 0.3), diffusion, free, depths, sampler[one]).min() for one in sampler}
+    assert lowest[False] < -1.5
+    assert lowest[True] > (-1.3 if name == "obelm" else -1.001)  # whose last step is no predicted image
+
+
+def test_ddim_is_guided_as_guided_diffusion_is(make_gaussian):
+    """The same numbers as its loops, which encode unclipped and decode with clipping and cond_fn."""
+    diffusion, gradient = diffusion_of(timestep_respacing="25"), towards(0.6, 1.0, 0.5)
+    source, target = make_gaussian(*SOURCE), make_gaussian(*TARGET)
+    noise = diffusion.ddim_reverse_sample_loop(source, images(), clip_denoised=False)
+    expected = diffusion.ddim_sample_loop(target, noise.shape, noise=noise, clip_denoised=True, cond_fn=gradient)
+    result = translate(source, target, images(), 1, diffusion, sampler=DDIM(True, gradient, clip_encoded=False))
+    assert torch.equal(result.latents[:, 0], noise) and torch.equal(result.targets[:, 0], expected)
+    unguided = translate(source, target, images(), 1, diffusion, sampler=DDIM(True, clip_encoded=False))
+    assert (unguided.targets[:, 0] - expected).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "draft"])
+def test_every_sampler_follows_the_same_guided_ode(name, prediction, make_gaussian):
+    """Against DDIM's many steps; encoding knows nothing of the guidance."""
+    gradient = towards(0.6, 1.0, 0.3)
+    reference = translate(make_gaussian(*SOURCE), make_gaussian(*TARGET), images(), 1, diffusion_of(),
+                          sampler=make_sampler("ddim", cond_fn=gradient))
+    diffusion = diffusion_of(prediction=prediction, timestep_respacing="500" if name == "ddim" else "")
+    models = [make_gaussian(*domain, prediction) for domain in (SOURCE, TARGET)]
+    steps = {"decode_steps": 30} if name == "heun" else {}
+    guided = translate(*models, images(), 1, diffusion, sampler=make_sampler(name, cond_fn=gradient, **steps))
+    plain = translate(*models, images(), 1, diffusion, sampler=make_sampler(name, **steps))
+    assert torch.equal(guided.latents, plain.latents)
+    assert (guided.targets - plain.targets).abs().max() > 0.2
+    torch.testing.assert_close(guided.targets, reference.targets, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["ddim", "unipc"])
+def test_a_pilot_is_guided_as_its_run_is(name, make_gaussian):
+    """What `progress` measures is what the run will decode."""
+    diffusion = diffusion_of(timestep_respacing="100" if name == "ddim" else "")
+    models = [make_gaussian(*domain) for domain in (SOURCE, TARGET)]
+    curves = [translate(*models, images(), 4, diffusion, sampler=make_sampler(name, cond_fn=gradient)).curves[:, -1]
+              for gradient in (None, towards(3.0, 1.0, 1.0))]
+    assert (curves[1] > curves[0] + 0.05).all()
+
+
 # Steps
 
 
