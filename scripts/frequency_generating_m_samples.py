@@ -1,5 +1,6 @@
 """Turn images of one domain into another in N steps, with a soft label for each step, in both directions.
 
+Of more than two domains, --models_dir and --data_dir name the folders that hold them all, and --pairs what is wanted.
 With nothing but --amount, the embedded default is used: held-out patches of stained tissue, and two tiny models.
 """
 import sys
@@ -18,14 +19,15 @@ def build_options():
 
 def main(argv=None):
     parsed = build_options().parse(argv)
+    from add.runtime.directions import run_direction
     from add.runtime.display import EvaluationBar
     from add.runtime.processes import process_group
-    from add.runtime.translation import prepare_directions, run_direction
+    from add.runtime.translation import prepare_directions
 
     with process_group(parsed.device, parsed.threads) as world:
         for direction in prepare_directions(parsed, world):
             with closing(EvaluationBar("evaluations", silent=not world.is_main)) as bar:
-                run_direction(direction, parsed, world, bar)
+                run_direction(direction, world, bar)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,14 @@ def save_npy(path, array):
     write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
+def write_npy_rows(file, dtype, shape, rows):
+    """Write the .npy file of an array of `shape` into a binary file, row by row, so that it need not fit in memory."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    for row in rows:
+        file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())
+
+
 def save_torch(path, content):
     """Write a state dict or a checkpoint with torch.save."""
     import torch

@@ -2,6 +2,10 @@
 
 `labels.csv` is what the translation wrote. Other label rules stand beside it as `labels_RULE.csv`, with the same header
 and the same rows, so that nothing is ever overwritten.
+
+The series may be a chain of legs through more than two domains: then m runs on over the legs, and `source` and
+`target` are its ends. Of more than MOST_COLUMNS domains only these two have a column p_k, any other that some image has
+a share of, and the last one, which tells their number; the rest are 0.
 """
 import csv
 import dataclasses
@@ -15,6 +19,7 @@ from add.data.files import write_atomically
 from add.errors import UserError
 
 DEPTH_RULE = "depth"  # the rule of labels.csv
+MOST_COLUMNS = 100
 COLUMNS = ("image", "source_image", "source", "target", "m", "depth")
 
 
@@ -46,8 +51,13 @@ class Series:
 
     @property
     def amount(self):
-        """The number of progressive images per source image, N."""
+        """The number of progressive images per source image, N; of a chain those of all legs."""
         return int(self.m.max())
+
+    @property
+    def is_chain(self):
+        """Whether it leads through other domains than its ends."""
+        return bool(np.delete(self.labels, [self.source, self.target], axis=1).any())
 
     @property
     def groups(self):
@@ -80,11 +90,13 @@ def read_series(folder, rule=DEPTH_RULE):
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     try:
-        shares = [name for name in rows[0] if name.startswith("p_")]
+        columns = {int(name[2:]): name for name in rows[0] if name.startswith("p_")}
+        labels = np.zeros((len(rows), max(columns) + 1))
+        for number, name in columns.items():
+            labels[:, number] = [float(row[name]) for row in rows]
         return Series(Path(folder), [row["image"] for row in rows], [row["source_image"] for row in rows],
                       int(rows[0]["source"]), int(rows[0]["target"]), np.array([int(row["m"]) for row in rows]),
-                      np.array([int(row["depth"]) for row in rows]),
-                      np.array([[float(row[name]) for name in shares] for row in rows]))
+                      np.array([int(row["depth"]) for row in rows]), labels)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}, p_0, ... and "
                         f"numbers in them; remove it, and make it again") from error
@@ -99,11 +111,16 @@ def write_labels(path, series, labels):
 
 def write_rows(path, rows, num_domains):
     """Write rows (image, source_image, source, target, m, depth, p_0, p_1, ...) under the header of a label file."""
+    rows = list(rows)
+    columns = range(num_domains)
+    if num_domains > MOST_COLUMNS:
+        ends = {row[COLUMNS.index(end)] for row in rows for end in ("source", "target")} | {num_domains - 1}
+        columns = [k for k in columns if k in ends or any(row[len(COLUMNS) + k] for row in rows)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, *(f"p_{k}" for k in range(num_domains))])
+    table.writerow([*COLUMNS, *(f"p_{k}" for k in columns)])
     for row in rows:
-        table.writerow([*row[:len(COLUMNS)], *(f"{share:.6f}" for share in row[len(COLUMNS):])])
+        table.writerow([*row[:len(COLUMNS)], *(f"{row[len(COLUMNS) + k]:.6f}" for k in columns)])
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 

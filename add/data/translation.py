@@ -12,20 +12,35 @@ from add.data.translation_folder import OVERVIEW_ROWS
 from add.errors import UserError
 from add.transition import FEATURES, RULES, SAMPLERS, training_depths
 
+SHOWN_SHARES = 8  # entries of a label vector that fit above an image
+
 
 @dataclass(frozen=True)
-class TranslationConfig:
-    """Translation."""
+class DomainOptions:
+    """Domains."""
 
     source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
     target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
+    models_dir: str = option("", "folder of run folders, one per domain, in place of the two models; --data_dir then "
+                                 "holds a subfolder of images per domain, of the same names. Domains are numbered by "
+                                 "sorted name")
+    pairs: str = option("", "with --models_dir, what is translated: all, every ordered pair (the default); chain, "
+                            "through all domains in order as one series, and back; or a list such as 0-1,2-0 or "
+                            "mild-severe or mild-moderate-severe, which is a chain in that order")
     data_dir: str = option("", "folder of source images; left out with embedded models: held-out stroma patches")
     target_data_dir: str = option("", "folder of target-domain images, the sources of the opposite direction")
     source: int = option(0, "number of the source domain in the label vectors")
     target: int = option(1, "number of the target domain in the label vectors")
-    num_domains: int = option(2, "length of the label vectors")
-    direction: str = option("both", "source to target, target to source, or both", ("both", "forward", "backward"))
-    amount: int = option(10, "progressive images per source image, N")
+    num_domains: int = option(2, "length of the label vectors; with --models_dir the number of its domains")
+    direction: str = option("both", "source to target, target to source, or both; with --models_dir forward means from "
+                                    "a lower to a higher number", ("both", "forward", "backward"))
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """The way there and back."""
+
+    amount: int = option(10, "progressive images per source image, N; in a chain per leg")
     num_images: int = option(0, "translate the first so many source images; 0: all")
     batch_size: int = option(8, "source images at a time, and images per network evaluation")
     depth_schedule: str = option("progress", "rule that chooses the depths", RULES)
@@ -48,10 +63,29 @@ class TranslationConfig:
     threads: int = option(0, "CPU threads of each process; 0: share the cores")
 
     def __post_init__(self):
-        for name, least in (("amount", 1), ("batch_size", 1), ("num_images", 0), ("num_domains", 2), ("max_memory", 0),
+        for name, least in (("amount", 1), ("batch_size", 1), ("num_images", 0), ("max_memory", 0),
                             ("encode_steps", 0), ("decode_steps", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} is {getattr(self, name)}, expected {least} or more")
+
+
+@dataclass(frozen=True)
+class TranslationConfig(WalkOptions, DomainOptions):
+    """Translation."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_domains < 2:
+            raise UserError(f"--num_domains is {self.num_domains}, expected 2 or more")
+        if self.pairs and not self.models_dir:
+            raise UserError(f"--pairs {self.pairs} was given without --models_dir: expected a folder with a run folder "
+                            f"per domain; give it, or leave out --pairs")
+        clashing = [name for name in ("source_model_path", "target_model_path", "target_data_dir")
+                    if getattr(self, name)]
+        if self.models_dir and clashing:
+            raise UserError(f"--models_dir was given with --{clashing[0]}, and both say where the domains are: "
+                            f"expected either all domains in two folders (--models_dir, --data_dir) or a path for each "
+                            f"of two; leave one out")
 
 
 def translate_set(folder, images, translate_batch, config, world, note=lambda text: None):
@@ -63,7 +97,7 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
         folder: TranslationFolder, opened, with a name for each image.
         images: ImageSet with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
-        config: TranslationConfig.
+        config: WalkOptions.
         world: rank, size, barrier(), gather(value) and agree(what, value) of this process.
         note: called with a sentence that the user should read.
     """
@@ -93,18 +127,20 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
     world.barrier()
 
 
-def write_tables(folder, images, labels, domains, config, facts, note=lambda text: None):
+def write_tables(folder, images, labels, domains, config, facts, note=lambda text: None, names=None):
     """Write labels.csv, overview.png, run.json and, if asked for, the arrays of a folder whose images are all made.
 
     Args:
-        labels: float64 [N, K]. domains: (source number, target number).
+        labels: float64 [N, K]. domains: numbers, from the source through those of a chain to the target.
         facts: what run.json says beside the number of images, network evaluations per source image and seconds.
+        names: of those domains for the overview; left out: "domain 0", ...
     """
     records = folder.records()
-    folder.write_labels(records, labels.tolist(), *domains)
-    shown = images.batch(range(min(OVERVIEW_ROWS, len(images))))
-    title = f"{Path(images.paths[0]).parent.name}: domain {domains[0]} to domain {domains[1]}"
-    folder.write_overview(records, shown, labels.tolist(), title)
+    folder.write_labels(records, labels.tolist(), domains[0], domains[-1])
+    sources = images.batch(range(min(OVERVIEW_ROWS, len(images))))
+    title = f"{Path(images.paths[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
+    shown = labels if labels.shape[1] <= SHOWN_SHARES else labels[:, list(domains)]  # the others are 0
+    folder.write_overview(records, sources, shown.tolist(), title)
     if config.save_npy:
         folder.write_arrays(records, (to_model_input(images.batch([i]))[0].numpy() for i in range(len(images))))
     rules = sorted({record["depth_rule"] for record in records})

@@ -1,7 +1,8 @@
 """The output folder of a translation: progressive images, labels, overview and what it takes to continue.
 
-OUT/translation_0_1/ holds images/NAME_mMM.png, labels.csv, overview.png and run.json. While images are made, each
-finished source image leaves records/NAME.json; a run that is killed continues with the images that have none.
+OUT/translation_0_1/, or OUT/chain_0_1_2/ for a chain of domains as one series, holds images/NAME_mMM.png, labels.csv,
+overview.png and run.json. While images are made, each finished source image leaves records/NAME.json; a run that is
+killed continues with the images that have none.
 """
 import itertools
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from add.data.files import save_json, save_npy, save_png, write_atomically
+from add.data.files import save_json, save_npy, save_png, write_atomically, write_npy_rows
 from add.data.overview import draw_overview
 from add.data.series import write_rows
 from add.errors import UserError
@@ -81,7 +82,7 @@ class TranslationFolder:
         """Write labels.csv: a row per progressive image, in the order of the sources, then m.
 
         Args:
-            records: as from records(). labels: [N, K] soft labels. source, target: domain numbers.
+            records: as from records(). labels: [N, K] soft labels. source, target: domain numbers, the ends.
         """
         write_rows(self.path / "labels.csv",
                    ([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth, *label]
@@ -154,11 +155,4 @@ def _read_json(path):
 
 
 def _save_npy_rows(path, dtype, shape, rows):
-    """Write an array of `shape` row by row, so that it need not fit in memory."""
-    def write(file):
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for row in rows:
-            file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: write_npy_rows(file, dtype, shape, rows))

@@ -70,6 +70,9 @@ def relabel(config, classifier_config=None, note=lambda text: None):
     if config.rule == "depth":
         note("labels.csv holds the rule depth already")
         return [label_path(series.folder, "depth") for series in found]
+    if chains := [str(series.folder) for series in found if series.is_chain]:
+        raise UserError(f"{chains[0]} is a chain through more than two domains, and the rule {config.rule} knows the "
+                        f"way between two: expected translations of pairs; keep the labels.csv of the chain")
     if config.rule == "power":
         labels = [_by_place(series, config.gamma) for series in found]
     else:

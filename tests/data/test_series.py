@@ -66,6 +66,26 @@ def test_three_domains_have_three_columns(tmp_path):
     assert read_series(tmp_path).labels.tolist() == [[0.25, 0, 0.75]]
 
 
+def test_of_many_domains_only_some_have_columns(tmp_path):
+    """The ends, those that an image has a share of, and the last one; reading puts the others back as 0."""
+    labels = np.zeros((2, 150))
+    labels[0, [7, 30]], labels[1, 30] = 0.5, 1
+    rows = [(f"a_m{m}.png", "a.png", 7, 120, m, 10 * m, *label) for m, label in enumerate(labels, start=1)]
+    write_rows(tmp_path / "labels.csv", rows, 150)
+    assert rows_of(tmp_path / "labels.csv")[0] == [*HEADER[:6], "p_7", "p_30", "p_120", "p_149"]
+    series = read_series(tmp_path)
+    assert (series.labels == labels).all() and series.is_chain
+    write_rows(tmp_path / "labels.csv", [row[:6 + 100] for row in rows], 100)
+    assert len(rows_of(tmp_path / "labels.csv")[0]) == 106
+
+
+def test_a_chain_passes_other_domains_than_its_ends(tmp_path):
+    for middle, is_chain in ((0.5, True), (0.0, False)):
+        rows = [("a_m1.png", "a.png", 0, 2, 1, 10, 0.5, middle, 0.5 - middle)]
+        write_rows(tmp_path / "labels.csv", rows, 3)
+        assert read_series(tmp_path).is_chain == is_chain
+
+
 def test_too_few_labels_are_not_written(folder):
     with pytest.raises(ValueError):
         write_labels(folder / "labels_power.csv", read_series(folder), np.ones((3, 2)))

@@ -389,7 +389,7 @@ def write_bad_inputs(root):
         "amount no number": (["--amount", "many"], "a whole number"),
         "contradiction": (["--num_channels", 64], "trained with 32"),
         "attention order": (["--use_new_attention_order"], "trained with False"),
-        "wrong shape without config": (["--source_model_path", unconfigured], "do not fit"),
+        "wrong shape without config": (["--source_model_path", unconfigured], "give --image_size"),
         "one model only": (["--target_model_path", ""], "one model path"),
         "no target images": (["--target_data_dir", ""], "--target_data_dir"),
         "same domain": (["--source", 1], "two different numbers"),

@@ -1,0 +1,175 @@
+"""Which domains a translation is between: their numbers and names, and the ways that --pairs asks for."""
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+from add.data import embedded, files
+from add.data.folders import list_domains
+from add.errors import UserError
+from add.training import find_checkpoint
+from add.transition import soft_labels
+
+FORWARD, BACKWARD = "forward", "backward"
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Domains by number, and the ways between them.
+
+    models: {number: run folder or checkpoint}; images: {number: folder of images}, of those translated from.
+    ways: tuples of two domain numbers, or of more for a chain. names: of all domains by number, or ().
+    number: of domains, the length of label vectors.
+    """
+
+    models: dict
+    images: dict
+    ways: list
+    names: tuple
+    number: int
+
+    def say(self, domain):
+        """Return a domain in words."""
+        return f"{self.names[domain]} ({domain})" if self.names else f"domain {domain}"
+
+
+def find_domains(config, given):
+    """Return the `Domains` of a TranslationConfig.
+
+    Args:
+        given: names of the options that the user set.
+
+    Raises:
+        UserError: options that contradict each other, folders or models that are missing, impossible numbers.
+    """
+    return _in_folders(config, given) if config.models_dir else _two(config)
+
+
+def _two(config):
+    """Return the two domains of --source_model_path and --target_model_path, or the embedded ones."""
+    models, folders = _resolve_paths(config)
+    numbers = config.source, config.target
+    ways = {FORWARD: [numbers], BACKWARD: [numbers[::-1]], "both": [numbers, numbers[::-1]]}[config.direction]
+    soft_labels(config.amount, *numbers, config.num_domains)  # refuses impossible numbers
+    return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways, (),
+                   config.num_domains)
+
+
+def _resolve_paths(config):
+    """Return ([source, target] model paths, [source, target] image folders), the embedded ones where none is given."""
+    models = [config.source_model_path, config.target_model_path]
+    folders = [config.data_dir, config.target_data_dir]
+    if not any(models):
+        models = [str(embedded.model_dir(domain)) for domain in embedded.DOMAINS]
+        folders = [folder or str(embedded.source_dir(domain))
+                   for folder, domain in zip(folders, embedded.DOMAINS, strict=True)]
+    if not all(models):
+        raise UserError("one model path was given: expected --source_model_path and --target_model_path, or neither "
+                        "for the embedded default")
+    needed = {FORWARD: ["--data_dir"], BACKWARD: ["--target_data_dir"],
+              "both": ["--data_dir", "--target_data_dir"]}[config.direction]
+    for flag, folder in zip(("--data_dir", "--target_data_dir"), folders, strict=True):
+        if flag in needed and not folder:
+            raise UserError(f"no source images for --direction {config.direction}: give {flag} FOLDER, or another "
+                            f"--direction (forward, backward, both)")
+    return models, folders
+
+
+def _in_folders(config, given):
+    """Return the domains of --models_dir and --data_dir, numbered by sorted name."""
+    for option in ("source", "target"):
+        if option in given:
+            raise UserError(f"--{option} was given with --models_dir, whose domains are numbered by sorted name: say "
+                            f"what to translate with --pairs, such as --pairs 0-1")
+    names = _run_names(config.models_dir)
+    if "num_domains" in given and config.num_domains != len(names):
+        raise UserError(f"--num_domains is {config.num_domains} and {config.models_dir} holds {len(names)} run folders "
+                        f"({', '.join(names)}): expected one per domain; leave out --num_domains")
+    if not config.data_dir:
+        raise UserError("--models_dir was given without --data_dir: expected a folder with a subfolder of images per "
+                        "domain, named as the run folders are; give it")
+    folders = list_domains(config.data_dir)
+    if unknown := sorted(folders.keys() - set(names)):
+        raise UserError(f"{config.data_dir} holds images of {', '.join(unknown)}, for which there is no run folder in "
+                        f"{config.models_dir} ({', '.join(names)}): expected one for each; train the missing models, "
+                        f"or take the images out")
+    ways = parse_pairs(config.pairs or "all", names, config.direction, "direction" in given)
+    if missing := sorted({way[0] for way in ways} - {names.index(name) for name in folders}):
+        raise UserError(f"{config.data_dir} holds no images of {', '.join(names[k] for k in missing)}: expected a "
+                        f"subfolder for every domain that is translated from; add it, or leave it out of --pairs")
+    used = sorted({domain for way in ways for domain in way})
+    return Domains({k: str(Path(config.models_dir) / names[k]) for k in used},
+                   {way[0]: files.join(config.data_dir, names[way[0]]) for way in ways}, ways, tuple(names), len(names))
+
+
+def _run_names(models_dir):
+    """Return the sorted names of the run folders in a folder; hidden ones are passed over."""
+    root = Path(models_dir)
+    if not root.is_dir():
+        raise UserError(f"--models_dir {models_dir} is no folder: expected one with a run folder per domain, as "
+                        f"python scripts/train.py --domain all writes them")
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(names) < 2:
+        raise UserError(f"{models_dir} holds {len(names)} run folders: expected two or more, one per domain; give the "
+                        f"folder that holds them all")
+    for name in names:
+        find_checkpoint(root / name)  # refuses a folder without one, whose place would shift the other numbers
+    return names
+
+
+def parse_pairs(text, names, direction="both", direction_given=False):
+    """Return the ways, tuples of domain numbers, that --pairs and --direction ask for.
+
+    "all": every ordered pair; "chain": all domains in order, and back. "forward" keeps those to higher numbers,
+    "backward" those to lower ones. Else a list with commas: domains joined by dashes, each a name or a number.
+
+    Raises:
+        UserError: a domain that isn't there, a text that can be read in two ways, a way that is listed twice.
+    """
+    everything = tuple(range(len(names)))
+    if text in ("all", "chain"):
+        ways = list(permutations(everything, 2)) if text == "all" else [everything, everything[::-1]]
+        keep = {"both": lambda way: True, FORWARD: lambda way: way[0] < way[1], BACKWARD: lambda way: way[0] > way[1]}
+        return [way for way in ways if keep[direction](way)]
+    if direction_given:
+        raise UserError(f"--direction {direction} was given with --pairs {text}, which says the directions itself: "
+                        f"leave out --direction, or use --pairs all or chain")
+    ways = [_read_way(part.strip(), names) for part in text.split(",")]
+    if len(set(ways)) < len(ways):
+        raise UserError(f"--pairs {text} lists the same way twice: expected each once; leave one out")
+    return ways
+
+
+def _read_way(text, names):
+    """Return the domain numbers of a text such as 0-1 or mild-severe; names may hold dashes themselves."""
+    readings = _readings(text.split("-"), names)
+    known = ", ".join(f"{k} {name}" for k, name in enumerate(names))
+    if len(readings) > 1:
+        raise UserError(f"--pairs {text} can be read as {' or as '.join(map(str, sorted(readings)))}: expected one "
+                        f"meaning; write the domains' numbers ({known})")
+    way = readings.pop() if readings else ()
+    if len(way) < 2 or len(set(way)) < len(way):
+        raise UserError(f"--pairs {text}: expected different domains joined by dashes, such as 0-1, of {known}"
+                        f"{_only_names(names)}; correct --pairs")
+    return way
+
+
+def _readings(parts, names):
+    """Return the set of tuples of domain numbers that parts of a text between its dashes can mean."""
+    if not parts:
+        return {()}
+    return {(number, *rest) for count in range(1, len(parts) + 1)
+            for number in [number_of("-".join(parts[:count]), names)] if number is not None
+            for rest in _readings(parts[count:], names)}
+
+
+def number_of(text, names):
+    """Return the number that a name or a number means, or None; a number only where no name looks like one."""
+    if text in names:
+        return names.index(text)
+    if not any(name.isdecimal() for name in names) and text.isdecimal() and int(text) < len(names):
+        return int(text)
+    return None
+
+
+def _only_names(names):
+    return " (names only, as some of them are numbers)" if any(name.isdecimal() for name in names) else ""

@@ -1,0 +1,75 @@
+"""A chain of translations as one series: images walk through several domains in turn, each leg from the last one's end.
+
+The stages of a disease are more than two, and they come in an order. A chain 0 -> 1 -> 2 is a series from 0 to 2 whose
+soft labels pass through 1, where the straight way from 0 to 2 mixes the two ends only.
+"""
+from itertools import pairwise
+
+import torch
+
+from add.errors import UserError
+from add.transition.depths import DepthPlan, check_depth_options
+from add.transition.labels import soft_labels
+from add.transition.samplers import make_sampler
+from add.transition.translation import Translation, check_schedules, translate
+
+
+def translate_chain(models, x, amount, diffusions, domains, num_domains=2, sampler="unipc", rule="progress", **options):
+    """Return the Translation of images x [B, 3, H, W] along a chain of K >= 2 domains: K - 1 legs of N images each.
+
+    A leg translates the last image, the full translation, of the leg before, unrounded and not clipped. What a
+    Translation has N of, this one has (K - 1) N of: targets, latents, depths and labels run on over the legs, and the
+    curves [B, (K - 1) T] as well. Evaluations are summed. With two domains it is what `translate` gives.
+
+    Args:
+        models: K networks, called as model(x, t); diffusions: K, on one schedule of levels.
+        amount: number of progressive images per leg, N.
+        domains: K different domain numbers of label vectors with num_domains entries.
+        sampler, rule, options: as `translate` takes them, the same for every leg.
+
+    Raises:
+        UserError: as `translate`, of every leg before the first network evaluation; or an encode that diverges.
+    """
+    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
+    for diffusion in diffusions:
+        check_schedules(diffusions[0], diffusion)
+        sampler.check(diffusion)
+    check_depth_options(diffusions[0].num_timesteps, amount, rule)
+    chain_labels(amount, domains, num_domains)
+    legs = []
+    for (source, target), (diffusion, target_diffusion), leg in zip(
+            pairwise(models), pairwise(diffusions), pairwise(domains), strict=True):
+        legs.append(translate(source, target, x, amount, diffusion, target_diffusion, sampler=sampler, rule=rule,
+                              domains=leg, num_domains=num_domains, **options))
+        x = legs[-1].targets[:, -1]
+    return legs[0] if len(legs) == 1 else _joined(legs, domains)
+
+
+def chain_labels(amount, domains, num_domains):
+    """Return the soft labels of a chain, float64 [(K - 1) N, num_domains]: on each leg from one domain to the next.
+
+    Raises:
+        UserError: fewer than two domains, one that comes twice, or numbers outside the label vectors.
+    """
+    if len(domains) != 2 and len(set(domains)) < max(2, len(domains)):
+        raise UserError(f"the way leads through the domains {', '.join(map(str, domains))}: expected two different "
+                        f"domain numbers or more, and none of them twice; correct --source, --target or --pairs")
+    return torch.cat([soft_labels(amount, *leg, num_domains) for leg in pairwise(domains)])
+
+
+def _joined(legs, domains):
+    """Return one Translation of those of all legs."""
+    curves = None if legs[0].curves is None else torch.cat([leg.curves for leg in legs], dim=1)
+    return Translation(*(torch.cat([getattr(leg, name) for leg in legs], dim=1)
+                         for name in ("targets", "latents", "depths")),
+                       [_joined_plan(plans, domains) for plans in zip(*(leg.plans for leg in legs), strict=True)],
+                       torch.cat([leg.labels for leg in legs]), curves, sum(leg.nfe for leg in legs),
+                       sum(leg.pilot_nfe for leg in legs))
+
+
+def _joined_plan(plans, domains):
+    """Return the DepthPlan of one image on all legs; its rule names each that was followed, its reason the legs."""
+    reasons = [f"from {source} to {target}: {plan.reason}"
+               for plan, (source, target) in zip(plans, pairwise(domains), strict=True) if plan.reason]
+    return DepthPlan(tuple(depth for plan in plans for depth in plan.depths),
+                     ", ".join(dict.fromkeys(plan.rule for plan in plans)), "; ".join(reasons))
