@@ -1,4 +1,4 @@
-"""Make unconditional samples of one domain's model. The same command again continues."""
+"""Make samples of a model, of its classes where it knows some. The same command again continues."""
 import sys
 from contextlib import closing
 

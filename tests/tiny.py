@@ -6,20 +6,28 @@ import torch
 
 from add.data import save_json, save_png, save_torch
 from add.diffusion import DiffusionConfig
-from add.networks import ModelConfig, create_model
+from add.networks import KINDS, create_network
 
 MODEL = {"image_size": 16, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1", "attention_resolutions": ""}
+SUPER_RES = {"large_size": 32, "small_size": 16, "num_channels": 32, "num_res_blocks": 1, "attention_resolutions": ""}
+CLASSIFIER = {"image_size": 32, "classifier_width": 32, "classifier_depth": 1, "classifier_attention_resolutions": "",
+              "num_classes": 2}
+POINTS = {"num_channels": 32, "num_res_blocks": 1}
+TINY = {"image": MODEL, "super_res": SUPER_RES, "classifier": CLASSIFIER, "points": POINTS}
 
 
-def make_run(folder, seed=0, diffusion=None, **model):
-    """Write a run folder with an untrained EMA and return its path; `model` and `diffusion` change the options."""
-    model_config, diffusion_config = ModelConfig(**MODEL | model), DiffusionConfig(**diffusion or {})
+def make_run(folder, seed=0, diffusion=None, kind="image", classes=None, **model):
+    """Write a run folder with an untrained EMA and return its path; `model` and `diffusion` change the options.
+
+    kind: one of KINDS. classes: names of the classes in the order of their labels, if it tells any.
+    """
+    model_config, diffusion_config = KINDS[kind](**TINY[kind] | model), DiffusionConfig(**diffusion or {})
     torch.manual_seed(seed)
-    network = create_model(**dataclasses.asdict(model_config))
+    network = create_network(model_config)
     for parameter in network.parameters():  # layers that start at zero would hide mistakes
         torch.nn.init.normal_(parameter, std=0.05)
-    save_json(folder / "config.json", {"model": dataclasses.asdict(model_config),
-                                       "diffusion": dataclasses.asdict(diffusion_config)})
+    save_json(folder / "config.json", {"kind": kind, "model": dataclasses.asdict(model_config),
+                                       "diffusion": dataclasses.asdict(diffusion_config), "data": {"classes": classes}})
     save_torch(folder / "ema_0.9999_000010.pt", network.state_dict())
     return folder
 

@@ -14,11 +14,12 @@ from add.data import files, transforms
 from add.errors import UserError
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
+CONTACT_SHEET = "contact_sheet.png"  # a picture of the images beside it
 _THREADS = 8  # decoding releases the interpreter's lock
 
 
 def list_images(folder, recursive=False):
-    """Return the sorted paths (str) of the image files in a folder; hidden files are passed over.
+    """Return the sorted paths (str) of the image files in a folder; hidden files and contact sheets are passed over.
 
     Raises:
         UserError: the folder is missing, is a file, or holds no image.
@@ -174,8 +175,8 @@ def _reason(error):
 
 
 def _is_image_name(path):
-    stem, extension = os.path.splitext(os.path.basename(path))
-    return not stem.startswith(".") and extension[1:].lower() in EXTENSIONS
+    name = os.path.basename(path)
+    return not name.startswith(".") and name != CONTACT_SHEET and os.path.splitext(name)[1][1:].lower() in EXTENSIONS
 
 
 def _check_folder(folder):

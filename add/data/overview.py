@@ -16,7 +16,7 @@ def draw_overview(sources, targets, depths, labels, title):
         title: one line above the picture.
     """
     height, width = sources.shape[1:3]
-    factor = max(1, -(-SMALLEST_TILE // min(height, width)))
+    factor = tile_factor(height, width)
     small, large = ImageFont.load_default(11), ImageFont.load_default(14)
     head, caption = 2 * MARGIN + 40, 14
     step_x, step_y = width * factor + MARGIN, height * factor + caption + MARGIN
@@ -31,11 +31,21 @@ def draw_overview(sources, targets, depths, labels, title):
         for row in range(rows):
             y = head + row * step_y
             pixels = sources[row] if column == 0 else targets[row, column - 1]
-            tile = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.NEAREST)
-            canvas.paste(tile, (x, y))
+            paste_enlarged(canvas, pixels, factor, x, y)
             if column:
                 draw.text((x, y + height * factor), f"depth {depths[row, column - 1]}", fill=INK, font=small)
     return np.asarray(canvas)
+
+
+def tile_factor(height, width):
+    """Return the whole number that images are enlarged by so that no side is shorter than SMALLEST_TILE."""
+    return max(1, -(-SMALLEST_TILE // min(height, width)))
+
+
+def paste_enlarged(canvas, pixels, factor, x, y):
+    """Put uint8 pixels [H, W, 3], each `factor` times as large, on a canvas with their upper left corner at (x, y)."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    canvas.paste(image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST), (x, y))
 
 
 def label_text(label):

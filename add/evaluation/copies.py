@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from add.data.overview import INK, MARGIN, PAPER, SMALLEST_TILE
+from add.data.overview import INK, MARGIN, PAPER, paste_enlarged, tile_factor
 from add.errors import UserError
 
 QUANTILE = 0.05  # of the held-out distances; what is nearer counts as suspiciously near
@@ -90,7 +90,7 @@ def draw_pairs(fakes, neighbours, distances, title):
         raise ValueError(f"{tuple(fakes.shape)} generated and {tuple(neighbours.shape)} training images with "
                          f"{len(distances)} distances were to be drawn: expected as many of each, one at least")
     height, width = fakes.shape[1:3]
-    factor = max(1, -(-SMALLEST_TILE // min(height, width)))
+    factor = tile_factor(height, width)
     tile = (width * factor, height * factor)
     small, large = ImageFont.load_default(11), ImageFont.load_default(14)
     head = 2 * MARGIN + 40
@@ -106,8 +106,7 @@ def draw_pairs(fakes, neighbours, distances, title):
     for i, pair in enumerate(zip(fakes, neighbours, strict=True)):
         x, y = MARGIN + i % PAIRS_PER_ROW * step_x, head + i // PAIRS_PER_ROW * step_y
         for side, pixels in enumerate(pair):
-            image = Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, Image.Resampling.NEAREST)
-            canvas.paste(image, (x + side * (tile[0] + GAP), y))
+            paste_enlarged(canvas, pixels, factor, x + side * (tile[0] + GAP), y)
         draw.text((x, y + tile[1]), f"distance {float(distances[i]):.3g}", fill=INK, font=small)
     return np.asarray(canvas)
 

@@ -126,7 +126,7 @@ def test_images_of_their_own_size(tmp_path):
 
 
 def test_listing_is_sorted_and_takes_only_images(tmp_path):
-    for name in ("b.JPG", "a.png", "c.tiff", ".hidden.png", "notes.txt", "png"):
+    for name in ("b.JPG", "a.png", "c.tiff", ".hidden.png", "contact_sheet.png", "notes.txt", "png"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "d.bmp").write_bytes(b"")
