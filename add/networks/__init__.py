@@ -1,7 +1,7 @@
 """The networks: guided-diffusion's UNet, its classifier and super-resolution variants, one for points.
 
 Read in this order: norm_activation, blocks, attention, stages, precision, unet, encoder, super_resolution, synthetic,
-layout, diffusers_keys, factory.
+layout, factory, diffusers_keys, architecture, published, recognise.
 """
 from add.networks.attention import permute_attention_order
 from add.networks.blocks import timestep_embedding

@@ -9,9 +9,7 @@ import resource
 import numpy as np
 import torch
 
-from add.diffusion import DiffusionConfig
 from add.errors import UserError
-from add.networks import KINDS
 from add.runtime.backends import with_backend
 from add.training import find_checkpoint, load_model
 from add.training.identity import EXECUTION, LOSS, SAMPLING, differences
@@ -22,9 +20,10 @@ MAY_DIFFER = EXECUTION | SAMPLING | LOSS  # from training; the others decide wha
 def load_given(path, parsed, device, backend="torch", precision="fp32", kind="image", **assumed):
     """Return (network, diffusion, config) of a checkpoint for a command with options of its kind and of diffusion.
 
-    The configuration beside the checkpoint is used; where there is none, the options are, with `assumed` in place of
-    defaults that were not given. `backend` and `precision` say how the model runs, see `with_backend`; `--use_fp16` (of
-    a classifier `--classifier_use_fp16`) is the command's own, too: with it, precision "fp32" becomes "fp16" on a GPU.
+    The configuration beside the checkpoint is used; where there is none, the network is recognised by its keys, with
+    the options given, and `assumed` in place of defaults. `backend` and `precision` say how the model runs, see
+    `with_backend`; `--use_fp16` (of a classifier `--classifier_use_fp16`) is the command's own, too: with it, precision
+    "fp32" becomes "fp16" on a GPU.
 
     Args:
         kind: one of add.networks.KINDS. Any but "image" runs in PyTorch as it is; points in float32.
@@ -33,11 +32,9 @@ def load_given(path, parsed, device, backend="torch", precision="fp32", kind="im
         UserError: an option was given that contradicts the configuration beside the checkpoint, a network of another
             kind, or the backend can't run it.
     """
-    assumed = {name: value for name, value in assumed.items() if name not in parsed.given}
-    names = {f.name for f in dataclasses.fields(KINDS[kind])}
-    model_config = parsed.take(KINDS[kind], **{k: v for k, v in assumed.items() if k in names})
-    model, diffusion, config = load_model(path, device, model_config, parsed.take(DiffusionConfig),
-                                          parsed.timestep_respacing, kind)
+    given = {name: parsed.values[name] for name in parsed.given}
+    model, diffusion, config = load_model(path, device, timestep_respacing=parsed.timestep_respacing, kind=kind,
+                                          given=given, assumed=assumed)
     _refuse_contradictions(parsed, config)
     if kind == "points":
         return model, diffusion, config

@@ -1,6 +1,7 @@
 """Checkpoints: guided-diffusion's file names and plain state dicts, read strictly and without running code."""
 import dataclasses
 import json
+import logging
 import pickle
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.networks import KINDS, create_network, kind_of
+from add.networks.recognise import recognise
 
 NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
 CONFIG_NAME = "config.json"
@@ -153,25 +155,29 @@ def _no_config(path, error):
                      f"training wrote; restore it, or use another folder")
 
 
-def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None, kind="image"):
+def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None, kind="image",
+               given=None, assumed=None):
     """Return (network in eval mode, diffusion, LoadedConfig) of a checkpoint file or run folder.
 
-    The configuration beside the checkpoint is used; a checkpoint without one (such as a published file) needs
-    `model_config` and `diffusion_config`.
+    The configuration beside the checkpoint is used. A checkpoint without one (such as a published file) is recognised
+    by its keys, see add.networks.recognise; what had to be assumed is said in the log.
 
     Args:
         path: a .pt file, or a run folder, of which the newest EMA is taken.
-        model_config, diffusion_config: used only where no config.json lies beside the checkpoint.
+        model_config, diffusion_config: used in place of recognition where no config.json lies beside the checkpoint.
         timestep_respacing: steps to sample with, in place of the configured ones.
         kind: what network is wanted, one of add.networks.KINDS.
+        given, assumed: {option: value} for recognition: what the user gave, and what to assume in place of defaults.
 
     Raises:
-        UserError: missing, damaged or foreign checkpoint, one of another kind, or no configuration.
+        UserError: missing, damaged or foreign checkpoint, one of another kind, or too little to recognise it by.
     """
     file = find_checkpoint(path)
     configs = read_config(file.parent) or (model_config, diffusion_config)
+    state = read_state(file)
     if None in configs:
-        raise UserError(f"no {CONFIG_NAME} beside {file}: give the model options that it was trained with")
+        recognised = _recognise(state, file, given, assumed)
+        configs = model_config or recognised.model, diffusion_config or recognised.diffusion
     model_config, diffusion_config = configs
     if kind_of(model_config) != kind:
         raise UserError(f"{file} is a network of the kind {kind_of(model_config)!r}, expected {kind!r}: "
@@ -179,6 +185,18 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
     if timestep_respacing is not None:
         diffusion_config = dataclasses.replace(diffusion_config, timestep_respacing=timestep_respacing)
     model = create_network(model_config)
-    load_weights(model, read_state(file), file)
+    load_weights(model, state, file)
     config = LoadedConfig(file, model_config, diffusion_config, read_classes(file.parent))
     return model.to(device).eval(), diffusion_from_config(diffusion_config), config
+
+
+def _recognise(state, file, given, assumed):
+    """Return what add.networks.recognise finds in the weights of a file, and log what it assumed."""
+    try:
+        recognised = recognise(state, given, assumed)
+    except UserError as error:
+        raise UserError(f"no {CONFIG_NAME} lies beside {file}: {error}") from error
+    is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    for note in recognised.notes if is_main else ():
+        logging.getLogger(__name__).warning(f"{file.name}: {note}")
+    return recognised

@@ -32,6 +32,22 @@ def test_options_of_running_sampling_and_the_loss_contradict_nothing(tmp_path):
     assert diffusion.num_timesteps == 10 and config.model.image_size == 16
 
 
+def test_a_checkpoint_without_a_config_is_recognised_with_the_options_given(tmp_path):
+    run = make_run(tmp_path, channel_mult="1,2", attention_resolutions="16,8", learn_sigma=True)
+    (run / "config.json").unlink()
+    given = ["--image_size", "16", "--attention_resolutions", "8,16", "--num_heads", "2"]
+    _, diffusion, config = models.load_given(run, parse(*given, "--timestep_respacing", "10"), CPU,
+                                             use_new_attention_order=True, num_heads=8)
+    assert config.model == ModelConfig(
+        image_size=16, num_channels=32, num_res_blocks=1, channel_mult="1,2", num_heads=2,
+        attention_resolutions="8,16", learn_sigma=True, use_new_attention_order=True)
+    assert config.diffusion.learn_sigma and diffusion.num_timesteps == 10
+    with pytest.raises(UserError, match="--learn_sigma False, but the weights have True"):
+        models.load_given(run, parse(*given, "--learn_sigma", "False"), CPU)
+    with pytest.raises(UserError, match="a network of the kind 'image', expected 'classifier'"):
+        models.load_given(run, parse(*given), CPU, kind="classifier")
+
+
 def test_use_fp16_has_no_effect_on_a_cpu_and_says_so_once(tmp_path, caplog):
     run = make_run(tmp_path)
     models._warn_of_no_effect.cache_clear()
@@ -49,7 +65,7 @@ def test_use_fp16_asks_a_gpu_for_half_precision(device, precision, expected, tmp
     """No GPU here: what the backend is asked for is watched. tests/runtime/test_backends.py runs it."""
     asked = []
     load = models.load_model
-    monkeypatch.setattr(models, "load_model", lambda path, device, *args: load(path, CPU, *args))
+    monkeypatch.setattr(models, "load_model", lambda path, device, **options: load(path, CPU, **options))
     monkeypatch.setattr(models, "with_backend",
                         lambda model, kind, **options: asked.append(options["precision"]) or model)
     models.load_given(make_run(tmp_path), parse("--use_fp16"), torch.device(device), precision=precision)

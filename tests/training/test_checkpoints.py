@@ -97,12 +97,23 @@ def test_load_model_gives_a_run_folders_model(tmp_path):
     assert config.path.name == "ema_0.9999_000010.pt" and config.diffusion.prediction == "v"
 
 
-def test_load_model_without_a_config_needs_options(tmp_path):
+def test_load_model_without_a_config_recognises_the_network_and_says_what_it_assumes(tmp_path, caplog):
+    run = make_run(tmp_path / "run", channel_mult="1,2")
+    (run / "config.json").unlink()
+    with pytest.raises(UserError, match=r"no config.json lies beside .*ema_0.9999_000010.pt: .*give --image_size"):
+        load_model(run)
+    model, _, config = load_model(run, given={"image_size": 16, "diffusion_steps": 20}, assumed={"num_heads": 2})
+    assert config.model == ModelConfig(**MODEL | {"channel_mult": "1,2", "num_heads": 2})
+    assert config.diffusion == DiffusionConfig(diffusion_steps=20)
+    assert all(torch.equal(value, read_state(config.path)[key]) for key, value in model.state_dict().items())
+    assert "ema_0.9999_000010.pt: the weights do not tell everything, assumed: --num_heads 2" in caplog.text
+
+
+def test_load_model_takes_configs_where_no_config_lies_beside_the_checkpoint(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "config.json").unlink()
-    with pytest.raises(UserError, match=r"no config.json beside .*give the model options"):
-        load_model(run)
-    assert load_model(run, model_config=ModelConfig(**MODEL), diffusion_config=DiffusionConfig())[0] is not None
+    config = load_model(run, model_config=ModelConfig(**MODEL), diffusion_config=DiffusionConfig(learn_sigma=True))[2]
+    assert (config.model, config.diffusion) == (ModelConfig(**MODEL), DiffusionConfig(learn_sigma=True))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model": {}}', '{"model": {"image": 3}, "diffusion": {}}'])
