@@ -14,7 +14,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["add", "add.*"]),
-    install_requires=["torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML"],
+    install_requires=["torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML", "safetensors"],
     extras_require={
         "mpi": ["mpich"],  # an MPI runtime for machines without one
         "onnx": ["onnx", "onnxruntime"],  # to run networks faster on a CPU

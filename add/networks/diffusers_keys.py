@@ -63,7 +63,8 @@ SHIFTS = {False: "default", True: "scale_shift"}
 def to_diffusers(state_dict, config):
     """Return (config, state dict) so that UNet2DModel(**config), loaded with it, computes what our model does.
 
-    Its forward takes the class labels as `class_labels`, and returns the prediction as `.sample`.
+    Its forward takes the class labels as `class_labels`, and returns the prediction as `.sample`. With class_dropout
+    the label num_classes stands for no class, there as here.
 
     Args:
         state_dict: weights of the UNetModel of `config`; left alone.
@@ -90,7 +91,8 @@ def to_diffusers(state_dict, config):
 def from_diffusers(config, state_dict):
     """Return (ModelConfig, state dict) of a UNet2DModel's config and weights.
 
-    The model has the global head order (`use_new_attention_order=True`); permute_attention_order gives the other.
+    The model has the global head order (`use_new_attention_order=True`); permute_attention_order gives the other. Every
+    class label counts as a class: diffusers does not tell whether the last one stands for no class.
 
     Args:
         config: a dict as in the model's config.json; entries that begin with an underscore say nothing here, and
@@ -132,7 +134,7 @@ def _their_config(config):
         "attention_head_dim": _head_width(config, widths, rates),
         "attn_norm_num_groups": 32,  # else the middle attends without normalising where scale_shift is on
         "resnet_time_scale_shift": SHIFTS[config.use_scale_shift_norm],
-        "num_class_embeds": config.num_classes if config.class_cond else None,
+        "num_class_embeds": config.num_classes + (config.class_dropout > 0) if config.class_cond else None,
     }
 
 
