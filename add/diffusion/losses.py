@@ -71,10 +71,11 @@ def timestep_weights(diffusion):
 
 @torch.no_grad()
 def calc_bpd_loop(diffusion, model, x_start, clip_denoised=True, model_kwargs=None, generator=None,
-                  on_step=None):
+                  on_step=None, noise=None):
     """Return the whole variational bound of images x_start [B, C, H, W], in bits per dimension.
 
-    One noise per timestep is drawn. on_step(i, t, x_t) is called after each.
+    One noise per timestep is used, noise(t) like x_start, else drawn from `generator`. on_step(i, t, x_t) is called
+    after each.
 
     Returns:
         A dict: "total_bpd" and "prior_bpd" [B]; "vb", "xstart_mse" and "mse" (of eps) [B, T], with the LAST
@@ -83,13 +84,13 @@ def calc_bpd_loop(diffusion, model, x_start, clip_denoised=True, model_kwargs=No
     columns = {"vb": [], "xstart_mse": [], "mse": []}
     for i, step in enumerate(reversed(range(diffusion.num_timesteps))):
         t = torch.full((len(x_start),), step, dtype=torch.int64, device=x_start.device)
-        noise = noise_like(x_start, generator)
-        x_t = diffusion.q_sample(x_start, t, noise)
+        eps = noise_like(x_start, generator) if noise is None else noise(step)
+        x_t = diffusion.q_sample(x_start, t, eps)
         output = model(x_t, diffusion.model_timesteps(t), **(model_kwargs or {}))
         bound, pred_xstart = _bound_term(diffusion, output, x_start, x_t, t, clip_denoised)
         columns["vb"].append(bound)
         columns["xstart_mse"].append(mean_flat((pred_xstart - x_start) ** 2))
-        columns["mse"].append(mean_flat((diffusion.eps_from_x_start(x_t, t, pred_xstart) - noise) ** 2))
+        columns["mse"].append(mean_flat((diffusion.eps_from_x_start(x_t, t, pred_xstart) - eps) ** 2))
         if on_step is not None:
             on_step(i, step, x_t)
     terms = {name: torch.stack(column, dim=1) for name, column in columns.items()}
