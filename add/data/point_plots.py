@@ -27,7 +27,7 @@ def scatter(points, order=None, size=SIZE):
     side = size * FINER
     columns, rows = _pixels(points[shuffled], side)
     colours = rainbow(places[shuffled])
-    radius = FINER * np.clip(60 / np.sqrt(max(1, len(points))), 0.7, 2.5) * size / SIZE
+    radius = FINER * np.clip(100 / np.sqrt(max(1, len(points))), 0.8, 2.5) * size / SIZE
     canvas = np.full((side, side, 3), 255, dtype=np.uint8)
     reach = int(radius)
     for down in range(-reach, reach + 1):

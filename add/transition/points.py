@@ -1,0 +1,49 @@
+"""Translation of points in the plane by two models: to the noise of one, and from there to the set of the other.
+
+Su et al. 2023 (DDIB, arXiv:2203.08382), Section 5.1. Points [B, 2] are carried as the B pixels of one image of two
+channels, [1, 2, B], so that a sampler works out its steps once for all of them.
+"""
+import torch
+
+from add.transition.translation import decode, encode
+
+
+class PointCloud:
+    """A network for points, model(points [B, 2], t [B]) -> [B, K], as one for an image: (x [1, 2, B], t [1]).
+
+    Args:
+        on_step: called after each evaluation with the number of points in it.
+
+    Attributes:
+        evaluations: points evaluated so far.
+    """
+
+    def __init__(self, model, on_step=None):
+        self.model, self.on_step, self.evaluations = model, on_step, 0
+
+    def __call__(self, x, t):
+        """Return [1, K, B]."""
+        count = x.shape[2]
+        output = self.model(x[0].T.contiguous(), t.expand(count))
+        self.evaluations += count
+        if self.on_step is not None:
+            self.on_step(count)
+        return output.T[None]
+
+
+def encode_points(model, diffusion, points, sampler):
+    """Return the latents [B, 2] of points [B, 2] at the depth T; O-BELM's are pairs of states, [B, 4].
+
+    Args:
+        model: as from PointCloud. sampler: as from make_sampler, or its name.
+    """
+    return encode(model, diffusion, points.T[None], _full_depth(diffusion), sampler)[0, 0].T
+
+
+def decode_points(model, diffusion, latents, sampler):
+    """Return the points [B, 2] that latents [B, 2], or O-BELM's pairs [B, 4], lead to; see `encode_points`."""
+    return decode(model, diffusion, latents.T[None, None], _full_depth(diffusion), sampler)[0, 0].T
+
+
+def _full_depth(diffusion):
+    return torch.tensor([[diffusion.num_timesteps]])
