@@ -95,10 +95,10 @@ def our_window(args, folder, compile=False):
     trainer = make_trainer(args, folder, compile)
 
     def train():
-        window = Window()
+        window = Window(trainer.task.diffusion.num_timesteps)
         for _ in range(LOG_INTERVAL):
             window.add(*trainer.advance())
-        window.summary(trainer.task.diffusion.num_timesteps, trainer.world)
+        window.summary(trainer.world)
 
     return train
 

@@ -12,10 +12,10 @@ from add.training import snapshot
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
 from add.training.continuation import check_held_out, check_images, check_weights
 from add.training.draws import step_seed
-from add.training.loop import Trainer
 from add.training.run_folder import RunFolder
 from add.training.sources import needs_labels, open_source
 from add.training.tasks import make_task
+from add.training.trainer import Trainer
 
 
 def prepare(config, model_config, diffusion_config, world, report=lambda row: None, note=lambda text: None):

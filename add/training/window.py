@@ -6,9 +6,14 @@ import torch.distributed as dist
 
 
 class Window:
-    """Losses since the last status line, kept on the device so that steps need not wait for it."""
+    """Losses since the last status line, kept on the device so that steps need not wait for it.
 
-    def __init__(self):
+    Args:
+        num_timesteps: of the diffusion, whose quarters the loss is told by.
+    """
+
+    def __init__(self, num_timesteps):
+        self.num_timesteps = num_timesteps
         self.start = time.monotonic()
         self.losses, self.timesteps, self.weights, self.norms = [], [], [], []
 
@@ -19,7 +24,7 @@ class Window:
         self.weights.append(weights)
         self.norms.append(norm)
 
-    def summary(self, num_timesteps, world):
+    def summary(self, world):
         """Return means over the window and all processes: losses, loss by quarter of t, gradient norm, time.
 
         The sampler's weights undo its preference for some timesteps, so runs with different ones compare.
@@ -28,7 +33,7 @@ class Window:
         columns = {name: torch.cat([part[name] for part in self.losses]) for name in self.losses[0]}
         shares = dict.fromkeys(columns, weights)
         for q in range(4):
-            here = t * 4 // num_timesteps == q
+            here = t * 4 // self.num_timesteps == q
             columns[f"loss_q{q}"], shares[f"loss_q{q}"] = columns["loss"], weights * here
         totals = torch.stack([torch.stack([(columns[name] * shares[name]).sum(), shares[name].sum()])
                               for name in columns])
