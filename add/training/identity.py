@@ -11,6 +11,12 @@ SAMPLING = {"timestep_respacing"}  # training walks every timestep
 LOSS = {"use_kl", "rescale_learned_sigmas", "min_snr_gamma"}  # what the weights were found by, not what they mean
 
 
+def described(model_config, diffusion_config):
+    """Return what config.json says of a network and its diffusion, as JSON values."""
+    return {"kind": kind_of(model_config), "model": dataclasses.asdict(model_config),
+            "diffusion": dataclasses.asdict(diffusion_config)}
+
+
 def differences(trained, given, ignored):
     """Return {option: (trained value, given value)} where two lists of configs differ in identity.
 

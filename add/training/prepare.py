@@ -10,8 +10,9 @@ from add.errors import UserError
 from add.networks import create_network
 from add.training import snapshot
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
-from add.training.continuation import check_held_out, check_images, check_weights
+from add.training.continuation import check_held_out, check_images, check_run, check_weights
 from add.training.draws import step_seed
+from add.training.identity import described
 from add.training.run_folder import RunFolder
 from add.training.sources import needs_labels, open_source
 from add.training.tasks import make_task
@@ -44,7 +45,8 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     model_config = _with_classes(model_config, len(source.facts["classes"] or ()))
     task = make_task(model_config, diffusion_config, config)
     run = RunFolder(config.run_dir, task.columns, task.measured)
-    run.check(model_config, diffusion_config, config)
+    run.check()
+    check_run(run.path, model_config, diffusion_config, config)
     check_images(run.path, source.name, source.facts)
     world.agree("training data", f"{source.facts['images']} images, {source.facts['fingerprint']}")
     for sentence in source.sentences:
@@ -56,10 +58,14 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     _start(trainer, source)
     world.agree("steps to start from", trainer.step)
     if world.is_main:
-        run.open(model_config, diffusion_config, {
-            "train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__}})
+        run.open(described(model_config, diffusion_config) | run_facts(config, world, source))
     return trainer
+
+
+def run_facts(config, world, source):
+    """Return what config.json says of a run beside its networks: options, processes, data, versions."""
+    return {"train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
 
 
 def _with_precision(config, model_config):

@@ -1,13 +1,10 @@
 """A run folder: config.json, checkpoints, progress.csv and samples of one training run."""
 import csv
-import dataclasses
 from pathlib import Path
 
 from add.data.files import save_json, save_torch, write_atomically
 from add.errors import UserError
-from add.networks import kind_of
 from add.training.checkpoints import CONFIG_NAME, NAME, read_state
-from add.training.continuation import check_run
 
 
 class RunFolder:
@@ -18,19 +15,17 @@ class RunFolder:
         columns: what progress.csv has beside "loss", of training; measured: beside "val_loss", of held-out images.
     """
 
-    def __init__(self, path, columns=("mse", "vb"), measured=()):
+    def __init__(self, path, columns=(), measured=()):
         self.path = Path(path)
-        self.fields = ("step", "loss", *columns, "loss_q0", "loss_q1", "loss_q2", "loss_q3", "grad_norm", "lr",
-                       "val_loss", *measured, "sec_per_step", "images_per_sec", "minutes")
+        self.fields = ("step", "loss", *columns, "grad_norm", "lr", "val_loss", *measured, "sec_per_step",
+                       "images_per_sec", "minutes")
 
     def __truediv__(self, name):
         return self.path / name
 
-    def check(self, model_config, diffusion_config, config):
-        """Raise UserError where the folder holds a run that can't go on with these, or another program's files."""
-        if (self / CONFIG_NAME).exists():
-            check_run(self.path, model_config, diffusion_config, config)
-        elif self.holds_checkpoints():
+    def check(self):
+        """Raise UserError where the folder holds another program's files."""
+        if not (self / CONFIG_NAME).exists() and self.holds_checkpoints():
             raise UserError(f"folder {self.path} holds checkpoints without a {CONFIG_NAME}, which training would "
                             f"overwrite: expected a run of this program or no checkpoints; give another --run_dir, and "
                             f"--resume_checkpoint to continue from them")
@@ -39,14 +34,9 @@ class RunFolder:
         """Return whether there is any file of a checkpoint, complete or not."""
         return self.path.is_dir() and any(NAME.match(file.name) for file in self.path.iterdir())
 
-    def open(self, model_config, diffusion_config, facts):
-        """Make the folder and write config.json.
-
-        Args:
-            facts: further entries of config.json (options, data, versions).
-        """
-        save_json(self / CONFIG_NAME, {"kind": kind_of(model_config), "model": dataclasses.asdict(model_config),
-                                       "diffusion": dataclasses.asdict(diffusion_config), **facts})
+    def open(self, facts):
+        """Make the folder and write config.json: kind and config of the network, options, data, versions."""
+        save_json(self / CONFIG_NAME, facts)
 
     def save(self, step, model, emas, optimizer, state):
         """Write the checkpoint of `step`: model, one file per EMA rate, optimiser, and last the training state.

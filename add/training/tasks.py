@@ -13,6 +13,7 @@ from add.networks import kind_of
 from add.training import draws
 from add.training.evaluate import sample, tile
 from add.training.held_out import accuracy_by_noise, held_out_loss
+from add.training.window import QUARTERS
 
 NOISE_LEVELS = 10  # at which a classifier's accuracy is measured
 SHOWN_POINTS = 5000
@@ -28,7 +29,7 @@ class Denoising:
         columns: names of what `losses` gives beside "loss"; measured: of what `measure` gives beside "val_loss".
     """
 
-    columns, measured = ("mse", "vb"), ()
+    columns, measured = ("mse", "vb", *QUARTERS), ()
     draw_noise = staticmethod(draws.draw_noise)
 
     def __init__(self, model_config, diffusion_config):
@@ -113,7 +114,7 @@ class Classification:
         noised: whether images get noise; without it all are seen at timestep 0.
     """
 
-    columns = ("accuracy",)
+    columns = ("accuracy", *QUARTERS)
     measured = ("val_accuracy", *(f"val_accuracy_{level}" for level in range(NOISE_LEVELS)))
     draw_noise = staticmethod(draws.draw_noise)
 

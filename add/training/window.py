@@ -4,6 +4,8 @@ import time
 import torch
 import torch.distributed as dist
 
+QUARTERS = ("loss_q0", "loss_q1", "loss_q2", "loss_q3")  # the loss in each quarter of the timesteps
+
 
 class Window:
     """Losses since the last status line, kept on the device so that steps need not wait for it.
@@ -32,9 +34,9 @@ class Window:
         t, weights = torch.cat(self.timesteps), torch.cat(self.weights)
         columns = {name: torch.cat([part[name] for part in self.losses]) for name in self.losses[0]}
         shares = dict.fromkeys(columns, weights)
-        for q in range(4):
-            here = t * 4 // self.num_timesteps == q
-            columns[f"loss_q{q}"], shares[f"loss_q{q}"] = columns["loss"], weights * here
+        for q, name in enumerate(QUARTERS):
+            here = t * len(QUARTERS) // self.num_timesteps == q
+            columns[name], shares[name] = columns["loss"], weights * here
         totals = torch.stack([torch.stack([(columns[name] * shares[name]).sum(), shares[name].sum()])
                               for name in columns])
         if world.size > 1:

@@ -4,7 +4,13 @@ import shutil
 
 import pytest
 
+from add.data import save_json
+from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.networks import ModelConfig
+from add.training import TrainConfig
+from add.training.continuation import check_run
+from add.training.identity import described
 from tests.tiny import make_images
 from tests.training.runs import start
 
@@ -93,3 +99,22 @@ def test_a_damaged_config_is_reported(tmp_path, images, trained, damage):
     (run / "config.json").write_text(damage, encoding="latin-1")
     with pytest.raises(UserError, match="config.json is not a run's config"):
         go_on(run, images)
+
+
+def test_other_options_are_named_one_by_one(tmp_path):
+    check_run(tmp_path, ModelConfig(), DiffusionConfig(), TrainConfig())
+    save_json(tmp_path / "config.json", described(ModelConfig(), DiffusionConfig()))
+    check_run(tmp_path, ModelConfig(), DiffusionConfig(), TrainConfig())
+    with pytest.raises(UserError) as caught:
+        check_run(tmp_path, ModelConfig(num_channels=64, learn_sigma=True), DiffusionConfig(prediction="v"), TrainConfig())
+    message = str(caught.value)
+    assert "num_channels: 128 there, 64 given" in message and "learn_sigma: False there, True given" in message
+    assert "prediction: 'epsilon' there, 'v' given" in message and "another --run_dir" in message
+    with pytest.raises(UserError, match=r"min_snr_gamma: 0.0 there, 5.0 given"):  # a run keeps its loss
+        check_run(tmp_path, ModelConfig(), DiffusionConfig(min_snr_gamma=5.0), TrainConfig())
+
+
+def test_how_a_network_runs_may_change(tmp_path):
+    save_json(tmp_path / "config.json", described(ModelConfig(), DiffusionConfig()))
+    check_run(tmp_path, ModelConfig(dropout=0.1, use_fp16=True, use_checkpoint=True),
+              DiffusionConfig(timestep_respacing="50"), TrainConfig())

@@ -1,11 +1,9 @@
 import pytest
 import torch
 
-from add.diffusion import DiffusionConfig
 from add.errors import UserError
-from add.networks import ModelConfig
-from add.training import TrainConfig
 from add.training.run_folder import RunFolder
+from add.training.window import QUARTERS
 
 WEIGHTS = {"w": torch.ones(2)}
 
@@ -46,35 +44,14 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert RunFolder(tmp_path / "new").newest_good(print) is None
 
 
-def test_other_options_are_named_one_by_one(tmp_path):
-    run = RunFolder(tmp_path)
-    run.check(ModelConfig(), DiffusionConfig(), TrainConfig())
-    run.open(ModelConfig(), DiffusionConfig(), {})
-    run.check(ModelConfig(), DiffusionConfig(), TrainConfig())
-    with pytest.raises(UserError) as caught:
-        run.check(ModelConfig(num_channels=64, learn_sigma=True), DiffusionConfig(prediction="v"), TrainConfig())
-    message = str(caught.value)
-    assert "num_channels: 128 there, 64 given" in message and "learn_sigma: False there, True given" in message
-    assert "prediction: 'epsilon' there, 'v' given" in message and "another --run_dir" in message
-    with pytest.raises(UserError, match=r"min_snr_gamma: 0.0 there, 5.0 given"):  # a run keeps its loss
-        run.check(ModelConfig(), DiffusionConfig(min_snr_gamma=5.0), TrainConfig())
-
-
-def test_how_a_network_runs_may_change(tmp_path):
-    run = RunFolder(tmp_path)
-    run.open(ModelConfig(), DiffusionConfig(), {})
-    run.check(ModelConfig(dropout=0.1, use_fp16=True, use_checkpoint=True), DiffusionConfig(timestep_respacing="50"),
-              TrainConfig())
-
-
 def test_checkpoints_of_another_program_are_not_overwritten(tmp_path):
     (tmp_path / "model000500.pt").touch()
     with pytest.raises(UserError, match="without a config.json.*--resume_checkpoint"):
-        RunFolder(tmp_path).check(ModelConfig(), DiffusionConfig(), TrainConfig())
+        RunFolder(tmp_path).check()
 
 
 def test_progress_keeps_the_rows_of_steps_that_are_done(tmp_path):
-    run = RunFolder(tmp_path)
+    run = RunFolder(tmp_path, ("mse", "vb", *QUARTERS))
     run.begin_progress(0)
     for step in (10, 20, 30):
         run.append_progress({"step": step, "loss": 0.5 / step, "lr": 1e-4})
