@@ -10,19 +10,15 @@ DEFAULT_STEPS = 20000
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Training: what every kind of run has."""
+class LoopConfig:
+    """Training: what every loop has."""
 
     run_dir: str = option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes")
-    schedule_sampler: str = option("uniform", "how timesteps are drawn",
-                                   ("uniform", "stratified", "loss-second-moment"))
-    lr: float = option(1e-4, "learning rate of AdamW")
-    weight_decay: float = option(0.0, "weight decay of AdamW")
+    lr: float = option(1e-4, "learning rate")
     lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0")
     lr_anneal_steps: int = option(0, "step at which the learning rate has fallen linearly to 0; 0: it stays")
     lr_anneal_start: int = option(0, "step at which that fall begins")
     batch_size: int = option(16, "images per step and process; more than the set holds is allowed")
-    microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch")
     ema_rate: str = option("0.9999", "EMA rate of the weights, or several with commas")
     ema_warmup: bool = option(True, "let the EMA rate rise as (1 + n) / (10 + n), so that short runs give usable "
                                     "weights")
@@ -31,18 +27,8 @@ class RunConfig:
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
     log_interval: int = option(10, "steps between status lines and rows of progress.csv")
     save_interval: int = option(1000, "steps between checkpoints")
-    resume_checkpoint: str = option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run folder")
-    init_from: str = option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
-    precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
-                            ("fp32", "bf16", "fp16"))
-    fp16_scale_growth: float = option(1e-3, "growth per step of log2 of the loss scale in fp16: the scale doubles "
-                                            "after 1 / fp16_scale_growth steps without overflow")
-    grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
-    channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
-    compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
     val_interval: int = option(500, "steps between measurements of the held-out loss")
     num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
-    preview_steps: int = option(25, "DDIM steps of those samples")
     tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
     seed: int = option(0, "seed of weights, data order, timesteps and noise")
     device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
@@ -58,21 +44,16 @@ class RunConfig:
                 _check(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
                        "a finite number")
         _check(self.lr > 0, "lr", self.lr, "a number above 0")
-        _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
-        _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
         _check(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
-        for name in ("batch_size", "log_interval", "save_interval", "val_interval", "preview_steps"):
+        for name in ("batch_size", "log_interval", "save_interval", "val_interval"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("weight_decay", "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes",
-                     "grad_clip", "num_preview", "seed", "threads"):
+        for name in ("lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes", "num_preview", "seed",
+                     "threads"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _check("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
         if self.lr_anneal_steps:
             _check(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
                    f"less than lr_anneal_steps ({self.lr_anneal_steps})")
-        if self.resume_checkpoint and self.init_from:
-            raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
-                            "the second starts a new one from weights; keep one")
         _ = self.ema_rates
 
     @property
@@ -84,11 +65,6 @@ class RunConfig:
     def held_out_interval(self):
         """The steps between measurements on held-out images."""
         return self.val_interval
-
-    @property
-    def growth_interval(self):
-        """The steps after which the loss scale of fp16 doubles."""
-        return round(1 / self.fp16_scale_growth)
 
     @property
     def ema_rates(self):
@@ -105,6 +81,42 @@ class RunConfig:
         if self.lr_anneal_steps and step > self.lr_anneal_start:
             rate *= max(0.0, (self.lr_anneal_steps - step) / (self.lr_anneal_steps - self.lr_anneal_start))
         return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(LoopConfig):
+    """Training: what every run of one network has."""
+
+    schedule_sampler: str = option("uniform", "how timesteps are drawn",
+                                   ("uniform", "stratified", "loss-second-moment"))
+    weight_decay: float = option(0.0, "weight decay of AdamW")
+    microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch")
+    resume_checkpoint: str = option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run folder")
+    init_from: str = option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
+    precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
+                            ("fp32", "bf16", "fp16"))
+    fp16_scale_growth: float = option(1e-3, "growth per step of log2 of the loss scale in fp16: the scale doubles "
+                                            "after 1 / fp16_scale_growth steps without overflow")
+    grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
+    channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
+    compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
+    preview_steps: int = option(25, "DDIM steps of those samples")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
+        _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
+        _check(self.preview_steps >= 1, "preview_steps", self.preview_steps, "1 or more")
+        for name in ("weight_decay", "grad_clip"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        if self.resume_checkpoint and self.init_from:
+            raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
+                            "the second starts a new one from weights; keep one")
+
+    @property
+    def growth_interval(self):
+        """The steps after which the loss scale of fp16 doubles."""
+        return round(1 / self.fp16_scale_growth)
 
 
 @dataclasses.dataclass(frozen=True)

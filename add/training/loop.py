@@ -19,7 +19,7 @@ class Loop:
     and where it wants to: warn(), measure(on_interval), picture(), and `held_out`, `finite`.
 
     Args:
-        config: RunConfig of any kind.
+        config: LoopConfig of any kind.
         run: RunFolder; only the main process writes to it.
         world: rank, size, is_main and device of this process.
         report: called with a dict of the run folder's fields at each log interval, in the main process.

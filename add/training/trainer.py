@@ -23,7 +23,7 @@ class Trainer(Loop):
         model: the network of task.model_config, on world.device.
         stream: infinite iterator with state_dict()/load_state_dict(), giving (x_start [B, 3, H, W] in [-1, 1] or points
             [B, 2], labels int64 [B] or None), this process's slice of each batch.
-        config, run, world, report, note: see Loop.
+        config: RunConfig. run, world, report, note: see Loop.
         held_out: (x_start [N, ...], labels or None) to measure on, or None.
         examples: likewise, images that the previews show.
     """

@@ -106,7 +106,8 @@ def test_other_options_are_named_one_by_one(tmp_path):
     save_json(tmp_path / "config.json", described(ModelConfig(), DiffusionConfig()))
     check_run(tmp_path, ModelConfig(), DiffusionConfig(), TrainConfig())
     with pytest.raises(UserError) as caught:
-        check_run(tmp_path, ModelConfig(num_channels=64, learn_sigma=True), DiffusionConfig(prediction="v"), TrainConfig())
+        check_run(tmp_path, ModelConfig(num_channels=64, learn_sigma=True), DiffusionConfig(prediction="v"),
+                  TrainConfig())
     message = str(caught.value)
     assert "num_channels: 128 there, 64 given" in message and "learn_sigma: False there, True given" in message
     assert "prediction: 'epsilon' there, 'v' given" in message and "another --run_dir" in message
