@@ -1,0 +1,178 @@
+"""LoFGAN: new images of a class from a few of its images, by fusing local features.
+
+Gu, Li, Huo, Wang, Gao, "LoFGAN: Fusing Local Representations for Few-shot Image Generation", ICCV 2021. Where the paper
+leaves room, or speaks of 128 pixels and many classes only, this is decided here:
+
+- The base is any of the k images with equal chance, and the weights are drawn evenly from all that sum to 1, one set
+  for an image, in training and in sampling alike.
+- The image that the local reconstruction loss asks for is made of patches at full resolution, each the part of an
+  image that a place of the map stands for; the loss is the mean absolute difference of all pixels.
+- The gradient penalty is the mean squared gradient of the scores of real images times its weight, at every step
+  (Mescheder et al. 2018, arXiv:1801.04406, Eq. 9, whose gamma is twice this weight).
+- The discriminator sees all k images of a row as real ones, and one made from them.
+- Sizes, depth and normalisation of the networks: see lofgan_networks.py.
+
+The paper trains on many classes and makes images of others. Here both are the same few classes; with only two of them
+the discriminator's classification is a weak signal, but still one.
+"""
+import dataclasses
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from add.baselines.lofgan_fusion import fuse_images, make_plan, num_uniforms
+from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
+from add.config import option
+from add.errors import UserError
+
+BETAS = (0.5, 0.999)
+SIZES = (32, 64, 128, 256)  # pixels
+MAP_SIZES = (4, 8, 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoFGANConfig:
+    """LoFGAN (ICCV 2021)."""
+
+    shots: int = option(3, "images of one class that one image is made from (k)")
+    fusion_rate: float = option(0.5, "share of the base's local features that are replaced, above 0 to 1")
+    map_size: int = option(8, "height and width of the feature maps that are fused, in places", MAP_SIZES)
+    generator_channels: int = option(40, "width of the generator's first layer, a multiple of 8; the widest is 4 times "
+                                         "as wide")
+    discriminator_channels: int = option(48, "width of the discriminator's first layer, which doubles with each "
+                                             "halving of the size")
+    max_channels: int = option(256, "width beyond which the discriminator's layers do not grow")
+    classification_weight: float = option(1.0, "weight of the classification losses of both networks")
+    local_weight: float = option(0.5, "weight of the generator's local reconstruction loss")
+    penalty_weight: float = option(10.0, "weight of the gradient penalty on real images; 0: none, which saves time")
+
+    def __post_init__(self):
+        _check(self.shots >= 2, "shots", self.shots, "2 or more")
+        _check(0 < self.fusion_rate <= 1, "fusion_rate", self.fusion_rate, "a share above 0, up to 1")
+        _check(self.map_size in MAP_SIZES, "map_size", self.map_size, f"one of {', '.join(map(str, MAP_SIZES))}")
+        _check(self.generator_channels > 0 and self.generator_channels % NORM_GROUPS == 0, "generator_channels",
+               self.generator_channels, f"a multiple of {NORM_GROUPS}")
+        _check(self.discriminator_channels > 0, "discriminator_channels", self.discriminator_channels, "1 or more")
+        _check(self.max_channels >= self.discriminator_channels, "max_channels", self.max_channels,
+               f"no less than discriminator_channels ({self.discriminator_channels})")
+        for name in ("classification_weight", "local_weight", "penalty_weight"):
+            _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+
+
+def hinge_loss(real_scores, fake_scores):
+    """Return the discriminator's hinge loss: mean of max(0, 1 - real) plus mean of max(0, 1 + fake)."""
+    return F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
+
+
+def gradient_penalty(scores, images):
+    """Return the mean over images of the squared norm of their score's gradient; arXiv:1801.04406, Eq. 9.
+
+    Args:
+        scores: [B], row i made from images [B, 3, S, S] at row i alone, which require a gradient.
+    """
+    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def local_reconstruction_loss(made, images, plan, matches, map_size):
+    """Return the mean absolute difference of images made [B, 3, S, S] from the images fused as their maps were.
+
+    Args:
+        images: [B, k, 3, S, S], what `made` was made from; plan, matches: how. map_size: of the fused maps.
+    """
+    return F.l1_loss(made, fuse_images(images, plan, matches, map_size))
+
+
+class LoFGAN:
+    """LoFGAN as the adversarial loop drives it; Adam's learning rate is 1e-4 in the paper, then falls to 0 evenly.
+
+    Args:
+        config: a LoFGANConfig. image_size: in pixels. num_classes: of the labels, at least 1.
+
+    Attributes:
+        group: k, how many images of one class a row of a batch holds.
+    """
+
+    columns = ("d_loss", "g_loss", "real_score", "fake_score", "d_class_loss", "g_class_loss", "local_loss",
+               "gradient_penalty")
+    needs_classes = True
+
+    def __init__(self, config, image_size, num_classes=0):
+        if image_size not in SIZES:
+            raise UserError(f"image_size is {image_size}: LoFGAN makes images of {', '.join(map(str, SIZES))} pixels; "
+                            f"change --image_size")
+        if num_classes < 1:
+            raise UserError("LoFGAN makes images from images of the same class, but these have no classes: give images "
+                            "whose classes are known")
+        self.config, self.group = config, config.shots
+        self.generator = Generator(image_size, config.map_size, config.generator_channels)
+        self.discriminator = Discriminator(image_size, config.discriminator_channels, config.max_channels, num_classes)
+
+    def optimizers(self, lr):
+        """Return Adam for the generator and for the discriminator."""
+        return tuple(torch.optim.Adam(network.parameters(), lr=lr, betas=BETAS)
+                     for network in (self.generator, self.discriminator))
+
+    def begin_step(self, progress, step):
+        """Do nothing: every step is the same."""
+
+    def discriminator_loss(self, real, labels, draw):
+        """Return (loss, its terms): hinge loss, classification of real images, gradient penalty on them.
+
+        Args:
+            real: [B, k, 3, S, S] in [-1, 1], k images of one class in each row. labels: int64 [B].
+            draw: the step's random numbers.
+        """
+        with torch.no_grad():
+            fake, _ = self.generator(real, self._plan(real, draw))
+        penalised = self.config.penalty_weight > 0
+        images = real.detach().flatten(0, 1).requires_grad_(penalised)
+        real_scores, logits = self.discriminator(images)
+        fake_scores, _ = self.discriminator(fake)
+        class_loss = F.cross_entropy(logits, labels.repeat_interleave(real.shape[1]))
+        penalty = gradient_penalty(real_scores, images) if penalised else real_scores.new_zeros(())
+        loss = (hinge_loss(real_scores, fake_scores) + self.config.classification_weight * class_loss
+                + self.config.penalty_weight * penalty)
+        terms = {"d_loss": loss, "real_score": real_scores.mean(), "fake_score": fake_scores.mean(),
+                 "d_class_loss": class_loss, "gradient_penalty": penalty}
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def generator_loss(self, real, labels, draw):
+        """Return (loss, its terms): minus the mean score, classification and local reconstruction of images made.
+
+        Takes what `discriminator_loss` takes.
+        """
+        plan = self._plan(real, draw)
+        made, matches = self.generator(real, plan)
+        scores, logits = self.discriminator(made)
+        class_loss = F.cross_entropy(logits, labels)
+        local_loss = local_reconstruction_loss(made, real, plan, matches, self.config.map_size)
+        loss = (-scores.mean() + self.config.classification_weight * class_loss
+                + self.config.local_weight * local_loss)
+        terms = {"g_loss": loss, "g_class_loss": class_loss, "local_loss": local_loss}
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    @torch.no_grad()
+    def sample(self, generator, numbers, seed, references=None):
+        """Return images [n, 3, S, S] in (-1, 1); image i depends on seed, numbers[i] and references[i] alone.
+
+        Args:
+            references: [n, k, 3, S, S] in [-1, 1], k images of one class for each; k may differ from training's.
+        """
+        assert references is not None and len(references) == len(numbers), "one row of references for each number"
+        references = references.to(generator.device)
+        num_images = references.shape[1]
+        count = num_uniforms(num_images, generator.map_size)
+        uniforms = np.stack([np.random.default_rng([seed, number]).random(count, np.float32) for number in numbers])
+        plan = make_plan(torch.from_numpy(uniforms).to(references.device), num_images, self.config.fusion_rate)
+        return generator(references, plan)[0]
+
+    def _plan(self, real, draw):
+        uniforms = draw.uniform(len(real), num_uniforms(real.shape[1], self.config.map_size))
+        return make_plan(uniforms, real.shape[1], self.config.fusion_rate)
+
+
+def _check(condition, name, value, expected):
+    if not condition:
+        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")

@@ -1,0 +1,116 @@
+"""LoFGAN's networks: encoder, local fusion module and decoder, and the discriminator; Gu et al., ICCV 2021.
+
+At the paper's 128 pixels the encoder is five convolutions, four of which halve the image, so that maps of 8x8 places
+are fused; the discriminator is a convolution, five residual blocks and two linear layers. Smaller images keep the 8x8
+places: the encoder and the decoder keep their depth but change resolution less often, and the discriminator has
+a residual block less for each halving, ending at 4x4 all the same.
+
+Group normalisation stands for the paper's batch normalisation: an image must not depend on those beside it, and running
+averages of a network's activations do not fit the averaged weights that samples are made with. Convolutions that halve
+are 4x4, not 3x3, so that each place looks at its own patch of pixels from the patch's middle.
+"""
+import math
+
+from torch import nn
+from torch.nn import functional as F
+
+from add.baselines.lofgan_fusion import fuse, match
+
+SLOPE = 0.2  # of the leaky ReLU
+NORM_GROUPS = 8
+DEPTH = 5  # convolutions of the encoder, and of the decoder, up to 128 pixels
+WIDEST = 4  # times the first layer, in encoder and decoder
+LAST_SIZE = 4  # pixels of the discriminator's last maps
+
+
+class _Block(nn.Sequential):
+    """A convolution, group normalisation and leaky ReLU; `scale` 0.5 halves the size, 2 doubles it first."""
+
+    def __init__(self, in_channels, out_channels, scale=1):
+        enlarge = [nn.Upsample(scale_factor=2, mode="nearest")] if scale == 2 else []
+        conv = (nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1) if scale == 0.5 else
+                nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        super().__init__(*enlarge, conv, nn.GroupNorm(NORM_GROUPS, out_channels), nn.LeakyReLU(SLOPE))
+
+
+class Generator(nn.Module):
+    """From k images of one class to one more; section "Generator".
+
+    Args:
+        image_size, map_size: of the images and of the maps that are fused; powers of two, in pixels.
+        channels: width of the first layer, a multiple of 8; it doubles with each halving of the size, up to 4 times.
+    """
+
+    def __init__(self, image_size, map_size, channels):
+        super().__init__()
+        self.map_size = map_size
+        halvings = (image_size // map_size).bit_length() - 1
+        widths = [channels * min(2 ** i, WIDEST) for i in range(halvings + 1)]
+        inner = [(widths[-1], widths[-1], 1)] * max(0, DEPTH - 1 - halvings)
+        down = [(narrow, wide, 0.5) for narrow, wide in zip(widths, widths[1:], strict=False)]
+        up = [(wide, narrow, 2) for narrow, wide, _ in reversed(down)]
+        self.encoder = nn.Sequential(*(_Block(*block) for block in [(3, channels, 1), *down, *inner]))
+        self.decoder = nn.Sequential(*(_Block(*block) for block in [*inner, *up]), nn.Conv2d(channels, 3, 3, padding=1))
+        _initialise(self)
+
+    @property
+    def device(self):
+        """Return the device of the weights."""
+        return next(self.parameters()).device
+
+    def forward(self, images, plan):
+        """Return (images made [B, 3, S, S] in (-1, 1), matches int64 [B, k, n]: see lofgan_fusion.match).
+
+        Args:
+            images: [B, k, 3, S, S] in [-1, 1], k of one class in each row. plan: a FusionPlan.
+        """
+        maps = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])  # [B, k, C, h, w]
+        matches = match(maps, plan)
+        return self.decoder(fuse(maps, plan, matches)).tanh(), matches
+
+
+class _ResidualBlock(nn.Module):
+    """Two convolutions, each after a leaky ReLU, beside a plain one, on the way to maps of half the size."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.second = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x):
+        """Return [B, out_channels, H/2, W/2] for x [B, in_channels, H, W]."""
+        h = F.avg_pool2d(self.first(F.leaky_relu(x, SLOPE)), 2)
+        return (self.second(F.leaky_relu(h, SLOPE)) + self.skip(F.avg_pool2d(x, 2))) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """From images to how real they look and to which class they belong; section "Discriminator".
+
+    Args:
+        image_size: in pixels, a power of two.
+        channels: width of the first layer; it doubles with each halving of the size, up to max_channels.
+    """
+
+    def __init__(self, image_size, channels, max_channels, num_classes):
+        super().__init__()
+        halvings = (image_size // LAST_SIZE).bit_length() - 1
+        widths = [min(channels * 2 ** i, max_channels) for i in range(halvings + 1)]
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*(_ResidualBlock(*pair) for pair in zip(widths, widths[1:], strict=False)))
+        self.score = nn.Linear(widths[-1], 1)
+        self.classify = nn.Linear(widths[-1], num_classes)
+        _initialise(self)
+
+    def forward(self, x):
+        """Return (scores [B], higher for more real ones; logits [B, num_classes]) of images x [B, 3, S, S]."""
+        features = F.leaky_relu(self.blocks(self.first(x)), SLOPE).mean(dim=(2, 3))
+        return self.score(features)[:, 0], self.classify(features)
+
+
+def _initialise(network):
+    """Set convolutions as He et al. 2015 (arXiv:1502.01852), Eq. 15, and their biases to 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE)
+            nn.init.zeros_(module.bias)
