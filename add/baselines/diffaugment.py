@@ -1,0 +1,63 @@
+"""Augmentations that let gradients pass, for real and generated images alike; Zhao et al. 2020 (arXiv:2006.10738)."""
+import torch
+from torch.nn import functional as F
+
+from add.errors import UserError
+
+SHIFT = 1 / 8  # of the side: the largest translation
+CUT = 1 / 2  # of the side: the square that is cut out
+
+
+def parse(policy):
+    """Return the augmentations of a comma-separated policy, () for an empty one; UserError for an unknown name."""
+    names = tuple(name.strip() for name in policy.split(",")) if policy.strip() else ()
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise UserError(f"diffaugment is {policy!r}: expected some of {', '.join(AUGMENTATIONS)}, with commas between "
+                        f"them, or nothing, not {unknown[0]!r}; change --diffaugment")
+    return names
+
+
+def augment(images, names, draw):
+    """Return images [B, C, S, S] with every augmentation of `names` in turn; each image has its own draws.
+
+    The colours can leave the images' range, as in the paper: clipping them would end gradients.
+    """
+    for name in names:
+        images = AUGMENTATIONS[name](images, draw)
+    return images
+
+
+def colour(images, draw):
+    """Return images with brightness changed by -0.5 to 0.5, saturation times 0 to 2 and contrast times 0.5 to 1.5."""
+    brightness, saturation, contrast = draw.uniform(3, len(images), 1, 1, 1).unbind()
+    images = images + (brightness - 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = grey + 2 * saturation * (images - grey)
+    level = images.mean((1, 2, 3), keepdim=True)
+    return level + (contrast + 0.5) * (images - level)
+
+
+def translation(images, draw):
+    """Return images moved by up to an eighth of their side along both axes; zeros come in."""
+    size = images.shape[-1]
+    reach = int(size * SHIFT + 0.5)
+    shifts = draw.integers(2 * reach + 1, 2, len(images), 1) - reach
+    places = torch.arange(size, device=images.device)
+    rows, columns = (places + shifts + 1).clamp(0, size + 1).unbind()  # [B, S] each, in the padded images
+    padded = F.pad(images, (1, 1, 1, 1)).movedim(1, 3)
+    index = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[index, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+
+
+def cutout(images, draw):
+    """Return images with a square of zeros of half their side; its centre lies anywhere in the image."""
+    size = images.shape[-1]
+    side = int(size * CUT + 0.5)
+    starts = draw.integers(size + 1 - side % 2, 2, len(images), 1) - side // 2
+    places = torch.arange(size, device=images.device)
+    rows, columns = ((places >= starts) & (places < starts + side)).unbind()  # [B, S] each
+    return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+AUGMENTATIONS = {"color": colour, "translation": translation, "cutout": cutout}

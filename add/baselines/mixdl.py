@@ -1,0 +1,245 @@
+"""MixDL: a GAN for few images whose features keep the distances of mixed latents; Kong et al. 2022 (arXiv:2111.11672).
+
+It is StyleGAN2 (arXiv:1912.04958) with one more term for either network. Latents z_1 .. z_N and coefficients c from the
+flat Dirichlet distribution make an anchor z_0 = sum_i c_i z_i. How similar its features are to those of the z_i shall
+follow the coefficients: KL(softmax_i(sim_i) || softmax_i(c_i)) is a loss, for the generator's activations and for a
+projection of the discriminator's last hidden layer. Small moves among latents then make small changes of images.
+"""
+import dataclasses
+import math
+
+import torch
+from torch.nn import functional as F
+
+from add.baselines import diffaugment, stylegan2
+from add.config import option
+from add.errors import UserError
+from add.training.draws import step_seed
+
+BETAS, ADAM_EPS = (0.0, 0.99), 1e-8  # arXiv:1912.04958 App. B
+SMALLEST, LARGEST = 8, 256  # pixels
+SMALL_CHANNELS, PAPER_CHANNELS = 192, 512
+
+
+@dataclasses.dataclass(frozen=True)
+class MixDLConfig:
+    """MixDL (arXiv:2111.11672)."""
+
+    channels: int = option(32, "channels of both networks at full size; they double with each halving of the image")
+    max_channels: int = option(0, "most channels of a layer; the paper's is 512; 0: 192 up to 64 pixels, 256 at 128, "
+                                  "512 at 256")
+    latent_dim: int = option(128, "numbers in a latent; 512 in the paper")
+    mapping_layers: int = option(8, "layers of the mapping network")
+    mapping_lr: float = option(0.01, "learning rate of the mapping network, times that of the generator")
+    mix_points: int = option(4, "latents mixed into one anchor; a batch has as many anchors as it holds so many images")
+    mix_space: str = option("w", "where latents are mixed: w, the mapping network's result, or z, what goes in",
+                            ("w", "z"))
+    lambda_g: float = option(1000.0, "weight of the generator's distance loss; 0: without it")
+    lambda_d: float = option(1.0, "weight of the discriminator's distance loss; 0: without it")
+    r1_gamma: float = option(10.0, "weight of the R1 penalty, twice the factor of the squared gradient")
+    r1_interval: int = option(16, "steps between R1 penalties, each of which then counts so many times")
+    diffaugment: str = option("", "augmentations of DiffAugment (arXiv:2006.10738), such as color,translation,cutout; "
+                                  "left out: none")
+
+    def __post_init__(self):
+        _check(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
+        for name in ("channels", "latent_dim", "mapping_layers", "r1_interval"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _check(self.mix_points >= 2, "mix_points", self.mix_points, "2 or more")
+        _check(self.mix_space in ("w", "z"), "mix_space", self.mix_space, "w or z")
+        _check(0 < self.mapping_lr < math.inf, "mapping_lr", self.mapping_lr, "a finite number above 0")
+        for name in ("lambda_g", "lambda_d", "r1_gamma"):
+            _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
+        diffaugment.parse(self.diffaugment)
+
+    def widest(self, image_size):
+        """Return the most channels of a layer."""
+        return self.max_channels or min(max(SMALL_CHANNELS, 2 * image_size), PAPER_CHANNELS)
+
+
+def draw_coefficients(draw, count, points):
+    """Return [count, points] from the flat Dirichlet distribution: rows of numbers in [0, 1] that sum to 1."""
+    weights = -torch.log1p(-draw.uniform(count, points)) + 1e-12  # exponential; never all zero
+    return weights / weights.sum(1, keepdim=True)
+
+
+def mix(latents, coefficients):
+    """Return the anchors [A, D], sum_i c_i z_i of each group of latents.
+
+    Args:
+        latents: [B, D]; the first `points` make the first group, the next ones the second, and those left over none.
+        coefficients: [A, points].
+    """
+    return torch.einsum("ap,apd->ad", coefficients, grouped(latents, coefficients))
+
+
+def grouped(rows, coefficients):
+    """Return rows [B, ...] as [A, points, ...], for coefficients [A, points]."""
+    count, points = coefficients.shape
+    return rows[:count * points].unflatten(0, (count, points))
+
+
+def distance_loss(anchors, points, coefficients):
+    """Return mean over anchors of KL(softmax_i(cosine of anchor and point i) || softmax_i(c_i)).
+
+    arXiv:2111.11672 Sec. 3, the distance term of either network. It is 0 where the cosines are the coefficients plus
+    any one number. Cosines lie in [-1, 1], so their softmax can be that of the coefficients, but never the coefficients
+    themselves where one of these is small: hence the softmax on both sides.
+
+    Args:
+        anchors: features [A, ...]. points: theirs of the points, [A, N, ...]. coefficients: [A, N].
+    """
+    similarities = F.cosine_similarity(anchors.flatten(1)[:, None], points.flatten(2), dim=2)
+    return F.kl_div(coefficients.log_softmax(1), similarities.log_softmax(1), log_target=True, reduction="batchmean")
+
+
+def r1_penalty(scores, images):
+    """Return mean of |gradient of the score with respect to its image|^2; arXiv:1801.04406 Eq. 9.
+
+    Args:
+        scores: [B], computed from images [B, C, H, W], which require gradients.
+    """
+    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().sum((1, 2, 3)).mean()
+
+
+class Discriminator(stylegan2.Discriminator):
+    """StyleGAN2's discriminator with a linear projection of its last hidden layer, where distances are taken."""
+
+    def __init__(self, image_size, channels, max_channels):
+        super().__init__(image_size, channels, max_channels)
+        self.projection = stylegan2.EqualLinear(self.features, self.features)
+
+    def compare(self, images, coefficients):
+        """Return (scores [B], distance loss) of B images with the anchors' images after them [B + A, 3, S, S].
+
+        An anchor takes the minibatch's standard deviation from its points: only what it shows sets it apart.
+        """
+        count = len(images) - len(coefficients)
+        x = self.trunk(images)
+        spread = stylegan2.minibatch_std(x[:count])
+        of_anchors = grouped(spread, coefficients).mean(1)
+        hidden = self.head(x, torch.cat([spread, of_anchors]))
+        projected = self.projection(hidden)
+        distance = distance_loss(projected[count:], grouped(projected, coefficients), coefficients)
+        return self.score(hidden[:count])[:, 0], distance
+
+
+class MixDL:
+    """MixDL as the adversarial loop drives it.
+
+    Args:
+        config: a MixDLConfig. image_size: in pixels, a power of two. num_classes: not used.
+    """
+
+    columns = ("d_loss", "g_loss", "real_score", "fake_score", "r1", "d_distance", "g_distance")
+    needs_classes = False
+
+    def __init__(self, config, image_size, num_classes=0):
+        if not (SMALLEST <= image_size <= LARGEST and image_size & (image_size - 1) == 0):
+            raise UserError(f"image_size is {image_size}: MixDL makes images of a power of two from {SMALLEST} to "
+                            f"{LARGEST} pixels; change --image_size")
+        self.config, self.image_size = config, image_size
+        sizes = image_size, config.channels, config.widest(image_size)
+        self.generator = stylegan2.Generator(*sizes, config.latent_dim, config.mapping_layers, config.mapping_lr)
+        self.discriminator = (Discriminator if config.lambda_d else stylegan2.Discriminator)(*sizes)
+        self.augmentations = diffaugment.parse(config.diffaugment)
+        self.step = None
+
+    def optimizers(self, lr):
+        """Return Adam for the generator and for the discriminator; arXiv:1912.04958 App. B, where lr is 0.002.
+
+        As the discriminator's R1 penalty comes every k-th step, its lr and betas are those of k / (k + 1) steps.
+        """
+        lazy = self.config.r1_interval / (self.config.r1_interval + 1) if self.config.r1_gamma else 1.0
+        return (torch.optim.Adam(self.generator.parameters(), lr=lr, betas=BETAS, eps=ADAM_EPS),
+                torch.optim.Adam(self.discriminator.parameters(), lr=lr * lazy, eps=ADAM_EPS,
+                                 betas=tuple(beta**lazy for beta in BETAS)))
+
+    def begin_step(self, progress, step):
+        """Note the number of the step, which says whether the R1 penalty is due; `progress` is not used."""
+        self.step = step
+
+    def discriminator_loss(self, real, labels, draw):
+        """Return (loss, its terms): the non-saturating logistic loss, the distance loss and, every so many steps, R1.
+
+        With DiffAugment R1 takes the gradient of the augmented image's score with respect to the image before: the
+        discriminator never sees a real image as it is. The term r1 is there at the steps that compute it.
+
+        Args:
+            real: [B, 3, S, S] in [-1, 1]. labels: not used. draw: the step's random numbers.
+        """
+        assert self.step is not None, "begin_step comes before the losses"
+        config = self.config
+        penalised = config.r1_gamma > 0 and self.step % config.r1_interval == 0
+        with torch.no_grad():
+            fake, _, coefficients = self._fake(len(real), draw, with_anchors=config.lambda_d > 0)
+        real = real.detach().requires_grad_(penalised)
+        real_scores = self.discriminator(diffaugment.augment(real, self.augmentations, draw))
+        fake = diffaugment.augment(fake, self.augmentations, draw)
+        terms = {}
+        if config.lambda_d:
+            fake_scores, terms["d_distance"] = self.discriminator.compare(fake, coefficients)
+        else:
+            fake_scores, terms["d_distance"] = self.discriminator(fake), fake.new_zeros(())
+        loss = F.softplus(fake_scores).mean() + F.softplus(-real_scores).mean() + config.lambda_d * terms["d_distance"]
+        if penalised:
+            terms["r1"] = r1_penalty(real_scores, real)
+            loss = loss + config.r1_gamma / 2 * config.r1_interval * terms["r1"]
+        terms |= {"d_loss": loss, "real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def generator_loss(self, real, labels, draw):
+        """Return (loss, its terms): the non-saturating logistic loss and the distance loss, a mean over the layers.
+
+        Args:
+            real: [B, 3, S, S], of which only the number counts. labels: not used. draw: the step's random numbers.
+        """
+        config, count = self.config, len(real)
+        fake, features, coefficients = self._fake(count, draw, with_anchors=config.lambda_g > 0)
+        scores = self.discriminator(diffaugment.augment(fake[:count], self.augmentations, draw))
+        distance = fake.new_zeros(())
+        if config.lambda_g:
+            distance = torch.stack([distance_loss(layer[count:], grouped(layer, coefficients), coefficients)
+                                    for layer in features]).mean()
+        loss = F.softplus(-scores).mean() + config.lambda_g * distance
+        return loss, {"g_loss": loss.detach(), "g_distance": distance.detach()}
+
+    @torch.no_grad()
+    def sample(self, generator, numbers, seed, references=None):
+        """Return images [n, 3, S, S] in about [-1, 1]; image i depends on the generator, seed and numbers[i] alone.
+
+        Args:
+            generator: a generator as this one's, such as its EMA. numbers: n ints. references: not used.
+        """
+        random = torch.Generator()
+        rows = []
+        for number in numbers:
+            random.manual_seed(step_seed(seed, 0, int(number)))
+            rows.append(torch.randn(generator.latent_dim + generator.noise_dim, generator=random))
+        rows = torch.stack(rows).to(generator.constant.device)
+        return generator(*rows.split([generator.latent_dim, generator.noise_dim], dim=1))
+
+    def _fake(self, count, draw, with_anchors):
+        """Return (images, features per layer, coefficients): of `count` points and then of their anchors, if wanted.
+
+        Every image has its own noise, as without anchors.
+        """
+        config = self.config
+        z = draw.normal(count, config.latent_dim)
+        points = min(config.mix_points, count)
+        if with_anchors and points < 2:
+            raise UserError("a batch of 1 image has nothing to mix; MixDL needs a batch_size of 2 or more, or "
+                            "lambda_g and lambda_d of 0")
+        coefficients = draw_coefficients(draw, count // points, points) if with_anchors else z.new_zeros(0, points)
+        if config.mix_space == "z":
+            w = self.generator.map(torch.cat([z, mix(z, coefficients)]))
+        else:
+            w = self.generator.map(z)
+            w = torch.cat([w, mix(w, coefficients)])
+        return *self.generator.synthesise(w, draw.normal(len(w), self.generator.noise_dim)), coefficients
+
+
+def _check(holds, name, value, expected):
+    if not holds:
+        raise UserError(f"{name} is {value}: expected {expected}; change --{name}")
