@@ -4,6 +4,8 @@ import time
 
 from tqdm import tqdm
 
+SHOWN = ("loss", "mse", "vb", "discriminator_loss", "accuracy", "val_loss", "val_accuracy", "grad_norm")
+
 
 class TrainingDisplay:
     """Sentences, progress bar, status lines and TensorBoard events of a run; silent on all but the main process.
@@ -60,7 +62,7 @@ class TrainingDisplay:
 def status_line(row, total, seconds_left=None):
     """Return the status line of a row of progress.csv, such as `step 500/4000  loss 0.0312 ...  ETA 12 min`."""
     parts = [f"step {row['step']}" + (f"/{total}" if total else "")]
-    parts += [f"{name} {row[name]:.4g}" for name in ("loss", "mse", "vb", "val_loss", "grad_norm") if name in row
+    parts += [f"{name} {row[name]:.4g}" for name in SHOWN if name in row
               and not (name == "mse" and row["mse"] == row["loss"])]
     parts += [f"lr {row['lr']:.2g}", f"{row['images_per_sec']:.1f} images/s"]
     if seconds_left is not None:

@@ -174,7 +174,7 @@ def _add_flag(group, field, default):
     shown = f" (default: {default!r})" if default not in ("", None) else ""
     choices = field.metadata.get("choices")
     settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%") + shown,
-                "metavar": "{" + ",".join(choices) + "}" if choices else type(default).__name__.upper()}
+                "metavar": "{" + ",".join(map(str, choices)) + "}" if choices else type(default).__name__.upper()}
     if isinstance(default, bool):
         settings |= {"nargs": "?", "const": "True"}
     group.add_argument(f"--{field.name}", **settings)

@@ -20,15 +20,28 @@ def train(parsed, runs, model_config):
         runs: RunConfigs with data_dir and run_dir filled in.
         model_config: config of any kind of network.
     """
+    def prepared(config, world, **said):
+        return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said)
+
+    return run_all(runs, prepared, parsed.config_path)
+
+
+def run_all(runs, prepared, config_path):
+    """Run one Loop for each config in `runs`, one after the other, and return the Loops of those begun.
+
+    Args:
+        runs: LoopConfigs with run_dir filled in.
+        prepared: prepared(config, world, report=..., note=...) -> Loop.
+        config_path: of the YAML file that was used, or None.
+    """
     trainers = []
     with process_group(runs[0].device, runs[0].threads) as world, stop_on_signal() as should_stop:
         for config in runs:
             with closing(TrainingDisplay(config.last_step, config.max_minutes, silent=not world.is_main)) as display:
                 run_dir = Path(config.run_dir)
                 display.note(f"training on {world.device}, {world.size} process(es)\n"
-                             f"config: {parsed.config_path or 'defaults'}\n{written_paths(run_dir)}")
-                trainer = prepare(config, model_config, parsed.take(DiffusionConfig), world,
-                                  report=display.report, note=display.note)
+                             f"config: {config_path or 'defaults'}\n{written_paths(run_dir)}")
+                trainer = prepared(config, world, report=display.report, note=display.note)
                 trainers.append(trainer)
                 display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
                 trainer.run(should_stop)

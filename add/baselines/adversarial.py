@@ -1,0 +1,163 @@
+"""Adversarial training: one step of the discriminator, one of the generator, and an average of the generator.
+
+What runs around the steps (intervals, checkpoints, progress.csv) is add/training/loop.py's, as for diffusion models.
+"""
+import copy
+import time
+
+import torch
+import torch.distributed as dist
+
+from add.baselines.draws import Draw
+from add.training.checkpoints import load_weights
+from add.training.ema import EMA
+from add.training.evaluate import tile
+from add.training.loop import Loop
+
+SIDES = ("discriminator", "generator")
+
+
+class AdversarialTrainer(Loop):
+    """Trains a generator against a discriminator.
+
+    Args:
+        rival: a method such as `progan.ProGAN`, which has networks, optimisers and losses; on world.device.
+        stream: infinite iterator with state_dict()/load_state_dict(), giving (images, labels) as the rival takes them.
+        config: LoopConfig; run, world, report, note: see Loop.
+        examples: references [n, k, 3, S, S] for previews of a rival that fuses images, or None.
+    """
+
+    def __init__(self, rival, stream, config, run, world, examples=None, report=lambda row: None,
+                 note=lambda text: None):
+        super().__init__(config, run, world, report, note)
+        self.rival, self.stream, self.examples = rival, stream, examples
+        self.networks = {side: getattr(rival, side) for side in SIDES}
+        generator_optimizer, discriminator_optimizer = rival.optimizers(config.lr)
+        self.optimizers = {"discriminator": discriminator_optimizer, "generator": generator_optimizer}
+        self.rates = {side: [group["lr"] for group in optimizer.param_groups]
+                      for side, optimizer in self.optimizers.items()}
+        self.emas = {rate: EMA(list(rival.generator.parameters()), float(rate), config.ema_warmup)
+                     for rate in config.ema_rates}
+
+    @property
+    def progress(self):
+        """The share of the run that is done, by steps or by time, whichever is further; the same in all processes."""
+        shares = [self.step / self.config.last_step] if self.config.last_step else [0.0]
+        if self.config.max_minutes:
+            shares.append(self.world.gather(self.seconds)[0] / (60 * self.config.max_minutes))
+        return min(1.0, max(shares))
+
+    def advance(self):
+        """Take a step of each side; return (terms {name: 0-d tensor},)."""
+        self.rival.begin_step(self.progress, self.step)
+        real, labels = next(self.stream)
+        real = real.to(self.world.device)
+        labels = None if labels is None else labels.to(self.world.device)
+        terms = {}
+        for place, side in enumerate(SIDES):
+            for name, network in self.networks.items():
+                network.requires_grad_(name == side)
+            draw = Draw(self.config.seed, self.step, len(SIDES) * self.world.rank + place, self.world.device)
+            loss, parts = getattr(self.rival, f"{side}_loss")(real, labels, draw)
+            self.optimizers[side].zero_grad(set_to_none=True)
+            loss.backward()
+            self._share_gradients(side)
+            factor = self.config.learning_rate(self.step) / self.config.lr
+            for group, rate in zip(self.optimizers[side].param_groups, self.rates[side], strict=True):
+                group["lr"] = rate * factor
+            self.optimizers[side].step()
+            terms |= parts | {f"{side}_total": loss.detach()}
+        for ema in self.emas.values():
+            ema.update(list(self.rival.generator.parameters()))
+        self.step += 1
+        terms["grad_norm"] = torch.stack([p.grad.norm() for p in self.rival.generator.parameters()
+                                          if p.grad is not None]).norm()
+        return (terms,)
+
+    def _share_gradients(self, side):
+        """Average the gradients of a side over all processes; a parameter that no process used keeps none."""
+        if self.world.size == 1:
+            return
+        for parameter in self.networks[side].parameters():
+            used = torch.tensor(float(parameter.grad is not None), device=parameter.device)
+            dist.all_reduce(used, op=dist.ReduceOp.MAX)
+            if used:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world.size
+
+    # What the loop asks for
+
+    def new_window(self):
+        """Return an empty TermWindow."""
+        return TermWindow()
+
+    def checkpoint(self):
+        """Return what RunFolder.save takes beside the step; the discriminator stands with the optimisers."""
+        def state_of(module):
+            return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+        names = [name for name, _ in self.rival.generator.named_parameters()]
+        own = state_of(self.rival.generator)
+        optimizers = {f"{side}_optimizer": optimizer.state_dict() for side, optimizer in self.optimizers.items()}
+        return {
+            "model": own,
+            "emas": {rate: own | {name: p.detach().cpu().clone()
+                                  for name, p in zip(names, ema.parameters, strict=True)}
+                     for rate, ema in self.emas.items()},
+            "optimizer": optimizers | {"discriminator": state_of(self.rival.discriminator)},
+            "state": {"ema_updates": {rate: ema.updates for rate, ema in self.emas.items()}, "seconds": self.seconds,
+                      "progress": self.progress, "stream": self.stream.state_dict()},
+        }
+
+    def restore(self, found, path):
+        """Continue from a checkpoint as RunFolder.read returns it.
+
+        Raises:
+            UserError: weights of another network.
+        """
+        generator = self.rival.generator
+        for rate, ema in self.emas.items():
+            load_weights(generator, found["ema"].get(rate, found["model"]), path)
+            ema.copy_from(list(generator.parameters()), found["state"]["ema_updates"].get(rate, found["step"]))
+        load_weights(generator, found["model"], path)
+        load_weights(self.rival.discriminator, found["opt"]["discriminator"], path)
+        for side, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(found["opt"][f"{side}_optimizer"])
+        self.stream.load_state_dict(found["state"]["stream"])
+        self.seconds = found["state"]["seconds"]
+        self.step = self.saved_step = found["step"]
+
+    @torch.no_grad()
+    def picture(self):
+        """Return a uint8 grid of samples of the first average, from the same noise each time."""
+        generator = copy.deepcopy(self.rival.generator).eval()
+        for parameter, average in zip(generator.parameters(), next(iter(self.emas.values())).parameters, strict=True):
+            parameter.copy_(average)
+        self.rival.begin_step(self.progress, self.step)
+        images = self.rival.sample(generator, range(self.config.num_preview), seed=1, references=self.examples)
+        return tile(images.clamp(-1, 1).cpu())
+
+
+class TermWindow:
+    """Terms of the losses since the last status line, kept on the device so that steps need not wait for them."""
+
+    def __init__(self):
+        self.start, self.terms = time.monotonic(), []
+
+    def add(self, terms):
+        """Take in a step: {name: 0-d tensor}; steps may differ in names."""
+        self.terms.append(terms)
+
+    def summary(self, world):
+        """Return the means over the window and all processes; "loss" is the generator's."""
+        names = dict.fromkeys(name for terms in self.terms for name in terms)
+        means = torch.stack([torch.stack([terms[name].double() for terms in self.terms if name in terms]).mean()
+                             for name in names])
+        if world.size > 1:
+            dist.all_reduce(means)
+            means /= world.size
+        row = dict(zip(names, means.tolist(), strict=True))
+        row["loss"] = row.pop("generator_total")
+        row["discriminator_loss"] = row.pop("discriminator_total")
+        return row | {"sec_per_step": (time.monotonic() - self.start) / len(self.terms)}

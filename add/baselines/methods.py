@@ -1,0 +1,59 @@
+"""The methods by name: what configures them, and what is trained."""
+import dataclasses
+
+from add.baselines.lofgan import LoFGAN, LoFGANConfig
+from add.baselines.mixdl import MixDL, MixDLConfig
+from add.baselines.progan import ProGAN, ProGANConfig
+from add.errors import UserError
+from add.training.checkpoints import find_checkpoint, load_weights, read_facts, read_state
+
+METHODS = {"progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
+LEARNING_RATES = {"progan": 1e-3, "lofgan": 2e-4, "mixdl": 2e-3}  # of Adam, where none is given
+SIZES = (32, 64, 128, 256)
+
+
+def make_rival(method, config, image_size, num_classes=0):
+    """Return the rival of a method; raises UserError for an image size that none of them takes."""
+    if image_size not in SIZES:
+        raise UserError(f"image_size is {image_size}: expected one of {', '.join(map(str, SIZES))}; change "
+                        f"--image_size")
+    return METHODS[method][1](config, image_size, num_classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedRival:
+    """A trained rival: its generator in eval mode, at the progress that training had come to.
+
+    path: the checkpoint; facts: what the run's config.json says.
+    """
+
+    rival: object
+    path: object
+    facts: dict
+
+    @property
+    def generator(self):
+        """The network that samples."""
+        return self.rival.generator
+
+
+def load_rival(path, device="cpu"):
+    """Return the LoadedRival of a checkpoint file or run folder; of a folder, the newest EMA.
+
+    Raises:
+        UserError: no such checkpoint, or a run of another kind.
+    """
+    file = find_checkpoint(path)
+    facts = read_facts(file.parent) or {}
+    method = facts.get("kind")
+    if method not in METHODS:
+        raise UserError(f"{path} is a run of the kind {method!r}, expected one of {', '.join(METHODS)}: "
+                        f"scripts/baseline_train.py trains those; a diffusion model is sampled by image_sample.py")
+    rival = make_rival(method, METHODS[method][0](**facts["model"]), facts["image_size"],
+                       len(facts["data"]["classes"] or ()))
+    step = int(file.stem.rsplit("_", 1)[-1].removeprefix("model"))
+    state = read_state(file.parent / f"state{step:06d}.pt")
+    rival.begin_step(state["progress"], step)
+    load_weights(rival.generator, read_state(file), file)
+    rival.generator.to(device).eval()
+    return LoadedRival(rival, file, facts)
