@@ -22,6 +22,7 @@ from add.evaluation.label_rules import LABEL_RULES
 from add.evaluation.study_data import prepare_data
 
 RULES_OF_PLACE = ("depth", "power")
+RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,11 @@ class StudyConfig:
     sample_steps: int = option(30, "network evaluations of a sample")
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
-                          "methods to compare, as in scripts/classify.py")
+                          "methods to compare, as in scripts/classify.py; of other papers progan, lofgan, mixdl, iddpm")
+    rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
+                                       "which learns all domains at once, gets them together")
+    rival_config: str = option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
+    rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in scripts/classify.py")
     num_seeds: int = option(5, "classifiers per method")
@@ -80,7 +85,7 @@ class StudyConfig:
 
     def parsed_methods(self):
         """Return the `Method`s."""
-        return [parse_method(name) for name in self.methods.split(",")]
+        return [parse_method(name, RIVALS) for name in self.methods.split(",")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +136,16 @@ def plan(config, domains, size):
     folder = Path(config.out_dir) / f"n{size}"
     sources = {method.source.partition("@")[0] for method in config.parsed_methods()} - {""}
     steps = []
-    if sources:
+    if sources - set(RIVALS):
         steps += [_train(config, folder, domain) for domain in domains]
     if "unconditional" in sources:
         steps += [_sample(config, folder, domain) for domain in domains]
         steps += [_evaluate(config, folder, f"samples_{domain}", domain, folder / "samples" / domain)
+                  for domain in domains]
+    for rival in (rival for rival in RIVALS if rival in sources):
+        steps += _train_rival(config, folder, domains, rival)
+        steps += [_sample_rival(config, folder, domain, rival) for domain in domains]
+        steps += [_evaluate(config, folder, f"{rival}_{domain}", domain, folder / rival / "samples" / domain)
                   for domain in domains]
     if sources & {"full", "progressive"}:
         steps.append(_translate(config, folder, domains))
@@ -177,6 +187,32 @@ def _sample(config, folder, domain):
         "seed": config.seed, "out_dir": folder / "samples" / domain})
 
 
+def _train_rival(config, folder, domains, rival):
+    """Return the steps that train a method of another paper: lofgan once, the others for each domain."""
+    common = {"image_size": config.image_size, "seed": config.seed, "threads": config.threads}
+    if rival == "lofgan":
+        return [_step("train_lofgan", "baseline_train", {
+            "method": rival, "data_dir": folder / "train", "run_dir": folder / rival / "models" / "all",
+            "max_minutes": config.rival_minutes * len(domains), **common})]
+    script, chosen = (("train", {"config": config.rival_config}) if rival == "iddpm"
+                      else ("baseline_train", {"method": rival}))
+    return [_step(f"train_{rival}_{domain}", script, chosen | {
+        "data_dir": folder / "train" / domain, "run_dir": folder / rival / "models" / domain,
+        "max_minutes": config.rival_minutes, **common}) for domain in domains]
+
+
+def _sample_rival(config, folder, domain, rival):
+    options = {"num_samples": config.num_samples, "threads": config.threads, "seed": config.seed,
+               "out_dir": folder / rival / "samples" / domain,
+               "model_path": folder / rival / "models" / ("all" if rival == "lofgan" else domain)}
+    if rival == "iddpm":
+        return _step(f"sample_{rival}_{domain}", "image_sample", options | {
+            "timestep_respacing": config.rival_sample_steps, "backend": config.backend})
+    if rival == "lofgan":
+        options["data_dir"] = folder / "train" / domain
+    return _step(f"sample_{rival}_{domain}", "baseline_sample", options)
+
+
 def _translate(config, folder, domains):
     return _step("translate", "frequency_generating_m_samples", {
         "amount": config.amount, "source_model_path": folder / "models" / domains[0],
@@ -211,8 +247,9 @@ def _classify(config, folder, domains, sources):
                "out_dir": folder / "classification"}
     if sources & {"full", "progressive"}:
         options["translations"] = _joined(translations(folder))
-    if "unconditional" in sources:
-        options["samples_dir"] = folder / "samples"
+    samples = {"unconditional": folder / "samples"} | {rival: folder / rival / "samples" for rival in RIVALS}
+    if given := [f"{name}={path}" for name, path in samples.items() if name in sources]:
+        options["samples_dir"] = ",".join(given)
     return _step("classify", "classify", options)
 
 

@@ -113,3 +113,23 @@ def test_a_folder_of_another_study_is_refused(commands, tmp_path):
 def test_a_command_can_be_pasted_into_a_shell():
     step = Step("x", "train", ("--data_dir", "a folder"))
     assert step.command == "python scripts/train.py --data_dir 'a folder'"
+
+
+def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
+    methods = "flips,progan,lofgan,iddpm,mixdl"
+    found = {step.name: step for step in steps_of(tmp_path, methods=methods, rival_minutes=3.0)}
+    order = list(found)
+    for method in ("progan", "mixdl", "iddpm"):
+        for domain in DOMAINS:
+            train, sample = found[f"train_{method}_{domain}"], found[f"sample_{method}_{domain}"]
+            assert option(train, "data_dir") == str(tmp_path / "n50" / "train" / domain)
+            assert option(train, "max_minutes") == "3.0" and option(train, "run_dir") == option(sample, "model_path")
+            assert order.index(train.name) < order.index(sample.name) < order.index(f"evaluate_{method}_{domain}")
+            assert train.script == ("train" if method == "iddpm" else "baseline_train")
+    assert option(found["train_lofgan"], "data_dir") == str(tmp_path / "n50" / "train")
+    assert option(found["train_lofgan"], "max_minutes") == "6.0"  # both domains at once
+    assert option(found["sample_lofgan_mild"], "data_dir") == str(tmp_path / "n50" / "train" / "mild")
+    samples = dict(entry.split("=") for entry in option(found["classify"], "samples_dir").split(","))
+    assert samples == {name: str(tmp_path / "n50" / name / "samples") for name in methods.split(",")[1:]}
+    assert not {"train_mild", "translate", "sample_mild"} & set(order)
+    assert set(order) == {step.name for step in steps_of(tmp_path, methods=methods)}

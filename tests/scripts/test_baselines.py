@@ -11,7 +11,7 @@ from tests.tiny import make_images
 
 TRAIN = ["--image_size", 32, "--batch_size", 4, "--log_interval", 1, "--tensorboard", False, "--device", "cpu",
          "--num_preview", 4, "--ema_warmup"]
-TINY = {"progan": [], "lofgan": [], "mixdl": []}
+
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def samples(folder):
 def test_a_method_trains_resumes_and_samples(data, tmp_path, method, capsys):
     folder = data if method == "lofgan" else data / "mild"
     references = ["--data_dir", data / "severe"] if method == "lofgan" else []
-    command = ["--method", method, "--data_dir", folder, "--run_dir", tmp_path / "run", *TRAIN, *TINY[method]]
+    command = ["--method", method, "--data_dir", folder, "--run_dir", tmp_path / "run", *TRAIN]
     sample = ["--model_path", tmp_path / "run", "--num_samples", 3, *references, "--device", "cpu"]
     assert run("baseline_train", *command, "--max_steps", 2) == 0
     assert run("baseline_sample", *sample, "--out_dir", tmp_path / "early") == 0
@@ -56,7 +56,7 @@ def test_a_method_trains_resumes_and_samples(data, tmp_path, method, capsys):
 @pytest.mark.parametrize(("script", "argv", "message"), [
     ("baseline_train", ["--method", "progan"], "no --data_dir was given"),
     ("baseline_train", ["--method", "stylegan"], "expected one of progan, lofgan, mixdl"),
-    ("baseline_train", ["--method", "lofgan", "--data_dir", "{data}/mild"], "has no subfolders: expected one folder of"),
+    ("baseline_train", ["--method", "lofgan", "--data_dir", "{data}/mild"], "has no subfolders: expected one folder"),
     ("baseline_train", ["--method", "mixdl", "--data_dir", "{data}/mild", "--image_size", 48], "image_size is 48"),
     ("baseline_sample", [], "no --model_path was given"),
     ("baseline_sample", ["--model_path", "{data}"], "holds no checkpoint"),
