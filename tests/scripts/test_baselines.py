@@ -13,7 +13,6 @@ TRAIN = ["--image_size", 32, "--batch_size", 4, "--log_interval", 1, "--tensorbo
          "--num_preview", 4, "--ema_warmup"]
 
 
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of two domains; only for reading."""
