@@ -30,10 +30,9 @@ _FP16_HELP = "run forward under float16 autocast on CUDA; weights stay float32"
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The options of create_model, and their defaults."""
+class UNetConfig:
+    """The options that create_model and sr_create_model share, and their defaults."""
 
-    image_size: int = option(64, "height and width of an image, in pixels")
     num_channels: int = option(128, "base number of channels, a multiple of 32")
     num_res_blocks: int = option(2, "residual blocks per level")
     num_heads: int = option(4, "attention heads, unless num_head_channels is given")
@@ -41,43 +40,35 @@ class ModelConfig:
     num_head_channels: int = option(-1, "channels of one attention head, overriding num_heads; -1: unset")
     attention_resolutions: str = option(
         "16,8", "feature map sizes with attention, in pixels, separated by commas")
-    channel_mult: str = option(
-        "", "channel multipliers per level, finest first, separated by commas; empty: by image size")
     dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
     class_cond: bool = option(False, "condition on a class label")
     num_classes: int = option(NUM_CLASSES, "number of classes, with class_cond")
-    class_dropout: float = option(0.0, "share of training images whose class is hidden, from 0 to below 1; above 0 "
-                                       "samples can be guided without a classifier (0.1 is usual)")
     learn_sigma: bool = option(False, "predict the variance as well: 6 output channels instead of 3")
     use_checkpoint: bool = option(False, "recompute activations in the backward pass, to save memory")
     use_scale_shift_norm: bool = option(True, "the timestep scales and shifts each block's normalisation")
     resblock_updown: bool = option(False, "residual blocks for changing resolution")
     use_fp16: bool = option(False, _FP16_HELP)
+
+
+@dataclass(frozen=True)
+class ModelConfig(UNetConfig):
+    """The options of create_model, and their defaults."""
+
+    image_size: int = option(64, "height and width of an image, in pixels")
+    channel_mult: str = option(
+        "", "channel multipliers per level, finest first, separated by commas; empty: by image size")
+    class_dropout: float = option(0.0, "share of training images whose class is hidden, from 0 to below 1; above 0 "
+                                       "samples can be guided without a classifier (0.1 is usual)")
     use_new_attention_order: bool = option(
         False, "global-priority attention (Q, K, V first, then heads); otherwise local (heads first)")
 
 
 @dataclass(frozen=True)
-class SuperResConfig:
+class SuperResConfig(UNetConfig):
     """The options of sr_create_model, and their defaults."""
 
     large_size: int = option(256, "height and width of the images that are made, in pixels")
     small_size: int = option(64, "height and width of the images that they are made from, in pixels")
-    num_channels: int = option(128, "base number of channels, a multiple of 32")
-    num_res_blocks: int = option(2, "residual blocks per level")
-    num_heads: int = option(4, "attention heads, unless num_head_channels is given")
-    num_heads_upsample: int = option(-1, "attention heads on the way up; -1: as num_heads")
-    num_head_channels: int = option(-1, "channels of one attention head, overriding num_heads; -1: unset")
-    attention_resolutions: str = option(
-        "16,8", "feature map sizes with attention, in pixels, separated by commas")
-    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
-    class_cond: bool = option(False, "condition on a class label")
-    num_classes: int = option(NUM_CLASSES, "number of classes, with class_cond")
-    learn_sigma: bool = option(False, "predict the variance as well: 6 output channels instead of 3")
-    use_checkpoint: bool = option(False, "recompute activations in the backward pass, to save memory")
-    use_scale_shift_norm: bool = option(True, "the timestep scales and shifts each block's normalisation")
-    resblock_updown: bool = option(False, "residual blocks for changing resolution")
-    use_fp16: bool = option(False, _FP16_HELP)
 
 
 @dataclass(frozen=True)
