@@ -1,5 +1,10 @@
 """A study's report in Markdown."""
 from add.evaluation.classification_report import table
+from add.evaluation.study import RIVALS
+
+COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
+            "diversity": "perceptual diversity", "copies_features": "copies (features)", "copies_pixels":
+            "copies (pixels)"}
 
 
 def markdown(result):
@@ -14,11 +19,65 @@ def markdown(result):
         if found["labels"]:
             lines += ["### Soft labels", "", *_label_lines(found["labels"])]
         if found["metrics"]:
-            lines += ["### Images", "", *_metric_lines(found["metrics"])]
+            lines += ["### Generators", "", *generator_lines(found), "### Images", "", *_metric_lines(found["metrics"])]
         lines += ["### Commands", "", "| step | seconds | command |", "| --- | --- | --- |",
                   *(f"| {name} | {step['seconds']:g} | `{step['command']}` |" for name, step in found["steps"].items()),
                   ""]
     return "\n".join(lines)
+
+
+def generator_lines(found):
+    """Return a table with a row per generator: its images, means over the domains, and what it took and brought.
+
+    Args:
+        found: what a study knows of one size of the training set, see `collect`.
+    """
+    domains = found["classification"]["settings"]["domains"]
+    sets = {"unconditional": [f"samples_{domain}" for domain in domains],
+            "progressive": ["translation_0_1", "translation_1_0"],
+            **{rival: [f"{rival}_{domain}" for domain in domains] for rival in RIVALS}}
+    lines = ["Means over both domains; real: one half of the real test images against the other. Seconds are those of "
+             "the commands, both domains together. Gained: accuracy on the first test set against the strongest "
+             "method without generated images.", "",
+             "| generator | " + " | ".join(COMPARED.values()) + " | seconds to train | seconds to make | gained |",
+             "| --- " * (len(COMPARED) + 4) + "|"]
+    reals = []
+    for name, members in sets.items():
+        measured = [found["metrics"][member]["metrics"] for member in members if member in found["metrics"]]
+        if len(measured) < len(members):
+            continue
+        reals = reals or [_mean(part[metric].get("real") for part in measured) for metric in COMPARED]
+        cells = [_mean(_at_count(part[metric]) for part in measured) for metric in COMPARED]
+        cells += [f"{seconds:.0f}" for seconds in _seconds(found["steps"], name, domains)]
+        lines.append(f"| {name} | " + " | ".join([*cells, _gained(found["classification"], name)]) + " |")
+    return [*lines, "| real | " + " | ".join([*reals, "", "", ""]) + " |", ""]
+
+
+def _mean(values):
+    values = [value for value in values if value is not None]
+    return f"{sum(values) / len(values):.4g}" if values else ""
+
+
+def _seconds(steps, name, domains):
+    """Return (seconds to train, seconds to make images) of a generator."""
+    prefix = f"{name}_" if name in RIVALS else ""
+    train = [f"train_{name}"] if name == "lofgan" else [f"train_{prefix}{domain}" for domain in domains]
+    make = ["translate"] if name == "progressive" else [f"sample_{prefix}{domain}" for domain in domains]
+    return tuple(sum(steps[step]["seconds"] for step in part if step in steps) for part in (train, make))
+
+
+def _gained(classification, method):
+    """Return the paired difference in accuracy with its interval on the first test set, or "" of another method."""
+    scores = next(iter(classification["tests"].values())).get(method)
+    if scores is None or not scores["accuracy"].get("difference"):
+        return ""
+    mean, low, high = scores["accuracy"]["difference"]
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def _at_count(metric):
+    """Return a metric of generated images, at the number that the real ones were measured at where there is one."""
+    return metric["fake_at_count"] if metric.get("fake_at_count") is not None else metric.get("fake")
 
 
 def _label_lines(labels):
@@ -52,6 +111,6 @@ def _value(metric):
     """Return "fake (real)" of a metric, as far as there is any."""
     if metric is None:
         return ""
-    fake = metric.get("fake_at_count") if metric.get("fake_at_count") is not None else metric.get("fake")
+    fake = _at_count(metric)
     cell = "" if fake is None else f"{fake:.4g}"
     return cell + (f" ({metric['real']:.4g})" if metric.get("real") is not None else "")
