@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@echo "== Lint, then the tests on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
 	$(VENV)/bin/python -m ruff check .
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 $(INSTALLED): setup.py constraints.txt
 	@echo "== Setting up $(VENV) with PyTorch and the tools (once, about a minute plus the download)."

@@ -20,6 +20,6 @@ setup(
         "onnx": ["onnx", "onnxruntime"],  # to run networks faster on a CPU
         "eval": EVAL,
         "tissue": ["scikit-image"],  # to cut the embedded patches again
-        "test": ["pytest", "ruff", "mpich", "tensorboard", "onnx", "onnxruntime", "diffusers", *EVAL],
+        "test": ["pytest", "pytest-xdist", "ruff", "mpich", "tensorboard", "onnx", "onnxruntime", "diffusers", *EVAL],
     },
 )
