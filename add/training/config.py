@@ -27,7 +27,6 @@ class LoopConfig:
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
     log_interval: int = option(10, "steps between status lines and rows of progress.csv")
     save_interval: int = option(1000, "steps between checkpoints")
-    val_interval: int = option(500, "steps between measurements of the held-out loss")
     num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
     tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
     seed: int = option(0, "seed of weights, data order, timesteps and noise")
@@ -45,7 +44,7 @@ class LoopConfig:
                        "a finite number")
         _check(self.lr > 0, "lr", self.lr, "a number above 0")
         _check(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
-        for name in ("batch_size", "log_interval", "save_interval", "val_interval"):
+        for name in ("batch_size", "log_interval", "save_interval"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes", "num_preview", "seed",
                      "threads"):
@@ -60,11 +59,6 @@ class LoopConfig:
     def last_step(self):
         """The step at which the run ends; 0 where none is set."""
         return (self.lr_anneal_steps or DEFAULT_STEPS) if self.max_steps == -1 else self.max_steps
-
-    @property
-    def held_out_interval(self):
-        """The steps between measurements on held-out images."""
-        return self.val_interval
 
     @property
     def ema_rates(self):
@@ -100,18 +94,25 @@ class RunConfig(LoopConfig):
     grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
     channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
     compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
+    val_interval: int = option(500, "steps between measurements of the held-out loss")
     preview_steps: int = option(25, "DDIM steps of those samples")
 
     def __post_init__(self):
         super().__post_init__()
         _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
         _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
-        _check(self.preview_steps >= 1, "preview_steps", self.preview_steps, "1 or more")
+        for name in ("val_interval", "preview_steps"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("weight_decay", "grad_clip"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.resume_checkpoint and self.init_from:
             raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
                             "the second starts a new one from weights; keep one")
+
+    @property
+    def held_out_interval(self):
+        """The steps between measurements on held-out images."""
+        return self.val_interval
 
     @property
     def growth_interval(self):

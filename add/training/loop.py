@@ -26,7 +26,7 @@ class Loop:
         note: called with a sentence that the user should read.
     """
 
-    held_out = None  # what measure() measures on; without it there is nothing to measure
+    held_out = None  # what measure() measures on; where there is any, config has a held_out_interval
 
     def __init__(self, config, run, world, report=lambda row: None, note=lambda text: None):
         self.config, self.run_folder, self.world = config, run, world
@@ -104,9 +104,9 @@ class Loop:
                 "images_per_sec": images / row["sec_per_step"]}
         if not self.world.is_main:
             return
-        on_interval = self.step % self.config.held_out_interval == 0
-        if self.held_out is not None and (on_interval or last):
-            row |= self.measure(on_interval)
+        if self.held_out is not None:
+            on_interval = self.step % self.config.held_out_interval == 0
+            row |= self.measure(on_interval) if on_interval or last else {}
         self.run_folder.append_progress(row)
         self.report(row)
 
