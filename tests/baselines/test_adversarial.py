@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from add.baselines.adversarial import AdversarialTrainer, TermWindow
 from add.baselines.batches import GroupStream
@@ -167,3 +168,25 @@ def test_terms_are_means_over_the_steps_that_have_them():
         window.add({"generator_total": torch.tensor(float(step)), "discriminator_total": torch.tensor(1.0)} | lazy)
     row = window.summary(SimpleNamespace(size=1))
     assert (row["loss"], row["discriminator_loss"], row["r1"]) == (1.5, 1.0, 8.0) and row["sec_per_step"] >= 0
+
+
+@pytest.mark.parametrize("used_elsewhere", [True, False])
+def test_gradients_are_averaged_over_processes(tmp_path, monkeypatch, used_elsewhere):
+    """The other process has twice this one's gradients; what neither has used keeps none, what it alone used counts."""
+    trainer = start(tmp_path)
+    trainer.world = World(rank=0, size=2)
+    spare = torch.nn.Parameter(torch.ones(2))
+    trainer.rival.generator.register_parameter("spare", spare)
+    colour = trainer.rival.generator.colour
+    colour.grad = torch.tensor([1.0, 2.0, 3.0])
+
+    def all_reduce(tensor, op=dist.ReduceOp.SUM):
+        if op is dist.ReduceOp.MAX:
+            tensor.fill_(max(float(tensor), float(used_elsewhere)))
+        else:
+            tensor.add_(2 * tensor if tensor.abs().sum() else 4.0)
+
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    trainer._share_gradients("generator")
+    torch.testing.assert_close(colour.grad, torch.tensor([1.5, 3.0, 4.5]))
+    assert spare.grad is None if not used_elsewhere else spare.grad.tolist() == [2.0, 2.0]
