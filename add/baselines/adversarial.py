@@ -41,15 +41,16 @@ class AdversarialTrainer(Loop):
 
     @property
     def progress(self):
-        """The share of the run that is done, by steps or by time, whichever is further; the same in all processes."""
+        """The share of the run that is done, by steps or by this process's time, whichever is further."""
         shares = [self.step / self.config.last_step] if self.config.last_step else [0.0]
         if self.config.max_minutes:
-            shares.append(self.world.gather(self.seconds)[0] / (60 * self.config.max_minutes))
+            shares.append(self.seconds / (60 * self.config.max_minutes))
         return min(1.0, max(shares))
 
     def advance(self):
         """Take a step of each side; return (terms {name: 0-d tensor},)."""
-        self.rival.begin_step(self.progress, self.step)
+        progress = self.world.gather(self.progress)[0] if self.config.max_minutes else self.progress  # clocks differ
+        self.rival.begin_step(progress, self.step)
         real, labels = next(self.stream)
         real = real.to(self.world.device)
         labels = None if labels is None else labels.to(self.world.device)

@@ -190,3 +190,15 @@ def test_gradients_are_averaged_over_processes(tmp_path, monkeypatch, used_elsew
     trainer._share_gradients("generator")
     torch.testing.assert_close(colour.grad, torch.tensor([1.5, 3.0, 4.5]))
     assert spare.grad is None if not used_elsewhere else spare.grad.tolist() == [2.0, 2.0]
+
+
+def test_the_main_process_s_clock_decides_and_saving_asks_no_one(tmp_path, monkeypatch):
+    """Only the main process saves: asking the others then would wait for ever."""
+    trainer = start(tmp_path, max_steps=0, max_minutes=2.0, num_preview=2)
+    trainer.seconds = 30.0
+    monkeypatch.setattr(World, "gather", lambda self, value: [0.5, value])
+    trainer.advance()
+    assert trainer.rival.progresses == [0.5]
+    monkeypatch.setattr(World, "gather", lambda self, value: pytest.fail("the others are not there"))
+    assert trainer.checkpoint()["state"]["progress"] == 0.25
+    trainer.picture()
