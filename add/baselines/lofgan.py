@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from add.baselines.lofgan_fusion import fuse_images, make_plan, num_uniforms
 from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
-from add.config import option
+from add.baselines.penalties import r1_penalty
+from add.config import expect, option
 from add.errors import UserError
 
 BETAS = (0.5, 0.999)
@@ -48,31 +49,21 @@ class LoFGANConfig:
     penalty_weight: float = option(10.0, "weight of the gradient penalty on real images; 0: none, which saves time")
 
     def __post_init__(self):
-        _check(self.shots >= 2, "shots", self.shots, "2 or more")
-        _check(0 < self.fusion_rate <= 1, "fusion_rate", self.fusion_rate, "a share above 0, up to 1")
-        _check(self.map_size in MAP_SIZES, "map_size", self.map_size, f"one of {', '.join(map(str, MAP_SIZES))}")
-        _check(self.generator_channels > 0 and self.generator_channels % NORM_GROUPS == 0, "generator_channels",
+        expect(self.shots >= 2, "shots", self.shots, "2 or more")
+        expect(0 < self.fusion_rate <= 1, "fusion_rate", self.fusion_rate, "a share above 0, up to 1")
+        expect(self.map_size in MAP_SIZES, "map_size", self.map_size, f"one of {', '.join(map(str, MAP_SIZES))}")
+        expect(self.generator_channels > 0 and self.generator_channels % NORM_GROUPS == 0, "generator_channels",
                self.generator_channels, f"a multiple of {NORM_GROUPS}")
-        _check(self.discriminator_channels > 0, "discriminator_channels", self.discriminator_channels, "1 or more")
-        _check(self.max_channels >= self.discriminator_channels, "max_channels", self.max_channels,
+        expect(self.discriminator_channels > 0, "discriminator_channels", self.discriminator_channels, "1 or more")
+        expect(self.max_channels >= self.discriminator_channels, "max_channels", self.max_channels,
                f"no less than discriminator_channels ({self.discriminator_channels})")
         for name in ("classification_weight", "local_weight", "penalty_weight"):
-            _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+            expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
 
 def hinge_loss(real_scores, fake_scores):
     """Return the discriminator's hinge loss: mean of max(0, 1 - real) plus mean of max(0, 1 + fake)."""
     return F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
-
-
-def gradient_penalty(scores, images):
-    """Return the mean over images of the squared norm of their score's gradient; arXiv:1801.04406, Eq. 9.
-
-    Args:
-        scores: [B], row i made from images [B, 3, S, S] at row i alone, which require a gradient.
-    """
-    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().flatten(1).sum(dim=1).mean()
 
 
 def local_reconstruction_loss(made, images, plan, matches, map_size):
@@ -131,7 +122,7 @@ class LoFGAN:
         real_scores, logits = self.discriminator(images)
         fake_scores, _ = self.discriminator(fake)
         class_loss = F.cross_entropy(logits, labels.repeat_interleave(real.shape[1]))
-        penalty = gradient_penalty(real_scores, images) if penalised else real_scores.new_zeros(())
+        penalty = r1_penalty(real_scores, images) if penalised else real_scores.new_zeros(())
         loss = (hinge_loss(real_scores, fake_scores) + self.config.classification_weight * class_loss
                 + self.config.penalty_weight * penalty)
         terms = {"d_loss": loss, "real_score": real_scores.mean(), "fake_score": fake_scores.mean(),
@@ -171,8 +162,3 @@ class LoFGAN:
     def _plan(self, real, draw):
         uniforms = draw.uniform(len(real), num_uniforms(real.shape[1], self.config.map_size))
         return make_plan(uniforms, real.shape[1], self.config.fusion_rate)
-
-
-def _check(condition, name, value, expected):
-    if not condition:
-        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
+from add.baselines.penalties import r1_penalty
 from add.config import option
 from add.errors import UserError
 from add.training.draws import step_seed
@@ -91,16 +92,6 @@ def distance_loss(anchors, points, coefficients):
     """
     similarities = F.cosine_similarity(anchors.flatten(1)[:, None], points.flatten(2), dim=2)
     return F.kl_div(coefficients.log_softmax(1), similarities.log_softmax(1), log_target=True, reduction="batchmean")
-
-
-def r1_penalty(scores, images):
-    """Return mean of |gradient of the score with respect to its image|^2; arXiv:1801.04406 Eq. 9.
-
-    Args:
-        scores: [B], computed from images [B, C, H, W], which require gradients.
-    """
-    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
 
 
 class Discriminator(stylegan2.Discriminator):

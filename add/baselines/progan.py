@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from add.baselines.progan_networks import Discriminator, Generator, enlarge, pixel_norm, shrink, sizes_between
-from add.config import option
+from add.config import expect, option
 from add.errors import UserError
 
 BETAS, ADAM_EPS = (0.0, 0.99), 1e-8  # Appendix A.1
@@ -26,13 +26,13 @@ class ProGANConfig:
     drift_weight: float = option(0.001, "weight of the drift term")
 
     def __post_init__(self):
-        _check(self.channels >= 1, "channels", self.channels, "1 or more")
-        _check(self.max_channels >= self.channels or self.max_channels == 0, "max_channels", self.max_channels,
+        expect(self.channels >= 1, "channels", self.channels, "1 or more")
+        expect(self.max_channels >= self.channels or self.max_channels == 0, "max_channels", self.max_channels,
                f"channels ({self.channels}) or more, or 0")
-        _check(self.first_size in (4, 8), "first_size", self.first_size, "4 or 8")
-        _check(0 <= self.growth_share < 1, "growth_share", self.growth_share, "a share from 0 to below 1")
+        expect(self.first_size in (4, 8), "first_size", self.first_size, "4 or 8")
+        expect(0 <= self.growth_share < 1, "growth_share", self.growth_share, "a share from 0 to below 1")
         for name in ("penalty_weight", "drift_weight"):
-            _check(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+            expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
     def width_limit(self, image_size):
         """Return the layers' width at most."""
@@ -154,8 +154,3 @@ class ProGAN:
 
     def _check_begun(self):
         assert self.size is not None, "begin_step comes before losses and samples"
-
-
-def _check(condition, name, value, expected):
-    if not condition:
-        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")

@@ -18,11 +18,11 @@ from add.data.files import is_url, save_json, save_torch, write_atomically
 from add.diffusion import DiffusionConfig
 from add.diffusion.schedules import SCHEDULES, named_beta_schedule
 from add.errors import UserError
-from add.networks import kind_of
 from add.networks.diffusers_keys import from_diffusers, to_diffusers
 from add.networks.factory import IMAGE_CHANNELS
 from add.runtime.models import load_given, run_facts
 from add.training.checkpoints import read_state
+from add.training.identity import described
 
 CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
 PREDICTIONS = {"epsilon": "epsilon", "x_start": "sample", "v": "v_prediction"}  # ours -> theirs
@@ -127,10 +127,8 @@ def write_run(config, parsed, device, note):
     versions = run_facts({}, {}, device)["versions"]
     with _whole_folder(config.run_dir) as folder:
         save_torch(folder / "model000000.pt", {key: value.float() for key, value in weights.items()})
-        save_json(folder / CONFIG, {
-            "kind": kind_of(model_config), "model": dataclasses.asdict(model_config),
-            "diffusion": dataclasses.asdict(diffusion_config), "data": {"classes": None},
-            "converted_from": config.from_diffusers, "versions": versions})
+        save_json(folder / CONFIG, described(model_config, diffusion_config) | {
+            "data": {"classes": None}, "converted_from": config.from_diffusers, "versions": versions})
     note(f"done: {unet} in {Path(config.run_dir).resolve()}; to train it on, give --init_from {config.run_dir} and "
          f"another --run_dir")
 

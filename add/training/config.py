@@ -3,7 +3,7 @@ import dataclasses
 import math
 import re
 
-from add.config import option
+from add.config import expect, option
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
@@ -37,21 +37,21 @@ class LoopConfig:
         for field in dataclasses.fields(self):
             choices = field.metadata["choices"]
             if choices:
-                _check(getattr(self, field.name) in choices, field.name, getattr(self, field.name),
+                expect(getattr(self, field.name) in choices, field.name, getattr(self, field.name),
                        f"one of {', '.join(choices)}")
             if isinstance(field.default, float):
-                _check(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
+                expect(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
                        "a finite number")
-        _check(self.lr > 0, "lr", self.lr, "a number above 0")
-        _check(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
+        expect(self.lr > 0, "lr", self.lr, "a number above 0")
+        expect(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
         for name in ("batch_size", "log_interval", "save_interval"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes", "num_preview", "seed",
                      "threads"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _check("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
         if self.lr_anneal_steps:
-            _check(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
+            expect(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
                    f"less than lr_anneal_steps ({self.lr_anneal_steps})")
         _ = self.ema_rates
 
@@ -65,7 +65,7 @@ class LoopConfig:
         """The EMA rates as written (they are part of file names), each a number in [0, 1)."""
         rates = [text.strip() for text in self.ema_rate.split(",")]
         good = all(re.fullmatch(r"0?\.\d+|0", text) for text in rates)
-        _check(good, "ema_rate", self.ema_rate,
+        expect(good, "ema_rate", self.ema_rate,
                "decimal numbers from 0 to below 1, such as 0.999, with commas between them")
         return rates
 
@@ -99,12 +99,12 @@ class RunConfig(LoopConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
-        _check(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
+        expect(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
+        expect(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
         for name in ("val_interval", "preview_steps"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("weight_decay", "grad_clip"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.resume_checkpoint and self.init_from:
             raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
                             "the second starts a new one from weights; keep one")
@@ -136,7 +136,7 @@ class TrainConfig(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
+        expect(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ class ClassifierTrainConfig(TrainConfig):
     def __post_init__(self):
         super().__post_init__()
         for name in ("iterations", "eval_interval"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.anneal_lr and (self.lr_anneal_steps or not self.last_step):
             raise UserError("--anneal_lr lets the learning rate fall over all steps: expected a number of steps and no "
                             "--lr_anneal_steps; give --iterations, or leave out one of the two")
@@ -198,8 +198,3 @@ class PointTrainConfig(RunConfig):
     ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
     log_interval: int = option(100, "steps between status lines and rows of progress.csv")
     num_preview: int = option(1, "scatter plots of samples at each save; 0: none")
-
-
-def _check(condition, name, value, expected):
-    if not condition:
-        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")

@@ -262,11 +262,11 @@ def test_hinge_loss_by_hand():
 def test_gradient_penalty_of_a_linear_and_of_a_quadratic_critic():
     x = random(5, 3, 4, 4).double().requires_grad_()
     w = random(3, 4, 4, seed=1).double().requires_grad_()
-    penalty = lofgan.gradient_penalty((x * w).sum(dim=(1, 2, 3)) + 7, x)
+    penalty = lofgan.r1_penalty((x * w).sum(dim=(1, 2, 3)) + 7, x)
     torch.testing.assert_close(penalty, w.square().sum())
     gradient, = torch.autograd.grad(penalty, w)
     torch.testing.assert_close(gradient, 2 * w)  # a loss that weights can follow
-    torch.testing.assert_close(lofgan.gradient_penalty(x.square().sum(dim=(1, 2, 3)) / 2, x),
+    torch.testing.assert_close(lofgan.r1_penalty(x.square().sum(dim=(1, 2, 3)) / 2, x),
                                x.square().sum() / 5)
 
 
