@@ -9,11 +9,11 @@ from add.runtime import options
 
 
 def build_options(method="progan"):
-    from add.baselines.methods import LEARNING_RATES, METHODS
+    from add.baselines.methods import DEFAULTS, METHODS
     from add.baselines.prepare import BaselineConfig
 
     return options.Options(__doc__, BaselineConfig, METHODS[method][0],
-                           overrides={"method": method, "lr": LEARNING_RATES[method]})
+                           overrides={"method": method} | DEFAULTS[method])
 
 
 def parse(argv):

@@ -21,7 +21,8 @@ class AdversarialTrainer(Loop):
     """Trains a generator against a discriminator.
 
     Args:
-        rival: a method such as `progan.ProGAN`, which has networks, optimisers and losses; on world.device.
+        rival: a method such as `progan.ProGAN`, which has networks, optimisers, losses and a factor of the learning
+            rate; on world.device.
         stream: infinite iterator with state_dict()/load_state_dict(), giving (images, labels) as the rival takes them.
         config: LoopConfig; run, world, report, note: see Loop.
         examples: references [n, k, 3, S, S] for previews of a rival that fuses images, or None.
@@ -63,7 +64,7 @@ class AdversarialTrainer(Loop):
             self.optimizers[side].zero_grad(set_to_none=True)
             loss.backward()
             self._share_gradients(side)
-            factor = self.config.learning_rate(self.step) / self.config.lr
+            factor = self.rival.lr_factor * self.config.learning_rate(self.step) / self.config.lr
             for group, rate in zip(self.optimizers[side].param_groups, self.rates[side], strict=True):
                 group["lr"] = rate * factor
             self.optimizers[side].step()

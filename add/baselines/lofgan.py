@@ -1,19 +1,20 @@
 """LoFGAN: new images of a class from a few of its images, by fusing local features.
 
-Gu, Li, Huo, Wang, Gao, "LoFGAN: Fusing Local Representations for Few-shot Image Generation", ICCV 2021. Where the paper
-leaves room, or speaks of 128 pixels and many classes only, this is decided here:
+Gu, Li, Huo, Wang, Gao, "LoFGAN: Fusing Local Representations for Few-shot Image Generation", ICCV 2021. Losses and
+their weights, how base, places and weights of the fusion are drawn, and Adam's settings follow what the authors' code
+does (edward3862/LoFGAN-pytorch). What may surprise in it:
 
-- The base is any of the k images with equal chance, and the weights are drawn evenly from all that sum to 1, one set
-  for an image, in training and in sampling alike.
-- The image that the local reconstruction loss asks for is made of patches at full resolution, each the part of an
-  image that a place of the map stands for; the loss is the mean absolute difference of all pixels.
-- The gradient penalty is the mean squared gradient of the scores of real images times its weight, at every step
-  (Mescheder et al. 2018, arXiv:1801.04406, Eq. 9, whose gamma is twice this weight).
+- The local reconstruction loss looks at one pixel for each place of the maps, the one in the middle of what the place
+  sees, and leaves the others free.
+- The gradient penalty is on the real images' scores for their class, of their mean over the batch: far weaker than the
+  mean of squared norms that its weight of 10 makes one think of. What keeps the discriminator smooth is spectral
+  normalisation.
+- The learning rate stays for the first half of the training and falls evenly to 0 in the second.
 - The discriminator sees all k images of a row as real ones, and one made from them.
-- Sizes, depth and normalisation of the networks: see lofgan_networks.py.
 
-The paper trains on many classes and makes images of others. Here both are the same few classes; with only two of them
-the discriminator's classification is a weak signal, but still one.
+Here each row has a base of its own, where theirs is the same for a batch. Sizes, depth and normalisation of the
+networks: see lofgan_networks.py. The paper trains on many classes and makes images of others. Here both are the same
+few classes; with only two of them the discriminator's classification is a weak signal, but still one.
 """
 import dataclasses
 
@@ -21,13 +22,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from add.baselines.lofgan_fusion import fuse_images, make_plan, num_uniforms
+from add.baselines.lofgan_fusion import fuse, make_plan, num_uniforms
 from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
-from add.baselines.penalties import r1_penalty
 from add.config import expect, option
 from add.errors import UserError
 
-BETAS = (0.5, 0.999)
+WEIGHT_DECAY = 1e-4
 SIZES = (32, 64, 128, 256)  # pixels
 MAP_SIZES = (4, 8, 16)
 
@@ -39,7 +39,7 @@ class LoFGANConfig:
     shots: int = option(3, "images of one class that one image is made from (k)")
     fusion_rate: float = option(0.5, "share of the base's local features that are replaced, above 0 to 1")
     map_size: int = option(8, "height and width of the feature maps that are fused, in places", MAP_SIZES)
-    generator_channels: int = option(40, "width of the generator's first layer, a multiple of 8; the widest is 4 times "
+    generator_channels: int = option(32, "width of the generator's first layer, a multiple of 8; the widest is 4 times "
                                          "as wide")
     discriminator_channels: int = option(48, "width of the discriminator's first layer, which doubles with each "
                                              "halving of the size")
@@ -69,20 +69,36 @@ def hinge_loss(real_scores, fake_scores):
 def local_reconstruction_loss(made, images, plan, matches, map_size):
     """Return the mean absolute difference of images made [B, 3, S, S] from the images fused as their maps were.
 
+    Both are looked at where the places of the maps lie: every (S / map_size)th pixel of every so many-th row.
+
     Args:
         images: [B, k, 3, S, S], what `made` was made from; plan, matches: how. map_size: of the fused maps.
     """
-    return F.l1_loss(made, fuse_images(images, plan, matches, map_size))
+    step = made.shape[-1] // map_size
+    return F.l1_loss(made[..., ::step, ::step], fuse(images[..., ::step, ::step], plan, matches))
+
+
+def class_penalty(logits, classes, images, rows):
+    """Return the squared norm of the gradient of the mean logit of the images' own classes, divided by `rows`.
+
+    Args:
+        logits: [N, num_classes], row i made from images [N, 3, S, S], which require gradients.
+        classes: int64 [N]. rows: of the batch, B = N / k.
+    """
+    own = logits.gather(1, classes[:, None])
+    gradient, = torch.autograd.grad(own.mean(), images, create_graph=True)
+    return gradient.square().sum() / rows
 
 
 class LoFGAN:
-    """LoFGAN as the adversarial loop drives it; Adam's learning rate is 1e-4 in the paper, then falls to 0 evenly.
+    """LoFGAN as the adversarial loop drives it.
 
     Args:
         config: a LoFGANConfig. image_size: in pixels. num_classes: of the labels, at least 1.
 
     Attributes:
         group: k, how many images of one class a row of a batch holds.
+        lr_factor: what the learning rate is multiplied with at this step.
     """
 
     columns = ("d_loss", "g_loss", "real_score", "fake_score", "d_class_loss", "g_class_loss", "local_loss",
@@ -96,20 +112,21 @@ class LoFGAN:
         if num_classes < 1:
             raise UserError("LoFGAN makes images from images of the same class, but these have no classes: give images "
                             "whose classes are known")
-        self.config, self.group = config, config.shots
+        self.config, self.group, self.lr_factor = config, config.shots, 1.0
         self.generator = Generator(image_size, config.map_size, config.generator_channels)
         self.discriminator = Discriminator(image_size, config.discriminator_channels, config.max_channels, num_classes)
 
     def optimizers(self, lr):
         """Return Adam for the generator and for the discriminator."""
-        return tuple(torch.optim.Adam(network.parameters(), lr=lr, betas=BETAS)
+        return tuple(torch.optim.Adam(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
                      for network in (self.generator, self.discriminator))
 
     def begin_step(self, progress, step):
-        """Do nothing: every step is the same."""
+        """Let the learning rate fall evenly over the second half; progress in [0, 1] is the share that is done."""
+        self.lr_factor = min(1.0, 2 * (1 - progress))
 
     def discriminator_loss(self, real, labels, draw):
-        """Return (loss, its terms): hinge loss, classification of real images, gradient penalty on them.
+        """Return (loss, its terms): hinge loss, classification of real images, the gradient penalty.
 
         Args:
             real: [B, k, 3, S, S] in [-1, 1], k images of one class in each row. labels: int64 [B].
@@ -121,8 +138,9 @@ class LoFGAN:
         images = real.detach().flatten(0, 1).requires_grad_(penalised)
         real_scores, logits = self.discriminator(images)
         fake_scores, _ = self.discriminator(fake)
-        class_loss = F.cross_entropy(logits, labels.repeat_interleave(real.shape[1]))
-        penalty = r1_penalty(real_scores, images) if penalised else real_scores.new_zeros(())
+        classes = labels.repeat_interleave(real.shape[1])
+        class_loss = F.cross_entropy(logits, classes)
+        penalty = class_penalty(logits, classes, images, len(real)) if penalised else logits.new_zeros(())
         loss = (hinge_loss(real_scores, fake_scores) + self.config.classification_weight * class_loss
                 + self.config.penalty_weight * penalty)
         terms = {"d_loss": loss, "real_score": real_scores.mean(), "fake_score": fake_scores.mean(),

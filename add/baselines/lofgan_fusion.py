@@ -2,8 +2,8 @@
 
 One of k feature maps is the base. At some of its places, chosen at random, its local representation (the C numbers of
 that place) gives way to a weighted sum of itself and of the most similar local representation of each other map, the
-references. The same places, matches and weights fuse the images themselves, patch by patch: what the generator's image
-is compared with.
+references. The same places, matches and weights fuse the images themselves, a pixel for each place, for the generator's
+image to be compared with.
 """
 import dataclasses
 
@@ -34,8 +34,7 @@ def num_uniforms(num_images, map_size):
 def make_plan(uniforms, num_images, rate):
     """Return the FusionPlan that follows from uniform random numbers; row i of it from row i of them.
 
-    Base and places are drawn evenly, and so are the weights from all that sum to 1 (a Dirichlet distribution with every
-    parameter 1).
+    Base and places are drawn evenly; the weights are uniform numbers divided by their sum.
 
     Args:
         uniforms: [B, num_uniforms(k, h)] in [0, 1).
@@ -43,7 +42,7 @@ def make_plan(uniforms, num_images, rate):
     """
     base, weights, order = uniforms.split([1, num_images, uniforms.shape[1] - 1 - num_images], dim=1)
     count = max(1, round(rate * order.shape[1]))
-    weights = (-torch.log1p(-weights)).clamp(min=torch.finfo(weights.dtype).tiny)  # exponentially distributed
+    weights = weights.clamp(min=torch.finfo(weights.dtype).eps)
     return FusionPlan(base=(base[:, 0] * num_images).long().clamp(max=num_images - 1),
                       places=order.argsort(dim=1)[:, :count],
                       weights=weights / weights.sum(dim=1, keepdim=True))
@@ -82,16 +81,6 @@ def fuse(maps, plan, matches):
     fused = kept + torch.einsum("bk,bkcn->bcn", plan.weights.to(flat.dtype), matched - kept[:, None])
     places = plan.places[:, None].expand_as(fused)
     return base.scatter(2, places, fused).unflatten(2, maps.shape[3:])
-
-
-def fuse_images(images, plan, matches, map_size):
-    """Return [B, 3, S, S]: the base image fused as its map was, each place standing for its patch of pixels.
-
-    Args:
-        images: [B, k, 3, S, S]. map_size: h = w of the maps that were matched; patches are S / map_size pixels wide.
-    """
-    patch = images.shape[-1] // map_size
-    return F.pixel_shuffle(fuse(F.pixel_unshuffle(images, patch), plan, matches), patch)
 
 
 def _at(flat, places):

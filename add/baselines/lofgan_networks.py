@@ -3,16 +3,17 @@
 At the paper's 128 pixels the encoder is five convolutions, four of which halve the image, so that maps of 8x8 places
 are fused; the discriminator is a convolution, five residual blocks and two linear layers. Smaller images keep the 8x8
 places: the encoder and the decoder keep their depth but change resolution less often, and the discriminator has
-a residual block less for each halving, ending at 4x4 all the same.
+a residual block less for each halving, ending at 4x4 all the same. Widths of encoder and decoder are the authors'
+(32, 64, 128, 128, ...); the discriminator, 64 to 1024 channels there, is narrower here and its blocks halve between
+their convolutions rather than after them.
 
 Group normalisation stands for the paper's batch normalisation: an image must not depend on those beside it, and running
-averages of a network's activations do not fit the averaged weights that samples are made with. Convolutions that halve
-are 4x4, not 3x3, so that each place looks at its own patch of pixels from the patch's middle.
+averages of a network's activations do not fit the averaged weights that samples are made with. The discriminator's
+convolutions have spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), those of the shortcuts excepted.
 """
-import math
-
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from add.baselines.lofgan_fusion import fuse, match
 
@@ -23,13 +24,16 @@ WIDEST = 4  # times the first layer, in encoder and decoder
 LAST_SIZE = 4  # pixels of the discriminator's last maps
 
 
+def _conv(in_channels, out_channels, kernel_size=3, stride=1):
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, padding_mode="reflect")
+
+
 class _Block(nn.Sequential):
     """A convolution, group normalisation and leaky ReLU; `scale` 0.5 halves the size, 2 doubles it first."""
 
-    def __init__(self, in_channels, out_channels, scale=1):
+    def __init__(self, in_channels, out_channels, scale=1, kernel_size=3):
         enlarge = [nn.Upsample(scale_factor=2, mode="nearest")] if scale == 2 else []
-        conv = (nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1) if scale == 0.5 else
-                nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        conv = _conv(in_channels, out_channels, kernel_size, stride=2 if scale == 0.5 else 1)
         super().__init__(*enlarge, conv, nn.GroupNorm(NORM_GROUPS, out_channels), nn.LeakyReLU(SLOPE))
 
 
@@ -49,8 +53,8 @@ class Generator(nn.Module):
         inner = [(widths[-1], widths[-1], 1)] * max(0, DEPTH - 1 - halvings)
         down = [(narrow, wide, 0.5) for narrow, wide in zip(widths, widths[1:], strict=False)]
         up = [(wide, narrow, 2) for narrow, wide, _ in reversed(down)]
-        self.encoder = nn.Sequential(*(_Block(*block) for block in [(3, channels, 1), *down, *inner]))
-        self.decoder = nn.Sequential(*(_Block(*block) for block in [*inner, *up]), nn.Conv2d(channels, 3, 3, padding=1))
+        self.encoder = nn.Sequential(*(_Block(*block) for block in [(3, channels, 1, 5), *down, *inner]))
+        self.decoder = nn.Sequential(*(_Block(*block) for block in [*inner, *up]), _conv(channels, 3, 5))
         _initialise(self)
 
     @property
@@ -74,14 +78,14 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, in_channels, out_channels):
         super().__init__()
-        self.first = nn.Conv2d(in_channels, in_channels, 3, padding=1)
-        self.second = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.skip = nn.Conv2d(in_channels, out_channels, 1)
+        self.first = _conv(in_channels, in_channels)
+        self.second = _conv(in_channels, out_channels)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x):
         """Return [B, out_channels, H/2, W/2] for x [B, in_channels, H, W]."""
         h = F.avg_pool2d(self.first(F.leaky_relu(x, SLOPE)), 2)
-        return (self.second(F.leaky_relu(h, SLOPE)) + self.skip(F.avg_pool2d(x, 2))) / math.sqrt(2)
+        return self.second(F.leaky_relu(h, SLOPE)) + self.skip(F.avg_pool2d(x, 2))
 
 
 class Discriminator(nn.Module):
@@ -96,11 +100,13 @@ class Discriminator(nn.Module):
         super().__init__()
         halvings = (image_size // LAST_SIZE).bit_length() - 1
         widths = [min(channels * 2 ** i, max_channels) for i in range(halvings + 1)]
-        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.first = _conv(3, channels, 5)
         self.blocks = nn.Sequential(*(_ResidualBlock(*pair) for pair in zip(widths, widths[1:], strict=False)))
         self.score = nn.Linear(widths[-1], 1)
         self.classify = nn.Linear(widths[-1], num_classes)
         _initialise(self)
+        for conv in [self.first, *(conv for block in self.blocks for conv in (block.first, block.second))]:
+            spectral_norm(conv)
 
     def forward(self, x):
         """Return (scores [B], higher for more real ones; logits [B, num_classes]) of images x [B, 3, S, S]."""
@@ -113,4 +119,5 @@ def _initialise(network):
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=SLOPE)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -8,7 +8,8 @@ from add.errors import UserError
 from add.training.checkpoints import find_checkpoint, load_weights, read_facts, read_state
 
 METHODS = {"progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
-LEARNING_RATES = {"progan": 1e-3, "lofgan": 2e-4, "mixdl": 1e-3}  # of Adam, where none is given
+# of training options, where they are not given
+DEFAULTS = {"progan": {"lr": 1e-3}, "lofgan": {"lr": 1e-4, "batch_size": 8}, "mixdl": {"lr": 2e-3}}
 SIZES = (32, 64, 128, 256)
 
 

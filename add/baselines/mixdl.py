@@ -4,6 +4,10 @@ It is StyleGAN2 (arXiv:1912.04958) with one more term for either network. Latent
 flat Dirichlet distribution make an anchor z_0 = sum_i c_i z_i. How similar its features are to those of the z_i shall
 follow the coefficients: KL(softmax_i(sim_i) || softmax_i(c_i)) is a loss, for the generator's activations and for a
 projection of the discriminator's last hidden layer. Small moves among latents then make small changes of images.
+
+Weights, intervals and rates follow the authors' code (reyllama/mixdl): distances count at every second step, as means
+over anchors and points. There each anchor is compared by one layer, drawn at random; here by all, which has the same
+mean. Left out: their second score, of patches, at steps without distances.
 """
 import dataclasses
 import math
@@ -12,13 +16,14 @@ import torch
 from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
-from add.baselines.penalties import r1_penalty
+from add.baselines.penalties import path_lengths, r1_penalty
 from add.config import option
 from add.errors import UserError
 from add.training.draws import step_seed
 
 BETAS, ADAM_EPS = (0.0, 0.99), 1e-8  # arXiv:1912.04958 App. B
 SMALLEST, LARGEST = 8, 256  # pixels
+PATH_MEMORY = 0.99  # of the mean path length, from one penalty to the next
 SMALL_CHANNELS, PAPER_CHANNELS = 192, 512
 
 
@@ -37,19 +42,25 @@ class MixDLConfig:
                             ("w", "z"))
     lambda_g: float = option(1000.0, "weight of the generator's distance loss; 0: without it")
     lambda_d: float = option(1.0, "weight of the discriminator's distance loss; 0: without it")
+    mix_interval: int = option(2, "steps between distance losses")
+    style_mixing: float = option(0.9, "share of the other steps whose images have two latents, one for coarse layers, "
+                                      "one for fine ones")
     r1_gamma: float = option(10.0, "weight of the R1 penalty, twice the factor of the squared gradient")
     r1_interval: int = option(16, "steps between R1 penalties, each of which then counts so many times")
+    path_weight: float = option(2.0, "weight of the penalty on path lengths; 0: without it")
+    path_interval: int = option(4, "steps between path length penalties, each of which then counts so many times")
     diffaugment: str = option("", "augmentations of DiffAugment (arXiv:2006.10738), such as color,translation,cutout; "
                                   "left out: none")
 
     def __post_init__(self):
         _check(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
-        for name in ("channels", "latent_dim", "mapping_layers", "r1_interval"):
+        for name in ("channels", "latent_dim", "mapping_layers", "r1_interval", "mix_interval", "path_interval"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _check(self.mix_points >= 2, "mix_points", self.mix_points, "2 or more")
         _check(self.mix_space in ("w", "z"), "mix_space", self.mix_space, "w or z")
         _check(0 < self.mapping_lr < math.inf, "mapping_lr", self.mapping_lr, "a finite number above 0")
-        for name in ("lambda_g", "lambda_d", "r1_gamma"):
+        _check(0 <= self.style_mixing <= 1, "style_mixing", self.style_mixing, "a share from 0 to 1")
+        for name in ("lambda_g", "lambda_d", "r1_gamma", "path_weight"):
             _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
         diffaugment.parse(self.diffaugment)
 
@@ -81,7 +92,7 @@ def grouped(rows, coefficients):
 
 
 def distance_loss(anchors, points, coefficients):
-    """Return mean over anchors of KL(softmax_i(cosine of anchor and point i) || softmax_i(c_i)).
+    """Return KL(softmax_i(cosine of anchor and point i) || softmax_i(c_i)), meaned over anchors, divided by N.
 
     arXiv:2111.11672 Sec. 3, the distance term of either network. It is 0 where the cosines are the coefficients plus
     any one number. Cosines lie in [-1, 1], so their softmax can be that of the coefficients, but never the coefficients
@@ -91,7 +102,8 @@ def distance_loss(anchors, points, coefficients):
         anchors: features [A, ...]. points: theirs of the points, [A, N, ...]. coefficients: [A, N].
     """
     similarities = F.cosine_similarity(anchors.flatten(1)[:, None], points.flatten(2), dim=2)
-    return F.kl_div(coefficients.log_softmax(1), similarities.log_softmax(1), log_target=True, reduction="batchmean")
+    divergences = F.kl_div(coefficients.log_softmax(1), similarities.log_softmax(1), log_target=True, reduction="none")
+    return divergences.mean()
 
 
 class Discriminator(stylegan2.Discriminator):
@@ -123,8 +135,9 @@ class MixDL:
         config: a MixDLConfig. image_size: in pixels, a power of two. num_classes: not used.
     """
 
-    columns = ("d_loss", "g_loss", "real_score", "fake_score", "r1", "d_distance", "g_distance")
+    columns = ("d_loss", "g_loss", "real_score", "fake_score", "r1", "d_distance", "g_distance", "path_length")
     needs_classes = False
+    lr_factor = 1.0
 
     def __init__(self, config, image_size, num_classes=0):
         if not (SMALLEST <= image_size <= LARGEST and image_size & (image_size - 1) == 0):
@@ -140,40 +153,45 @@ class MixDL:
     def optimizers(self, lr):
         """Return Adam for the generator and for the discriminator; arXiv:1912.04958 App. B, where lr is 0.002.
 
-        As the discriminator's R1 penalty comes every k-th step, its lr and betas are those of k / (k + 1) steps.
+        As the penalty of either comes every k-th step only, its lr and betas are those of k / (k + 1) steps.
         """
-        lazy = self.config.r1_interval / (self.config.r1_interval + 1) if self.config.r1_gamma else 1.0
-        return (torch.optim.Adam(self.generator.parameters(), lr=lr, betas=BETAS, eps=ADAM_EPS),
-                torch.optim.Adam(self.discriminator.parameters(), lr=lr * lazy, eps=ADAM_EPS,
-                                 betas=tuple(beta**lazy for beta in BETAS)))
+        config, optimizers = self.config, []
+        for network, weight, interval in ((self.generator, config.path_weight, config.path_interval),
+                                          (self.discriminator, config.r1_gamma, config.r1_interval)):
+            lazy = interval / (interval + 1) if weight else 1.0
+            optimizers.append(torch.optim.Adam(network.parameters(), lr=lr * lazy, eps=ADAM_EPS,
+                                               betas=tuple(beta**lazy for beta in BETAS)))
+        return tuple(optimizers)
 
     def begin_step(self, progress, step):
-        """Note the number of the step, which says whether the R1 penalty is due; `progress` is not used."""
+        """Note the number of the step, which says which losses are due; `progress` is not used."""
         self.step = step
 
     def discriminator_loss(self, real, labels, draw):
         """Return (loss, its terms): the non-saturating logistic loss, the distance loss and, every so many steps, R1.
 
         With DiffAugment R1 takes the gradient of the augmented image's score with respect to the image before: the
-        discriminator never sees a real image as it is. The term r1 is there at the steps that compute it.
+        discriminator never sees a real image as it is. Terms that a step does not compute are not there.
 
         Args:
             real: [B, 3, S, S] in [-1, 1]. labels: not used. draw: the step's random numbers.
         """
-        assert self.step is not None, "begin_step comes before the losses"
         config = self.config
-        penalised = config.r1_gamma > 0 and self.step % config.r1_interval == 0
+        penalised = self._due(config.r1_gamma, config.r1_interval)
+        mixed = self._due(config.lambda_d, config.mix_interval)
         with torch.no_grad():
-            fake, _, coefficients = self._fake(len(real), draw, with_anchors=config.lambda_d > 0)
+            fake, _, coefficients = self._fake(len(real), draw, with_anchors=mixed)
         real = real.detach().requires_grad_(penalised)
         real_scores = self.discriminator(diffaugment.augment(real, self.augmentations, draw))
         fake = diffaugment.augment(fake, self.augmentations, draw)
         terms = {}
-        if config.lambda_d:
+        if mixed:
             fake_scores, terms["d_distance"] = self.discriminator.compare(fake, coefficients)
         else:
-            fake_scores, terms["d_distance"] = self.discriminator(fake), fake.new_zeros(())
-        loss = F.softplus(fake_scores).mean() + F.softplus(-real_scores).mean() + config.lambda_d * terms["d_distance"]
+            fake_scores = self.discriminator(fake)
+        loss = F.softplus(fake_scores).mean() + F.softplus(-real_scores).mean()
+        if mixed:
+            loss = loss + config.lambda_d * terms["d_distance"]
         if penalised:
             terms["r1"] = r1_penalty(real_scores, real)
             loss = loss + config.r1_gamma / 2 * config.r1_interval * terms["r1"]
@@ -181,20 +199,27 @@ class MixDL:
         return loss, {name: term.detach() for name, term in terms.items()}
 
     def generator_loss(self, real, labels, draw):
-        """Return (loss, its terms): the non-saturating logistic loss and the distance loss, a mean over the layers.
+        """Return (loss, its terms): the non-saturating logistic loss, the distance loss and the path length penalty.
+
+        The distance loss is a mean over the layers. The latter two come every so many steps.
 
         Args:
             real: [B, 3, S, S], of which only the number counts. labels: not used. draw: the step's random numbers.
         """
         config, count = self.config, len(real)
-        fake, features, coefficients = self._fake(count, draw, with_anchors=config.lambda_g > 0)
+        mixed = self._due(config.lambda_g, config.mix_interval)
+        fake, features, coefficients = self._fake(count, draw, with_anchors=mixed)
         scores = self.discriminator(diffaugment.augment(fake[:count], self.augmentations, draw))
-        distance = fake.new_zeros(())
-        if config.lambda_g:
-            distance = torch.stack([distance_loss(layer[count:], grouped(layer, coefficients), coefficients)
-                                    for layer in features]).mean()
-        loss = F.softplus(-scores).mean() + config.lambda_g * distance
-        return loss, {"g_loss": loss.detach(), "g_distance": distance.detach()}
+        loss, terms = F.softplus(-scores).mean(), {}
+        if mixed:
+            terms["g_distance"] = torch.stack([
+                distance_loss(layer[count:], grouped(layer, coefficients), coefficients) for layer in features]).mean()
+            loss = loss + config.lambda_g * terms["g_distance"]
+        if self._due(config.path_weight, config.path_interval):
+            penalty, terms["path_length"] = self._path_penalty(max(1, count // 2), draw)
+            loss = loss + config.path_weight * config.path_interval * penalty
+        terms["g_loss"] = loss
+        return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
     def sample(self, generator, numbers, seed, references=None):
@@ -211,10 +236,29 @@ class MixDL:
         rows = torch.stack(rows).to(generator.constant.device)
         return generator(*rows.split([generator.latent_dim, generator.noise_dim], dim=1))
 
+    def _due(self, weight, interval):
+        """Whether a loss of this weight, taken every so many steps, is part of this step."""
+        assert self.step is not None, "begin_step comes before the losses"
+        return weight > 0 and self.step % interval == 0
+
+    def _path_penalty(self, count, draw):
+        """Return (mean squared difference of path lengths from their running mean, their mean); arXiv:1912.04958 Eq. 4.
+
+        The running mean is the generator's, with which it is saved, and moves with every call.
+        """
+        generator = self.generator
+        w = generator.map(draw.normal(count, self.config.latent_dim))
+        w = w[:, None].repeat(1, generator.num_styles, 1)
+        made, _ = generator.synthesise(w, draw.normal(count, generator.noise_dim))
+        lengths = path_lengths(made, w, draw.normal(*made.shape))
+        mean = lengths.detach().mean()
+        generator.mean_path_length.lerp_(mean, 1 - PATH_MEMORY)
+        return (lengths - generator.mean_path_length.clone()).square().mean(), mean
+
     def _fake(self, count, draw, with_anchors):
         """Return (images, features per layer, coefficients): of `count` points and then of their anchors, if wanted.
 
-        Every image has its own noise, as without anchors.
+        Every image has its own noise, as without anchors; where no anchors are wanted, most batches mix styles.
         """
         config = self.config
         z = draw.normal(count, config.latent_dim)
@@ -223,12 +267,27 @@ class MixDL:
             raise UserError("a batch of 1 image has nothing to mix; MixDL needs a batch_size of 2 or more, or "
                             "lambda_g and lambda_d of 0")
         coefficients = draw_coefficients(draw, count // points, points) if with_anchors else z.new_zeros(0, points)
-        if config.mix_space == "z":
+        if not with_anchors:
+            w = self._mix_styles(self.generator.map(z), draw)
+        elif config.mix_space == "z":
             w = self.generator.map(torch.cat([z, mix(z, coefficients)]))
         else:
             w = self.generator.map(z)
             w = torch.cat([w, mix(w, coefficients)])
         return *self.generator.synthesise(w, draw.normal(len(w), self.generator.noise_dim)), coefficients
+
+    def _mix_styles(self, w, draw):
+        """Return w [B, D] as [B, num_styles, D]; a batch in so many has other latents from a layer on.
+
+        arXiv:1912.04958 keeps this from arXiv:1812.04948 Sec. 3.1.
+        """
+        layers = self.generator.num_styles
+        w = w[:, None].expand(-1, layers, -1)
+        if draw.uniform(1).item() >= self.config.style_mixing:
+            return w
+        start = 1 + draw.integers(layers - 1, 1).item()
+        other = self.generator.map(draw.normal(len(w), self.config.latent_dim))
+        return torch.cat([w[:, :start], other[:, None].expand(-1, layers - start, -1)], dim=1)
 
 
 def _check(holds, name, value, expected):

@@ -1,4 +1,6 @@
-"""Penalties on gradients that more than one method has."""
+"""Penalties on gradients of scores and of images."""
+import math
+
 import torch
 
 
@@ -10,3 +12,16 @@ def r1_penalty(scores, images):
     """
     gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def path_lengths(images, latents, noise):
+    """Return [B]: how much images change with their latents, |J^T y| of arXiv:1912.04958 Eq. 4, y of variance 1 / S^2.
+
+    Latents of several layers count by the root of the mean of their squared lengths.
+
+    Args:
+        images: [B, 3, S, S] made from latents [B, L, D], which require gradients. noise: normal [B, 3, S, S].
+    """
+    y = noise / math.sqrt(images.shape[2] * images.shape[3])
+    gradient, = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()

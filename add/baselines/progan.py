@@ -86,6 +86,7 @@ class ProGAN:
 
     columns = ("d_loss", "g_loss", "wasserstein", "gradient_penalty", "drift", "size", "alpha")
     needs_classes = False
+    lr_factor = 1.0
 
     def __init__(self, config, image_size, num_classes=0):
         sizes = sizes_between(config.first_size, LARGEST)

@@ -147,7 +147,11 @@ class ToRGB(nn.Module):
 
 
 class Generator(nn.Module):
-    """Mapping network and skip generator."""
+    """Mapping network and skip generator.
+
+    Attributes:
+        num_styles: latents that `synthesise` can take for one image. mean_path_length: for the path length penalty.
+    """
 
     def __init__(self, image_size, channels, max_channels, latent_dim, mapping_layers, mapping_lr):
         super().__init__()
@@ -167,6 +171,8 @@ class Generator(nn.Module):
             self.to_rgb.append(ToRGB(after, latent_dim))
             before = after
         self.noise_dim = sum(size**2 for size in self.noise_sizes)
+        self.num_styles = len(self.layers) + 1
+        self.register_buffer("mean_path_length", torch.zeros(()))
 
     def map(self, z):
         """Return w [B, latent_dim] of normal z [B, latent_dim]; z is scaled to mean square 1 first."""
@@ -178,16 +184,20 @@ class Generator(nn.Module):
     def synthesise(self, w, noise):
         """Return (images [B, 3, S, S], activations of every styled layer [[B, C, H, W], ...]).
 
-        noise: normal [B, noise_dim], the noise images of all layers in a row.
+        Args:
+            w: [B, latent_dim], or [B, num_styles, latent_dim] with one for each styled layer; an image of a resolution
+                shares that of the layer that comes next.
+            noise: normal [B, noise_dim], the noise images of all layers in a row.
         """
+        w = w if w.dim() == 3 else w[:, None].expand(-1, self.num_styles, -1)
         noises = [part.unflatten(1, (1, size, size)) for part, size
                   in zip(noise.split([size**2 for size in self.noise_sizes], dim=1), self.noise_sizes, strict=True)]
-        features = [self.layers[0](self.constant.expand(len(w), -1, -1, -1), w, noises[0])]
-        images = self.to_rgb[0](features[0], w)
+        features = [self.layers[0](self.constant.expand(len(w), -1, -1, -1), w[:, 0], noises[0])]
+        images = self.to_rgb[0](features[0], w[:, 1])
         for block, to_rgb in enumerate(self.to_rgb[1:]):
             for i in (2 * block + 1, 2 * block + 2):
-                features.append(self.layers[i](features[-1], w, noises[i]))
-            images = enlarge(images) + to_rgb(features[-1], w)
+                features.append(self.layers[i](features[-1], w[:, i], noises[i]))
+            images = enlarge(images) + to_rgb(features[-1], w[:, 2 * block + 3])
         return images, features
 
     def forward(self, z, noise):

@@ -30,6 +30,7 @@ class MeanMatcher:
 
     columns = ("distance",)
     needs_classes = False
+    lr_factor = 1.0
 
     def __init__(self, size=16):
         self.generator, self.discriminator = Constant(size), Mean()

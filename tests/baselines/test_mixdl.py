@@ -15,6 +15,7 @@ from add.baselines.mixdl import (
     draw_coefficients,
     grouped,
     mix,
+    path_lengths,
     r1_penalty,
 )
 from add.errors import UserError
@@ -26,8 +27,8 @@ def draws(seed=0):
     return Draw(seed, step=0, index=0)
 
 
-def make_rival(image_size=8, step=1, **options):
-    """Return a tiny MixDL with noise switched on, at a step without R1."""
+def make_rival(image_size=8, step=2, **options):
+    """Return a tiny MixDL with noise switched on, at a step with distances and without penalties."""
     torch.manual_seed(0)
     rival = MixDL(MixDLConfig(**TINY | options), image_size)
     for layer in rival.generator.layers:
@@ -80,14 +81,14 @@ def test_distance_loss_is_zero_where_cosines_are_the_coefficients_plus_a_number(
 
 
 def test_distance_loss_is_the_divergence_written_out():
-    """KL(q || p) with q from the cosines and p from the coefficients: this way round, a mean over anchors."""
+    """KL(q || p), q from the cosines and p from the coefficients: this way round, a mean over anchors and points."""
     similarities = torch.tensor([[0.9, -0.9], [0.2, 0.1]])
     c = torch.tensor([[0.3, 0.7], [1.0, 0.0]])
     expected = 0
     for s, row in zip(similarities.tolist(), c.tolist(), strict=True):
         q = [math.exp(v) / sum(map(math.exp, s)) for v in s]
         p = [math.exp(v) / sum(map(math.exp, row)) for v in row]
-        expected += sum(a * math.log(a / b) for a, b in zip(q, p, strict=True)) / 2
+        expected += sum(a * math.log(a / b) for a, b in zip(q, p, strict=True)) / 4
     assert distance_loss(*features_with(similarities), c).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -109,7 +110,7 @@ def test_distance_loss_falls_on_free_features():
     for _ in range(200):
         loss = distance_loss(anchors, points, c)
         for features, gradient in zip((anchors, points), torch.autograd.grad(loss, (anchors, points)), strict=True):
-            features.data -= 5 * gradient
+            features.data -= 20 * gradient
         losses.append(loss.item())
     assert all(after < before for before, after in zip(losses[:20], losses[1:20], strict=False))
     assert losses[-1] < 1e-3 * losses[0]
@@ -138,21 +139,77 @@ def test_r1_comes_every_so_many_steps_with_their_weight():
         assert terms.get("r1", torch.ones(())) > 0
 
 
-def test_lazy_r1_changes_the_discriminators_optimizer():
+def test_lazy_penalties_change_the_optimizers():
     """arXiv:1912.04958 App. B: lr and betas of c = k / (k + 1) steps."""
-    for options, c in (({"r1_interval": 16}, 16 / 17), ({"r1_gamma": 0.0}, 1.0)):
-        of_generator, of_discriminator = make_rival(**options).optimizers(0.002)
-        assert of_generator.param_groups[0]["betas"] == (0.0, 0.99)
-        assert of_generator.param_groups[0]["lr"] == 0.002
-        assert of_discriminator.param_groups[0]["lr"] == pytest.approx(0.002 * c)
-        assert of_discriminator.param_groups[0]["betas"] == pytest.approx((0.0, 0.99**c))
+    for options, of_g, of_d in (({"r1_interval": 16}, 4 / 5, 16 / 17), ({"r1_gamma": 0.0}, 4 / 5, 1.0),
+                                ({"path_interval": 9}, 9 / 10, 16 / 17), ({"path_weight": 0.0}, 1.0, 16 / 17)):
+        for optimizer, c in zip(make_rival(**options).optimizers(0.002), (of_g, of_d), strict=True):
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(0.002 * c)
+            assert optimizer.param_groups[0]["betas"] == pytest.approx((0.0, 0.99**c))
+
+
+def test_path_lengths_of_a_linear_and_of_an_uneven_generator():
+    """Images A w have the gradient A^T y; a layer that is not used counts as 0 in the mean of squares."""
+    random = torch.Generator().manual_seed(0)
+    latents = torch.randn(5, 2, 7, generator=random).requires_grad_()
+    a, y = torch.randn(3 * 4 * 4, 7, generator=random), torch.randn(5, 3, 4, 4, generator=random)
+    made = (latents[:, 0] @ a.T).unflatten(1, (3, 4, 4))
+    expected = (y.flatten(1) @ a / 4).norm(dim=1)
+    torch.testing.assert_close(path_lengths(made, latents, y), expected / math.sqrt(2))
+    torch.testing.assert_close(path_lengths(made + (latents[:, 1] @ a.T).unflatten(1, (3, 4, 4)), latents, y), expected)
+
+
+def test_path_length_penalty_comes_every_so_many_steps_with_their_weight():
+    """It is the squared distance from a mean that moves a hundredth of the way, and is saved with the generator."""
+    rival, plain = make_rival(path_weight=3.0, path_interval=3), make_rival(path_weight=0.0)
+    for step in range(7):
+        rival.begin_step(0.0, step)
+        plain.begin_step(0.0, step)
+        before = rival.generator.mean_path_length.clone()
+        loss, terms = rival.generator_loss(images(), None, draws(step))
+        without, _ = plain.generator_loss(images(), None, draws(step))
+        assert ("path_length" in terms) == (step % 3 == 0)
+        if step % 3 == 0:
+            after = before + 0.01 * (terms["path_length"] - before)
+            torch.testing.assert_close(rival.generator.mean_path_length, after)
+            assert loss - without > 3 * 3 * (terms["path_length"] - after).square()  # Jensen: and their spread
+        else:
+            assert loss == without
+    assert "mean_path_length" in rival.generator.state_dict()
+
+
+def test_distances_come_every_so_many_steps():
+    rival = make_rival(mix_interval=3)
+    for step in range(7):
+        rival.begin_step(0.0, step)
+        _, of_discriminator = rival.discriminator_loss(images(), None, draws(step))
+        _, of_generator = rival.generator_loss(images(), None, draws(step))
+        assert ("d_distance" in of_discriminator) == ("g_distance" in of_generator) == (step % 3 == 0)
+
+
+def test_steps_without_distances_mix_two_latents_at_a_layer():
+    """The first layers have the first latent, from the first on or later the second comes; in 9 of 10 batches."""
+    rival = make_rival()
+    w = rival.generator.map(draws().normal(3, 12))
+    starts = []
+    for seed in range(200):
+        draw = draws(seed)
+        mixed = rival._mix_styles(w, draw)
+        assert mixed.shape == (3, rival.generator.num_styles, 12)
+        kept = (mixed == w[:, None]).all(2)
+        assert torch.equal(kept, kept[:1].expand(3, -1)) and kept[0, 0]
+        starts.append(int(kept[0].sum()))
+        assert kept[0, :starts[-1]].all()
+        assert (mixed[:, starts[-1]:] == mixed[:, -1:]).all()
+    assert set(starts) == set(range(1, rival.generator.num_styles + 1))
+    assert starts.count(rival.generator.num_styles) == pytest.approx(20, abs=12)
 
 
 def test_losses_are_the_non_saturating_logistic_ones():
     """Without distances: softplus(-D(G)) and softplus(D(G)) + softplus(-D(x)), from the same draws."""
-    rival = make_rival(lambda_g=0.0, lambda_d=0.0)
+    rival = make_rival(lambda_g=0.0, lambda_d=0.0, style_mixing=0.0)
     draw = draws(3)
-    z, noise = draw.normal(8, 12), draw.normal(8, rival.generator.noise_dim)
+    z, _, noise = draw.normal(8, 12), draw.uniform(1), draw.normal(8, rival.generator.noise_dim)
     fake = rival.discriminator(rival.generator(z, noise))
     real = rival.discriminator(images())
     loss, terms = rival.generator_loss(images(), None, draws(3))
@@ -243,7 +300,7 @@ def test_the_discriminators_loss_leaves_the_generator_alone():
 
 def test_distance_loss_moves_the_generator_towards_the_coefficients():
     """Trained on the distance alone, measured on fresh draws."""
-    rival = make_rival(lambda_g=1e6)
+    rival = make_rival(lambda_g=4e6, path_weight=0.0)
     optimizer = rival.optimizers(0.005)[0]
 
     def measure():
@@ -280,7 +337,7 @@ def test_training_moves_generated_images_towards_the_real_ones():
 
 
 def test_same_draws_give_the_same_losses():
-    rival = make_rival(step=0, diffaugment="color,translation,cutout")
+    rival = make_rival(step=0, path_weight=0.0, diffaugment="color,translation,cutout")
     for name in ("discriminator_loss", "generator_loss"):
         first, again, other = (getattr(rival, name)(images(), None, draws(seed))[0] for seed in (5, 5, 6))
         assert first == again
@@ -329,7 +386,7 @@ def test_a_batch_of_one_has_nothing_to_mix():
         make_rival().generator_loss(images(1), None, draws())
     loss, terms = make_rival(lambda_g=0.0).generator_loss(images(1), None, draws())
     assert loss.isfinite()
-    assert terms["g_distance"] == 0
+    assert "g_distance" not in terms
 
 
 @pytest.mark.parametrize("image_size", [4, 48, 512])
@@ -343,7 +400,8 @@ def test_sizes_that_do_not_fit_are_refused(image_size):
     ({"mix_points": 1}, "mix_points is 1: expected 2 or more"), ({"mix_space": "x"}, "expected w or z"),
     ({"lambda_g": -1.0}, "expected a finite number, 0 or more"), ({"r1_gamma": math.inf}, "r1_gamma is inf"),
     ({"r1_interval": 0}, "expected 1 or more"), ({"mapping_lr": 0.0}, "expected a finite number above 0"),
-    ({"diffaugment": "colour"}, "color, translation, cutout")])
+    ({"style_mixing": 1.1}, "a share from 0 to 1"), ({"path_weight": -1.0}, "path_weight is -1.0"),
+    ({"mix_interval": 0}, "mix_interval is 0"), ({"diffaugment": "colour"}, "color, translation, cutout")])
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         MixDLConfig(**options)
