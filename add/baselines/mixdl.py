@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
 from add.baselines.penalties import path_lengths, r1_penalty
-from add.config import option
+from add.config import expect, option
 from add.errors import UserError
 from add.training.draws import step_seed
 
@@ -53,15 +53,15 @@ class MixDLConfig:
                                   "left out: none")
 
     def __post_init__(self):
-        _check(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
+        expect(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
         for name in ("channels", "latent_dim", "mapping_layers", "r1_interval", "mix_interval", "path_interval"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _check(self.mix_points >= 2, "mix_points", self.mix_points, "2 or more")
-        _check(self.mix_space in ("w", "z"), "mix_space", self.mix_space, "w or z")
-        _check(0 < self.mapping_lr < math.inf, "mapping_lr", self.mapping_lr, "a finite number above 0")
-        _check(0 <= self.style_mixing <= 1, "style_mixing", self.style_mixing, "a share from 0 to 1")
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        expect(self.mix_points >= 2, "mix_points", self.mix_points, "2 or more")
+        expect(self.mix_space in ("w", "z"), "mix_space", self.mix_space, "w or z")
+        expect(0 < self.mapping_lr < math.inf, "mapping_lr", self.mapping_lr, "a finite number above 0")
+        expect(0 <= self.style_mixing <= 1, "style_mixing", self.style_mixing, "a share from 0 to 1")
         for name in ("lambda_g", "lambda_d", "r1_gamma", "path_weight"):
-            _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
+            expect(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
         diffaugment.parse(self.diffaugment)
 
     def widest(self, image_size):
@@ -288,8 +288,3 @@ class MixDL:
         start = 1 + draw.integers(layers - 1, 1).item()
         other = self.generator.map(draw.normal(len(w), self.config.latent_dim))
         return torch.cat([w[:, :start], other[:, None].expand(-1, layers - start, -1)], dim=1)
-
-
-def _check(holds, name, value, expected):
-    if not holds:
-        raise UserError(f"{name} is {value}: expected {expected}; change --{name}")
