@@ -39,13 +39,17 @@ class AdversarialTrainer(Loop):
                       for side, optimizer in self.optimizers.items()}
         self.emas = {rate: EMA(list(rival.generator.parameters()), float(rate), config.ema_warmup)
                      for rate in config.ema_rates}
+        self.seconds_before = 0.0  # of training, in the parts before this one
 
     @property
     def progress(self):
-        """The share of the run that is done, by steps or by this process's time, whichever is further."""
+        """The share of the run that is done, by steps or by time, whichever is further.
+
+        A resumed run's time is that of the parts before and the minutes that this one may take.
+        """
         shares = [self.step / self.config.last_step] if self.config.last_step else [0.0]
         if self.config.max_minutes:
-            shares.append(self.seconds / (60 * self.config.max_minutes))
+            shares.append(self.seconds / (self.seconds_before + 60 * self.config.max_minutes))
         return min(1.0, max(shares))
 
     def advance(self):
@@ -90,6 +94,10 @@ class AdversarialTrainer(Loop):
 
     # What the loop asks for
 
+    def last_rate(self):
+        """Return the learning rate of the step before, by the options and by the method."""
+        return self.rival.lr_factor * super().last_rate()
+
     def new_window(self):
         """Return an empty TermWindow."""
         return TermWindow()
@@ -127,7 +135,7 @@ class AdversarialTrainer(Loop):
         for side, optimizer in self.optimizers.items():
             optimizer.load_state_dict(found["opt"][f"{side}_optimizer"])
         self.stream.load_state_dict(found["state"]["stream"])
-        self.seconds = found["state"]["seconds"]
+        self.seconds = self.seconds_before = found["state"]["seconds"]
         self.step = self.saved_step = found["step"]
 
     @torch.no_grad()

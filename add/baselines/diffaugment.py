@@ -41,19 +41,17 @@ def colour(images, draw):
 def translation(images, draw):
     """Return images moved by up to an eighth of their side along both axes; zeros come in."""
     size = images.shape[-1]
-    reach = int(size * SHIFT + 0.5)
-    shifts = draw.integers(2 * reach + 1, 2, len(images), 1) - reach
-    places = torch.arange(size, device=images.device)
-    rows, columns = (places + shifts + 1).clamp(0, size + 1).unbind()  # [B, S] each, in the padded images
-    padded = F.pad(images, (1, 1, 1, 1)).movedim(1, 3)
-    index = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[index, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+    reach = round(size * SHIFT)
+    windows = F.pad(images, (reach, reach, reach, reach))
+    starts = draw.integers(2 * reach + 1, 2, len(images)).tolist()
+    return torch.stack([image[:, row:row + size, column:column + size]
+                        for image, row, column in zip(windows, *starts, strict=True)])
 
 
 def cutout(images, draw):
     """Return images with a square of zeros of half their side; its centre lies anywhere in the image."""
     size = images.shape[-1]
-    side = int(size * CUT + 0.5)
+    side = round(size * CUT)
     starts = draw.integers(size + 1 - side % 2, 2, len(images), 1) - side // 2
     places = torch.arange(size, device=images.device)
     rows, columns = ((places >= starts) & (places < starts + side)).unbind()  # [B, S] each

@@ -3,12 +3,13 @@
 At the paper's 128 pixels the encoder is five convolutions, four of which halve the image, so that maps of 8x8 places
 are fused; the discriminator is a convolution, five residual blocks and two linear layers. Smaller images keep the 8x8
 places: the encoder and the decoder keep their depth but change resolution less often, and the discriminator has
-a residual block less for each halving, ending at 4x4 all the same. Widths of encoder and decoder are the authors'
-(32, 64, 128, 128, ...); the discriminator, 64 to 1024 channels there, is narrower here and its blocks halve between
-their convolutions rather than after them.
+a residual block less for each halving. Widths of encoder and decoder are the authors' (32, 64, 128, 128, ...). Their
+discriminator has 64 to 1024 channels, blocks that halve after both convolutions, and a last one that does not; here it
+is narrower, all blocks halve, between their convolutions, down to 4x4, and a last activation comes before the pooling.
 
 Group normalisation stands for the paper's batch normalisation: an image must not depend on those beside it, and running
-averages of a network's activations do not fit the averaged weights that samples are made with. The discriminator's
+averages of a network's activations do not fit the averaged weights that samples are made with (an average that the
+authors do without). The discriminator's
 convolutions have spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), those of the shortcuts excepted.
 """
 from torch import nn
@@ -115,9 +116,9 @@ class Discriminator(nn.Module):
 
 
 def _initialise(network):
-    """Set convolutions as He et al. 2015 (arXiv:1502.01852), Eq. 15, and their biases to 0."""
+    """Set weights as He et al. 2015 (arXiv:1502.01852), Eq. 15, and biases to 0."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, a=SLOPE)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

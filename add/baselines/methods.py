@@ -9,7 +9,7 @@ from add.training.checkpoints import find_checkpoint, load_weights, read_facts, 
 
 METHODS = {"progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
 # of training options, where they are not given
-DEFAULTS = {"progan": {"lr": 1e-3}, "lofgan": {"lr": 1e-4, "batch_size": 8}, "mixdl": {"lr": 2e-3}}
+DEFAULTS = {"progan": {"lr": 1e-3}, "lofgan": {"lr": 4e-4, "batch_size": 8}, "mixdl": {"lr": 2e-3}}
 SIZES = (32, 64, 128, 256)
 
 

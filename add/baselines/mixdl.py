@@ -6,8 +6,11 @@ follow the coefficients: KL(softmax_i(sim_i) || softmax_i(c_i)) is a loss, for t
 projection of the discriminator's last hidden layer. Small moves among latents then make small changes of images.
 
 Weights, intervals and rates follow the authors' code (reyllama/mixdl): distances count at every second step, as means
-over anchors and points. There each anchor is compared by one layer, drawn at random; here by all, which has the same
-mean. Left out: their second score, of patches, at steps without distances.
+over anchors and points, and compare the layers between the first and the last. What it does otherwise: each anchor is
+compared by one of these layers, drawn at random, here by all, which has the same mean; the divergence is the other way
+round; a batch is four points and four anchors of all of them, and where distances count, the anchors' images are scored
+in place of the points'; some steps score patches instead of images, which needs 256 pixels; penalties take steps of
+their own.
 """
 import dataclasses
 import math
@@ -153,15 +156,10 @@ class MixDL:
     def optimizers(self, lr):
         """Return Adam for the generator and for the discriminator; arXiv:1912.04958 App. B, where lr is 0.002.
 
-        As the penalty of either comes every k-th step only, its lr and betas are those of k / (k + 1) steps.
+        Its lower rates for k steps and one of a penalty do not apply: here the penalty is part of a step.
         """
-        config, optimizers = self.config, []
-        for network, weight, interval in ((self.generator, config.path_weight, config.path_interval),
-                                          (self.discriminator, config.r1_gamma, config.r1_interval)):
-            lazy = interval / (interval + 1) if weight else 1.0
-            optimizers.append(torch.optim.Adam(network.parameters(), lr=lr * lazy, eps=ADAM_EPS,
-                                               betas=tuple(beta**lazy for beta in BETAS)))
-        return tuple(optimizers)
+        return tuple(torch.optim.Adam(network.parameters(), lr=lr, betas=BETAS, eps=ADAM_EPS)
+                     for network in (self.generator, self.discriminator))
 
     def begin_step(self, progress, step):
         """Note the number of the step, which says which losses are due; `progress` is not used."""
@@ -201,7 +199,7 @@ class MixDL:
     def generator_loss(self, real, labels, draw):
         """Return (loss, its terms): the non-saturating logistic loss, the distance loss and the path length penalty.
 
-        The distance loss is a mean over the layers. The latter two come every so many steps.
+        The distance loss is a mean over the layers but the first and the last. The latter two come every so many steps.
 
         Args:
             real: [B, 3, S, S], of which only the number counts. labels: not used. draw: the step's random numbers.
@@ -213,7 +211,8 @@ class MixDL:
         loss, terms = F.softplus(-scores).mean(), {}
         if mixed:
             terms["g_distance"] = torch.stack([
-                distance_loss(layer[count:], grouped(layer, coefficients), coefficients) for layer in features]).mean()
+                distance_loss(layer[count:], grouped(layer, coefficients), coefficients)
+                for layer in features[1:-1]]).mean()
             loss = loss + config.lambda_g * terms["g_distance"]
         if self._due(config.path_weight, config.path_interval):
             penalty, terms["path_length"] = self._path_penalty(max(1, count // 2), draw)
@@ -244,7 +243,8 @@ class MixDL:
     def _path_penalty(self, count, draw):
         """Return (mean squared difference of path lengths from their running mean, their mean); arXiv:1912.04958 Eq. 4.
 
-        The running mean is the generator's, with which it is saved, and moves with every call.
+        The running mean is the generator's, with which it is saved; it begins as the first mean and moves with every
+        call. (From 0, as the authors have it, it would hold lengths down for the first thousand steps.)
         """
         generator = self.generator
         w = generator.map(draw.normal(count, self.config.latent_dim))
@@ -252,7 +252,8 @@ class MixDL:
         made, _ = generator.synthesise(w, draw.normal(count, generator.noise_dim))
         lengths = path_lengths(made, w, draw.normal(*made.shape))
         mean = lengths.detach().mean()
-        generator.mean_path_length.lerp_(mean, 1 - PATH_MEMORY)
+        moved = generator.mean_path_length.lerp(mean, 1 - PATH_MEMORY)
+        generator.mean_path_length.copy_(torch.where(generator.mean_path_length > 0, moved, mean))
         return (lengths - generator.mean_path_length.clone()).square().mean(), mean
 
     def _fake(self, count, draw, with_anchors):

@@ -22,6 +22,7 @@ def path_lengths(images, latents, noise):
     Args:
         images: [B, 3, S, S] made from latents [B, L, D], which require gradients. noise: normal [B, 3, S, S].
     """
-    y = noise / math.sqrt(images.shape[2] * images.shape[3])
-    gradient, = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
-    return gradient.square().sum(2).mean(1).sqrt()
+    height, width = images.shape[2:]
+    projected = torch.linalg.vecdot(images.flatten(1), noise.flatten(1)).sum() / math.sqrt(height * width)
+    gradient, = torch.autograd.grad(projected, latents, create_graph=True)
+    return torch.linalg.vector_norm(gradient, dim=(1, 2)) / math.sqrt(latents.shape[1])

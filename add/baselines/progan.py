@@ -1,4 +1,9 @@
-"""ProGAN: a GAN whose networks grow from small images to large ones; Karras et al. 2018 (arXiv:1710.10196)."""
+"""ProGAN: a GAN whose networks grow from small images to large ones; Karras et al. 2018 (arXiv:1710.10196).
+
+The paper's phases are 600,000 images long each, and its runs 12 million: to 32 pixels that grows in the first 0.3.
+Adam goes on as it is when the networks grow, where the authors' code starts it anew, and the minibatch standard
+deviation is that of the whole batch, not of groups of four.
+"""
 import dataclasses
 
 import numpy as np
@@ -20,8 +25,9 @@ class ProGANConfig:
     channels: int = option(32, "width of the layers at the full size; each half of the size has twice as many")
     max_channels: int = option(0, "width at most, the paper's is 512; 0: 192 up to 64 pixels, 512 beyond")
     first_size: int = option(4, "pixels of the images at which growing starts", (4, 8))
-    growth_share: float = option(0.6, "share of the run at whose end the last layers are faded in; before it, all "
-                                      "training and fading phases are equally long; 0: full-grown from the start")
+    growth_share: float = option(0.3, "share of the run, by steps or by time, at whose end the last layers are faded "
+                                      "in; before it, all training and fading phases are equally long; 0: full-grown "
+                                      "from the start")
     penalty_weight: float = option(10.0, "weight of the gradient penalty")
     drift_weight: float = option(0.001, "weight of the drift term")
 

@@ -63,7 +63,7 @@ class EqualConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.scale = self.weight[0].numel() ** -0.5
         self.padding, self.stride, self.blur = kernel_size // 2, 1, None
         if down:  # half the reach of both kernels, so that the halved image keeps its place
             self.padding, self.stride = 0, 2
@@ -99,7 +99,7 @@ class ModulatedConv(nn.Module):
     def __init__(self, in_channels, out_channels, kernel_size, latent_dim, demodulate=True, up=False):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.scale = self.weight[0].numel() ** -0.5
         self.style = EqualLinear(latent_dim, in_channels, bias=1.0)
         self.demodulate, self.padding = demodulate, kernel_size // 2
         self.blur = Blur((1, 1), gain=4.0) if up else None

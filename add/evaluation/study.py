@@ -47,6 +47,9 @@ class StudyConfig:
                           "methods to compare, as in scripts/classify.py; of other papers progan, lofgan, mixdl, iddpm")
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together")
+    rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
+                                            "YAML files say it for the diffusion models",
+                                ("none", "mirror", "flips", "dihedral"))
     rival_config: str = option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
     rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
@@ -190,12 +193,12 @@ def _sample(config, folder, domain):
 def _train_rival(config, folder, domains, rival):
     """Return the steps that train a method of another paper: lofgan once, the others for each domain."""
     common = {"image_size": config.image_size, "seed": config.seed, "threads": config.threads}
+    chosen = {"method": rival, "augment": config.rival_augment}
     if rival == "lofgan":
-        return [_step("train_lofgan", "baseline_train", {
-            "method": rival, "data_dir": folder / "train", "run_dir": folder / rival / "models" / "all",
+        return [_step("train_lofgan", "baseline_train", chosen | {
+            "data_dir": folder / "train", "run_dir": folder / rival / "models" / "all",
             "max_minutes": config.rival_minutes * len(domains), **common})]
-    script, chosen = (("train", {"config": config.rival_config}) if rival == "iddpm"
-                      else ("baseline_train", {"method": rival}))
+    script, chosen = ("train", {"config": config.rival_config}) if rival == "iddpm" else ("baseline_train", chosen)
     return [_step(f"train_{rival}_{domain}", script, chosen | {
         "data_dir": folder / "train" / domain, "run_dir": folder / rival / "models" / domain,
         "max_minutes": config.rival_minutes, **common}) for domain in domains]

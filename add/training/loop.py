@@ -83,6 +83,10 @@ class Loop:
     def warn(self):
         """Note what the user should know before the first step."""
 
+    def last_rate(self):
+        """Return the learning rate of the step before."""
+        return self.config.learning_rate(self.step - 1)
+
     def measure(self, on_interval):
         """Return the measurements on held-out data that a row gets; on_interval: False at the run's end only."""
         return {}
@@ -100,7 +104,7 @@ class Loop:
         row = window.summary(self.world)
         self._check_finite(row)
         images = self.config.batch_size * self.world.size
-        row |= {"step": self.step, "lr": self.config.learning_rate(self.step - 1), "minutes": self.seconds / 60,
+        row |= {"step": self.step, "lr": self.last_rate(), "minutes": self.seconds / 60,
                 "images_per_sec": images / row["sec_per_step"]}
         if not self.world.is_main:
             return

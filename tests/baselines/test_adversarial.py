@@ -85,6 +85,20 @@ def test_progress_goes_by_steps_or_time(tmp_path):
     assert timed.progress == 0.25
     timed.seconds = 500.0
     assert timed.progress == 1.0
+    timed.seconds = timed.seconds_before = 120.0  # a finished run, resumed for as long again
+    assert timed.progress == 0.5
+
+
+def test_a_method_can_lower_the_learning_rate(tmp_path):
+    """The first step's change halves with it, of both sides, and the table says so."""
+    rows, plain, slower = [], start(tmp_path / "plain"), start(tmp_path / "slower", max_steps=1)
+    slower.report = rows.append
+    slower.rival.lr_factor = 0.5
+    plain.advance()
+    slower.run()
+    assert rows[0]["lr"] == 0.05
+    torch.testing.assert_close(slower.rival.discriminator.weight, plain.rival.discriminator.weight / 2)
+    torch.testing.assert_close(slower.rival.generator.colour, plain.rival.generator.colour / 4)  # of half the critic
 
 
 def test_a_resumed_run_goes_on_as_an_unbroken_one(tmp_path):

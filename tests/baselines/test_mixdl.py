@@ -139,13 +139,10 @@ def test_r1_comes_every_so_many_steps_with_their_weight():
         assert terms.get("r1", torch.ones(())) > 0
 
 
-def test_lazy_penalties_change_the_optimizers():
-    """arXiv:1912.04958 App. B: lr and betas of c = k / (k + 1) steps."""
-    for options, of_g, of_d in (({"r1_interval": 16}, 4 / 5, 16 / 17), ({"r1_gamma": 0.0}, 4 / 5, 1.0),
-                                ({"path_interval": 9}, 9 / 10, 16 / 17), ({"path_weight": 0.0}, 1.0, 16 / 17)):
-        for optimizer, c in zip(make_rival(**options).optimizers(0.002), (of_g, of_d), strict=True):
-            assert optimizer.param_groups[0]["lr"] == pytest.approx(0.002 * c)
-            assert optimizer.param_groups[0]["betas"] == pytest.approx((0.0, 0.99**c))
+def test_both_sides_learn_at_the_rate_that_is_asked_for():
+    for optimizer in make_rival().optimizers(0.002):
+        assert optimizer.param_groups[0]["lr"] == 0.002
+        assert optimizer.param_groups[0]["betas"] == (0.0, 0.99)
 
 
 def test_path_lengths_of_a_linear_and_of_an_uneven_generator():
@@ -161,21 +158,29 @@ def test_path_lengths_of_a_linear_and_of_an_uneven_generator():
 
 def test_path_length_penalty_comes_every_so_many_steps_with_their_weight():
     """It is the squared distance from a mean that moves a hundredth of the way, and is saved with the generator."""
-    rival, plain = make_rival(path_weight=3.0, path_interval=3), make_rival(path_weight=0.0)
+    rival, plain = (make_rival(path_weight=weight, path_interval=3, style_mixing=0.0) for weight in (3.0, 0.0))
+    generator, mean = rival.generator, None
     for step in range(7):
         rival.begin_step(0.0, step)
         plain.begin_step(0.0, step)
-        before = rival.generator.mean_path_length.clone()
         loss, terms = rival.generator_loss(images(), None, draws(step))
         without, _ = plain.generator_loss(images(), None, draws(step))
         assert ("path_length" in terms) == (step % 3 == 0)
-        if step % 3 == 0:
-            after = before + 0.01 * (terms["path_length"] - before)
-            torch.testing.assert_close(rival.generator.mean_path_length, after)
-            assert loss - without > 3 * 3 * (terms["path_length"] - after).square()  # Jensen: and their spread
-        else:
+        if step % 3:
             assert loss == without
-    assert "mean_path_length" in rival.generator.state_dict()
+            continue
+        draw = draws(step)
+        draw.normal(8, 12)
+        draw.uniform(2, 4) if step % 2 == 0 else draw.uniform(1)
+        draw.normal(10 if step % 2 == 0 else 8, generator.noise_dim)
+        w = generator.map(draw.normal(4, 12))[:, None].repeat(1, generator.num_styles, 1)
+        made, _ = generator.synthesise(w, draw.normal(4, generator.noise_dim))
+        lengths = path_lengths(made, w, draw.normal(*made.shape))
+        mean = lengths.mean() if mean is None else mean + 0.01 * (lengths.mean() - mean)
+        torch.testing.assert_close(terms["path_length"], lengths.mean())
+        torch.testing.assert_close(generator.mean_path_length, mean.detach())
+        torch.testing.assert_close(loss - without, 3 * 3 * (lengths - mean).square().mean(), rtol=1e-3, atol=1e-6)
+    assert "mean_path_length" in generator.state_dict()
 
 
 def test_distances_come_every_so_many_steps():
@@ -222,7 +227,7 @@ def test_losses_are_the_non_saturating_logistic_ones():
 
 @pytest.mark.parametrize("options", [{}, {"mix_space": "z"}, {"diffaugment": "color,translation,cutout"}])
 def test_distances_add_to_the_losses_with_their_weights(options):
-    """The points and their scores are those without anchors; only the weighted distances come on top."""
+    """Losses of two weights differ by the distances and nothing else."""
     rival, heavier = (make_rival(lambda_g=weight, lambda_d=weight, **options) for weight in (10.0, 30.0))
     for name, column in (("generator_loss", "g_distance"), ("discriminator_loss", "d_distance")):
         loss, terms = getattr(rival, name)(images(), None, draws(2))
@@ -240,14 +245,15 @@ def test_columns_name_every_term():
     assert all(term.dim() == 0 and not term.requires_grad for term in (of_discriminator | of_generator).values())
 
 
-def test_generators_distance_is_a_mean_over_its_layers():
-    rival = make_rival()
+def test_generators_distance_is_a_mean_over_its_inner_layers():
+    rival = make_rival(image_size=16)
     draw = draws(4)
     z, c = draw.normal(8, 12), draw_coefficients(draw, 2, 4)
     w = rival.generator.map(z)
     w = torch.cat([w, torch.stack([c[0] @ w[:4], c[1] @ w[4:]])])
     _, features = rival.generator.synthesise(w, draw.normal(10, rival.generator.noise_dim))
-    expected = torch.stack([distance_loss(layer[8:], layer[:8].unflatten(0, (2, 4)), c) for layer in features]).mean()
+    expected = torch.stack([distance_loss(layer[8:], layer[:8].unflatten(0, (2, 4)), c)
+                            for layer in features[1:-1]]).mean()
     _, terms = rival.generator_loss(images(), None, draws(4))
     torch.testing.assert_close(terms["g_distance"], expected.detach())
 
@@ -263,7 +269,6 @@ def test_points_score_as_if_no_anchor_were_there():
 
 
 def test_discriminator_sees_an_anchor_that_equals_a_point_as_that_point():
-    """Then its cosine with it is 1, and no other is larger."""
     torch.manual_seed(0)
     discriminator, fake, c = Discriminator(8, 8, 16), images(8), torch.tensor([[0.0, 1.0, 0.0, 0.0]])
     x = torch.cat([fake, fake[1:2]])
@@ -326,8 +331,8 @@ def test_training_moves_generated_images_towards_the_real_ones():
         return (rival.sample(rival.generator, range(16), seed=0).mean((0, 2, 3)) - colour).norm().item()
 
     before = distance()
-    for step in range(60):
-        rival.begin_step(step / 60, step)
+    for step in range(100):
+        rival.begin_step(step / 100, step)
         for name, optimizer in (("discriminator_loss", of_discriminator), ("generator_loss", of_generator)):
             loss, _ = getattr(rival, name)(real, None, draws(2 * step))
             optimizer.zero_grad()

@@ -23,7 +23,7 @@ from add.baselines.progan_networks import (
 )
 from add.errors import UserError
 
-SMALL = ProGANConfig(channels=16, max_channels=16)
+SMALL = ProGANConfig(channels=16, max_channels=16, growth_share=0.6)
 
 
 def draws(step=0):
