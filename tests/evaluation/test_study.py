@@ -117,7 +117,7 @@ def test_a_command_can_be_pasted_into_a_shell():
 
 def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
     methods = "flips,progan,lofgan,iddpm,mixdl"
-    found = {step.name: step for step in steps_of(tmp_path, methods=methods, rival_minutes=3.0)}
+    found = {step.name: step for step in steps_of(tmp_path, methods=methods, rival_minutes=3.0, rival_augment="flips")}
     order = list(found)
     for method in ("progan", "mixdl", "iddpm"):
         for domain in DOMAINS:
@@ -126,6 +126,8 @@ def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
             assert option(train, "max_minutes") == "3.0" and option(train, "run_dir") == option(sample, "model_path")
             assert order.index(train.name) < order.index(sample.name) < order.index(f"evaluate_{method}_{domain}")
             assert train.script == ("train" if method == "iddpm" else "baseline_train")
+            assert method == "iddpm" or option(train, "augment") == "flips"  # whose YAML file says it
+    assert option(found["train_lofgan"], "augment") == "flips"
     assert option(found["train_lofgan"], "data_dir") == str(tmp_path / "n50" / "train")
     assert option(found["train_lofgan"], "max_minutes") == "6.0"  # both domains at once
     assert option(found["sample_lofgan_mild"], "data_dir") == str(tmp_path / "n50" / "train" / "mild")
