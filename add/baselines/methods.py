@@ -8,8 +8,7 @@ from add.errors import UserError
 from add.training.checkpoints import find_checkpoint, load_weights, read_facts, read_state
 
 METHODS = {"progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
-# of training options, where they are not given
-DEFAULTS = {"progan": {"lr": 1e-3}, "lofgan": {"lr": 4e-4, "batch_size": 8}, "mixdl": {"lr": 2e-3}}
+DEFAULTS = {"progan": {}, "lofgan": {"batch_size": 8}, "mixdl": {}}  # training options that a method has its own way
 SIZES = (32, 64, 128, 256)
 
 

@@ -6,13 +6,9 @@ the steps continue half-done work by themselves.
 """
 import dataclasses
 import json
-import shlex
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-from add.config import option
+from add.config import expect, option
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
@@ -20,6 +16,7 @@ from add.evaluation.classifier import NETWORKS
 from add.evaluation.downstream import parse_method
 from add.evaluation.label_rules import LABEL_RULES
 from add.evaluation.study_data import prepare_data
+from add.evaluation.study_steps import Step, run_steps
 
 RULES_OF_PLACE = ("depth", "power")
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
@@ -60,6 +57,8 @@ class StudyConfig:
     max_images: int = option(300, "images of each set that metrics are computed on")
     backend: str = option("torch", "how networks make images: torch, compile or onnx", ("torch", "compile", "onnx"))
     threads: int = option(1, "CPU threads of each command; 0: its own choice")
+    jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
+                          "OUT/nN/logs")
     seed: int = option(0, "of data, models, samples and the first classifier")
     out_dir: str = option("results/study", "folder for everything; the same study again continues")
 
@@ -78,6 +77,7 @@ class StudyConfig:
         except ValueError as error:
             raise UserError(f"--num_train {self.num_train!r} is not understood: expected numbers, such as 50,100"
                             ) from error
+        expect(self.jobs >= 1, "jobs", self.jobs, "1 or more")
         if min(sizes) < 2 or self.num_test < 1:
             raise UserError("a study needs 2 or more training images and 1 or more test images per domain: raise "
                             "--num_train or --num_test")
@@ -89,20 +89,6 @@ class StudyConfig:
     def parsed_methods(self):
         """Return the `Method`s."""
         return [parse_method(name, RIVALS) for name in self.methods.split(",")]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One command: a name unique in its size, the script, its arguments."""
-
-    name: str
-    script: str
-    arguments: tuple
-
-    @property
-    def command(self):
-        """The command line, as a user would type it."""
-        return shlex.join(["python", f"scripts/{self.script}.py", *self.arguments])
 
 
 def run_study(config, scripts_dir, note=lambda text: None):
@@ -124,9 +110,8 @@ def run_study(config, scripts_dir, note=lambda text: None):
     if len(domains) != 2:
         raise UserError(f"{config.dataset} has the domains {', '.join(domains)}: a study compares two; give a "
                         f"folder, or bands, with two")
-    for size in config.sizes():
-        for step in plan(config, domains, size):
-            _run_step(step, out_dir / f"n{size}" / "done", scripts_dir, note)
+    steps = [(out_dir / f"n{size}", step) for size in config.sizes() for step in plan(config, domains, size)]
+    run_steps(steps, scripts_dir, config.jobs, note)
     return out_dir
 
 
@@ -143,19 +128,21 @@ def plan(config, domains, size):
         steps += [_train(config, folder, domain) for domain in domains]
     if "unconditional" in sources:
         steps += [_sample(config, folder, domain) for domain in domains]
-        steps += [_evaluate(config, folder, f"samples_{domain}", domain, folder / "samples" / domain)
-                  for domain in domains]
+        steps += [_evaluate(config, folder, f"samples_{domain}", domain, folder / "samples" / domain,
+                            f"sample_{domain}") for domain in domains]
     for rival in (rival for rival in RIVALS if rival in sources):
         steps += _train_rival(config, folder, domains, rival)
         steps += [_sample_rival(config, folder, domain, rival) for domain in domains]
-        steps += [_evaluate(config, folder, f"{rival}_{domain}", domain, folder / rival / "samples" / domain)
-                  for domain in domains]
+        steps += [_evaluate(config, folder, f"{rival}_{domain}", domain, folder / rival / "samples" / domain,
+                            f"sample_{rival}_{domain}") for domain in domains]
     if sources & {"full", "progressive"}:
         steps.append(_translate(config, folder, domains))
-        steps += [_relabel(config, folder, domains, rule) for rule in config.label_rules.split(",") if rule != "depth"]
-        steps += [_evaluate(config, folder, f"translation_{a}_{b}", domains[b], translations(folder)[a], domains[a])
-                  for a, b in ((0, 1), (1, 0))]
-    steps.append(_classify(config, folder, domains, sources))
+        for rule in (rule for rule in config.label_rules.split(",") if rule != "depth"):
+            steps.append(_relabel(config, folder, domains, rule, after=steps[-1].name))
+        steps += [_evaluate(config, folder, f"translation_{a}_{b}", domains[b], translations(folder)[a], "translate",
+                            domains[a]) for a, b in ((0, 1), (1, 0))]
+    before = tuple(step.name for step in steps if step.script != "evaluate")
+    steps.append(_classify(config, folder, domains, sources, before))
     return steps
 
 
@@ -184,7 +171,7 @@ def _train(config, folder, domain):
 
 
 def _sample(config, folder, domain):
-    return _step(f"sample_{domain}", "image_sample", {
+    return _step(f"sample_{domain}", "image_sample", needs=(f"train_{domain}",), options={
         "model_path": folder / "models" / domain, "num_samples": config.num_samples,
         "decode_steps": config.sample_steps, "backend": config.backend, "threads": config.threads,
         "seed": config.seed, "out_dir": folder / "samples" / domain})
@@ -208,12 +195,13 @@ def _sample_rival(config, folder, domain, rival):
     options = {"num_samples": config.num_samples, "threads": config.threads, "seed": config.seed,
                "out_dir": folder / rival / "samples" / domain,
                "model_path": folder / rival / "models" / ("all" if rival == "lofgan" else domain)}
+    trained = "train_lofgan" if rival == "lofgan" else f"train_{rival}_{domain}"
     if rival == "iddpm":
-        return _step(f"sample_{rival}_{domain}", "image_sample", options | {
-            "timestep_respacing": config.rival_sample_steps, "backend": config.backend})
+        options |= {"timestep_respacing": config.rival_sample_steps, "backend": config.backend}
     if rival == "lofgan":
         options["data_dir"] = folder / "train" / domain
-    return _step(f"sample_{rival}_{domain}", "baseline_sample", options)
+    script = "image_sample" if rival == "iddpm" else "baseline_sample"
+    return _step(f"sample_{rival}_{domain}", script, options, needs=(trained,))
 
 
 def _translate(config, folder, domains):
@@ -221,27 +209,28 @@ def _translate(config, folder, domains):
         "amount": config.amount, "source_model_path": folder / "models" / domains[0],
         "target_model_path": folder / "models" / domains[1], "data_dir": folder / "train" / domains[0],
         "target_data_dir": folder / "train" / domains[1], "num_images": config.num_sources, "backend": config.backend,
-        "threads": config.threads, "out_dir": folder / "progressive"})
+        "threads": config.threads, "out_dir": folder / "progressive"},
+        needs=tuple(f"train_{domain}" for domain in domains))
 
 
-def _relabel(config, folder, domains, rule):
+def _relabel(config, folder, domains, rule, after):
     options = {"translations": _joined(translations(folder)), "rule": rule, "threads": config.threads}
     if rule not in RULES_OF_PLACE:
         options |= {"data_dir": folder / "train", "calibration_dir": folder / "val", "domains": ",".join(domains),
                     "network": config.network, "steps": config.classifier_steps, "seed": config.seed}
-    return _step(f"labels_{rule}", "soft_labels", options)
+    return _step(f"labels_{rule}", "soft_labels", options, needs=(after,))
 
 
-def _evaluate(config, folder, name, domain, fake, source_domain=None):
+def _evaluate(config, folder, name, domain, fake, after, source_domain=None):
     options = {"real_dir": folder.parent / "test" / "ends" / domain, "fake_dir": fake,
                "train_dir": folder / "train" / domain, "held_out_dir": folder.parent / "test" / "ends" / domain,
                "max_images": config.max_images, "threads": config.threads, "out_dir": folder / "metrics" / name}
     if source_domain is not None:
         options["source_dir"] = folder / "train" / source_domain
-    return _step(f"evaluate_{name}", "evaluate", options)
+    return _step(f"evaluate_{name}", "evaluate", options, needs=(after,))
 
 
-def _classify(config, folder, domains, sources):
+def _classify(config, folder, domains, sources, before):
     tests = ",".join(f"{name}={path}" for name, path in test_sets(config.out_dir).items())
     options = {"data_dir": folder / "train", "val_dir": folder / "val", "test_dir": tests,
                "domains": ",".join(domains), "methods": config.methods, "label_rule": config.label_rule,
@@ -253,41 +242,23 @@ def _classify(config, folder, domains, sources):
     samples = {"unconditional": folder / "samples"} | {rival: folder / rival / "samples" for rival in RIVALS}
     if given := [f"{name}={path}" for name, path in samples.items() if name in sources]:
         options["samples_dir"] = ",".join(given)
-    return _step("classify", "classify", options)
+    return _step("classify", "classify", options, needs=before)
 
 
-def _step(name, script, options):
-    return Step(name, script, tuple(word for flag, value in options.items() for word in (f"--{flag}", str(value))))
+def _step(name, script, options, needs=()):
+    words = tuple(word for flag, value in options.items() for word in (f"--{flag}", str(value)))
+    return Step(name, script, words, needs)
 
 
 def _joined(folders):
     return ",".join(str(folder) for folder in folders)
 
 
-def _run_step(step, done_dir, scripts_dir, note):
-    """Run a step's command unless the same one has ended before; its output passes through."""
-    done = done_dir / f"{step.name}.json"
-    if done.exists() and json.loads(done.read_text())["command"] == step.command:
-        return
-    note(f"\n{step.command}")
-    start = time.monotonic()
-    status = execute(Path(scripts_dir) / f"{step.script}.py", step.arguments)
-    if status:
-        raise UserError(f"the step {step.name} ended with status {status}, its message is above: the same study "
-                        f"continues with it")
-    save_json(done, {"command": step.command, "seconds": round(time.monotonic() - start, 1)})
-
-
-def execute(script, arguments):
-    """Run a script in a process of its own, its output passing through, and return its exit status."""
-    return subprocess.run([sys.executable, str(script), *arguments]).returncode
-
-
 def _check_same_study(config, out_dir):
     """Refuse a folder of a study with other options but for those that only add to it; else note the options there."""
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
-    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "out_dir"}
+    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir"}
     if changed := changed_settings(path, given, adding):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")

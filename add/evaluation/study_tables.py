@@ -12,7 +12,7 @@ def markdown(result):
     options, machine = result["options"], result["machine"]
     lines = [f"# Study: {options['dataset']}", "",
              f"{options['image_size']} pixels, seed {options['seed']}, {result['date']}, {machine['cores']} cores, "
-             f"torch {machine['torch']}.", ""]
+             f"torch {machine['torch']}, commands at a time: {options['jobs']}.", ""]
     for size, found in result["sizes"].items():
         lines += [f"## {size} training images per domain", "", "### Classification", "",
                   table(found["classification"])]

@@ -1,11 +1,13 @@
 """A study is a list of commands: which ones, in which order, and what is not done twice."""
 import json
+import threading
 
 import pytest
 
 from add.errors import UserError
-from add.evaluation import study
-from add.evaluation.study import Step, StudyConfig, plan, run_study
+from add.evaluation import study, study_steps
+from add.evaluation.study import StudyConfig, plan, run_study
+from add.evaluation.study_steps import Step, run_steps
 
 DOMAINS = ["mild", "severe"]
 
@@ -52,6 +54,7 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
     ({"methods": "magic"}, "method 'magic' is unknown"),
     ({"bands": "mild"}, "not understood"),
+    ({"jobs": 0}, "jobs is 0, expected 1 or more"),
 ])
 def test_refusals(options, message):
     with pytest.raises(UserError, match=message):
@@ -63,11 +66,11 @@ def commands(monkeypatch, tmp_path):
     """What the study runs, in order; nothing is run."""
     seen, status = [], {}
 
-    def execute(script, arguments):
+    def execute(script, arguments, log):
         seen.append(script.name)
         return status.get(script.name, 0)
 
-    monkeypatch.setattr(study, "execute", execute)
+    monkeypatch.setattr(study_steps, "execute", execute)
     monkeypatch.setattr(study, "prepare_data", lambda *args: (tmp_path / "test" / "ends").mkdir(
         parents=True, exist_ok=True) or DOMAINS)
     return seen, status
@@ -135,3 +138,77 @@ def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
     assert samples == {name: str(tmp_path / "n50" / name / "samples") for name in methods.split(",")[1:]}
     assert not {"train_mild", "translate", "sample_mild"} & set(order)
     assert set(order) == {step.name for step in steps_of(tmp_path, methods=methods)}
+
+
+# Several at a time
+
+ALL_METHODS = "flips,unconditional,full,progressive,progan,lofgan,mixdl,iddpm"
+
+
+def test_every_step_needs_those_whose_images_it_takes(tmp_path):
+    """By the folders that commands write and read: whatever names another's output needs it, at one remove or more."""
+    steps = {step.name: step for step in steps_of(tmp_path, methods=ALL_METHODS)}
+
+    def before(step):
+        return set(step.needs).union(*(before(steps[name]) for name in step.needs))
+
+    outputs = {name: option(step, "run_dir" if "--run_dir" in step.arguments else "out_dir")
+               for name, step in steps.items() if step.script != "soft_labels"}
+    for name, step in steps.items():
+        read = [word.split("=")[-1] for value in step.arguments for word in value.split(",")]
+        for other, output in outputs.items():
+            if other != name and any(path.startswith(output) or output.startswith(path + "/") for path in read
+                                     if path.startswith(str(tmp_path / "n50")) and path != outputs.get(name)):
+                assert other in before(step), (name, other)
+    labels = [name for name in steps if name.startswith("labels_")]
+    assert labels and set(labels) < before(steps["classify"])
+    assert all(a in before(steps[b]) for a, b in zip(labels, labels[1:], strict=False))  # they share a folder
+
+
+def test_steps_run_side_by_side_each_after_what_it_needs(tmp_path, monkeypatch):
+    """Two at a time: both must have begun before either may end, and c waits for both."""
+    both, order = threading.Barrier(2, timeout=20), []
+
+    def execute(script, arguments, log):
+        if script.name in ("a.py", "b.py"):
+            both.wait()
+        order.append(script.name)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    steps = [Step("a", "a", ()), Step("b", "b", ()), Step("c", "c", (), ("a", "b"))]
+    run_steps([(tmp_path, step) for step in steps], "scripts", jobs=2)
+    assert sorted(order[:2]) == ["a.py", "b.py"] and order[2:] == ["c.py"]
+    assert sorted(path.stem for path in (tmp_path / "done").iterdir()) == ["a", "b", "c"]
+
+
+def test_a_failure_lets_the_others_end_and_begins_no_more(tmp_path, monkeypatch):
+    failed = threading.Event()
+
+    def execute(script, arguments, log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("what went wrong")
+        if script.name == "bad.py":
+            failed.set()
+            return 2
+        assert failed.wait(20)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    said = []
+    steps = [Step("bad", "bad", ()), Step("good", "good", ()), Step("later", "later", (), ("good",))]
+    with pytest.raises(UserError, match=r"the step bad ended with status 2, its message is above and in .*bad\.txt"):
+        run_steps([(tmp_path, step) for step in steps], "scripts", jobs=2, note=said.append)
+    assert "what went wrong" in said
+    assert [path.stem for path in (tmp_path / "done").iterdir()] == ["good"]
+
+
+def test_a_single_job_lets_output_pass_and_several_keep_it(tmp_path, capfd):
+    (tmp_path / "hello.py").write_text("import sys; print('hello', *sys.argv[1:])")
+    steps = [(tmp_path / name, Step("greet", "hello", (name,))) for name in ("one", "two")]
+    run_steps(steps[:1], tmp_path, jobs=1)
+    assert capfd.readouterr().out == "hello one\n"
+    run_steps(steps, tmp_path, jobs=2)  # the first is done
+    assert capfd.readouterr().out == ""
+    assert (tmp_path / "two" / "logs" / "greet.txt").read_text() == "hello two\n"
+    assert not (tmp_path / "one" / "logs").exists()

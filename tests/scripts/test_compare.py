@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from add.evaluation import study
+from add.evaluation import study_steps
 from tests.scripts import commands
 
 OPTIONS = ["--dataset", "phantom", "--image_size", 16, "--num_train", 6, "--num_test", 8, "--amount", 3,
@@ -31,12 +31,12 @@ def compared(tmp_path_factory):
     (folder / "training.yaml").write_text(TRAINING)
     ran = []
 
-    def execute(script, arguments):
+    def execute(script, arguments, log):
         ran.append(script.stem)
         return commands.run(script.stem, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "execute", execute)
+        patch.setattr(study_steps, "execute", execute)
         options = [*OPTIONS, "--train_config", folder / "training.yaml", "--out_dir", folder / "out"]
         assert commands.run("compare", *options) == 0
         count = len(ran)

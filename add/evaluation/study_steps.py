@@ -1,0 +1,120 @@
+"""The steps of a study: commands, which waits for which, and their running, several at a time where asked for."""
+import concurrent.futures
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from add.data.files import save_json
+from add.errors import UserError
+
+LOGS = "logs"
+SHOWN_LINES = 20  # of a failed command's log
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command.
+
+    name: unique in its folder. script, arguments: what is run. needs: names of the steps of its folder that come first.
+    """
+
+    name: str
+    script: str
+    arguments: tuple
+    needs: tuple = ()
+
+    @property
+    def command(self):
+        """The command line, as a user would type it."""
+        return shlex.join(["python", f"scripts/{self.script}.py", *self.arguments])
+
+
+def run_steps(steps, scripts_dir, jobs=1, note=lambda text: None):
+    """Run the steps that have not ended before, each when what it needs is done.
+
+    A finished step leaves FOLDER/done/NAME.json; with other arguments it is run anew. Of several at a time, each writes
+    its output to FOLDER/logs/NAME.txt; a single one lets it pass through.
+
+    Args:
+        steps: (folder, Step) pairs, each behind those that it needs.
+        scripts_dir: folder of the project's scripts.
+        jobs: how many to run at a time.
+        note: called with a sentence that the user should read, from one thread at a time.
+
+    Raises:
+        UserError: a step failed; those that were running are waited for, and no other is begun.
+    """
+    speaking = threading.Lock()
+
+    def say(text):
+        with speaking:
+            note(text)
+
+    def run(folder, step):
+        if not _is_done(folder, step):
+            _run_step(folder, step, Path(scripts_dir), jobs > 1, say)
+
+    waiting = [(Path(folder), step) for folder, step in steps]
+    if jobs == 1:
+        for folder, step in waiting:
+            run(folder, step)
+        return
+    unfinished = {(folder, step.name) for folder, step in waiting}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {}
+        while waiting or running:
+            for folder, step in [entry for entry in waiting
+                                 if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
+                if len(running) < jobs:
+                    waiting.remove((folder, step))
+                    running[pool.submit(run, folder, step)] = (folder, step.name)
+            ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in ended:
+                unfinished.discard(running.pop(future))
+                future.result()
+
+
+def execute(script, arguments, log=None):
+    """Run a script in a process of its own and return its exit status.
+
+    Args:
+        log: file that its output goes to; left out, it passes through.
+    """
+    command = [sys.executable, str(script), *arguments]
+    if log is None:
+        return subprocess.run(command).returncode
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+
+
+def _is_done(folder, step):
+    done = _done_file(folder, step)
+    return done.exists() and json.loads(done.read_text())["command"] == step.command
+
+
+def _done_file(folder, step):
+    return folder / "done" / f"{step.name}.json"
+
+
+def _run_step(folder, step, scripts_dir, to_log, note):
+    log = folder / LOGS / f"{step.name}.txt" if to_log else None
+    note(f"\n{step.command}" + (f"\n  > {log}" if to_log else ""))
+    start = time.monotonic()
+    status = execute(scripts_dir / f"{step.script}.py", step.arguments, log)
+    seconds = round(time.monotonic() - start, 1)
+    if status:
+        said = "is above"
+        if to_log:
+            note("\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]))
+            said = f"is above and in {log}"
+        raise UserError(f"the step {step.name} ended with status {status}, its message {said}: the same study "
+                        f"continues with it")
+    save_json(_done_file(folder, step), {"command": step.command, "seconds": seconds})
+    if to_log:
+        note(f"{step.name} done in {seconds:.0f} s")
