@@ -1,9 +1,10 @@
 """MixDL: a GAN for few images whose features keep the distances of mixed latents; Kong et al. 2022 (arXiv:2111.11672).
 
-It is StyleGAN2 (arXiv:1912.04958) with one more term for either network. Latents z_1 .. z_N and coefficients c from the
-flat Dirichlet distribution make an anchor z_0 = sum_i c_i z_i. How similar its features are to those of the z_i shall
-follow the coefficients: KL(softmax_i(sim_i) || softmax_i(c_i)) is a loss, for the generator's activations and for a
-projection of the discriminator's last hidden layer. Small moves among latents then make small changes of images.
+It is StyleGAN2 (arXiv:1912.04958) with one more term for either network. Latents z_1 .. z_N (what the mapping network
+makes of them, unless told otherwise) and coefficients c from the flat Dirichlet distribution make an anchor
+z_0 = sum_i c_i z_i. How similar its features are to those of the z_i shall follow the coefficients: the divergence
+KL(softmax_i(sim_i) || softmax_i(c_i)) is a loss, for the generator's activations and for a projection of the
+discriminator's last hidden layer. Small moves among latents then make small changes of images.
 
 Weights, intervals and rates follow the authors' code (reyllama/mixdl): distances count at every second step, as means
 over anchors and points, and compare the layers between the first and the last. What it does otherwise: each anchor is
