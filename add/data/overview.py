@@ -1,4 +1,6 @@
 """One picture of a translation: a row per source image, the source first, then its targets with depth and label."""
+import math
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,7 +23,8 @@ def draw_overview(sources, targets, depths, labels, title):
     head, caption = 2 * MARGIN + 40, 14
     step_x, step_y = width * factor + MARGIN, height * factor + caption + MARGIN
     rows, columns = targets.shape[0], targets.shape[1] + 1
-    canvas = Image.new("RGB", (MARGIN + columns * step_x + MARGIN, head + rows * step_y + MARGIN), PAPER)
+    across = max(columns * step_x, math.ceil(large.getlength(title)))
+    canvas = Image.new("RGB", (MARGIN + across + MARGIN, head + rows * step_y + MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, MARGIN), title, fill=INK, font=large)
     for column in range(columns):
