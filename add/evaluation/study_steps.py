@@ -48,8 +48,9 @@ def run_steps(steps, scripts_dir, jobs=1, note=lambda text: None):
 
     Raises:
         UserError: a step failed; those that were running are waited for, and no other is begun.
+        KeyboardInterrupt: as it came; steps that end after it do not count as finished, for trainings stop early then.
     """
-    speaking = threading.Lock()
+    speaking, interrupted = threading.Lock(), threading.Event()
 
     def say(text):
         with speaking:
@@ -57,40 +58,58 @@ def run_steps(steps, scripts_dir, jobs=1, note=lambda text: None):
 
     def run(folder, step):
         if not _is_done(folder, step):
-            _run_step(folder, step, Path(scripts_dir), jobs > 1, say)
+            _run_step(folder, step, Path(scripts_dir), jobs > 1, interrupted, say)
 
     waiting = [(Path(folder), step) for folder, step in steps]
     if jobs == 1:
         for folder, step in waiting:
             run(folder, step)
         return
-    unfinished = {(folder, step.name) for folder, step in waiting}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = {}
-        while waiting or running:
-            for folder, step in [entry for entry in waiting
-                                 if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
-                if len(running) < jobs:
-                    waiting.remove((folder, step))
-                    running[pool.submit(run, folder, step)] = (folder, step.name)
-            ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in ended:
-                unfinished.discard(running.pop(future))
-                future.result()
+        try:
+            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step))
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
+
+
+def _run_side_by_side(waiting, jobs, submit):
+    """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future."""
+    unfinished, running = {(folder, step.name) for folder, step in waiting}, {}
+    while waiting or running:
+        for folder, step in [entry for entry in waiting
+                             if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
+            if len(running) < jobs:
+                waiting.remove((folder, step))
+                running[submit(folder, step)] = (folder, step.name)
+        ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in ended:
+            unfinished.discard(running.pop(future))
+            future.result()
 
 
 def execute(script, arguments, log=None):
     """Run a script in a process of its own and return its exit status.
+
+    A Ctrl-C reaches that process, too: it is waited for, since a training saves what it has.
 
     Args:
         log: file that its output goes to; left out, it passes through.
     """
     command = [sys.executable, str(script), *arguments]
     if log is None:
-        return subprocess.run(command).returncode
+        return _wait(subprocess.Popen(command))
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
-        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+
+
+def _wait(process):
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def _is_done(folder, step):
@@ -102,12 +121,14 @@ def _done_file(folder, step):
     return folder / "done" / f"{step.name}.json"
 
 
-def _run_step(folder, step, scripts_dir, to_log, note):
+def _run_step(folder, step, scripts_dir, to_log, interrupted, note):
     log = folder / LOGS / f"{step.name}.txt" if to_log else None
     note(f"\n{step.command}" + (f"\n  > {log}" if to_log else ""))
     start = time.monotonic()
     status = execute(scripts_dir / f"{step.script}.py", step.arguments, log)
     seconds = round(time.monotonic() - start, 1)
+    if interrupted.is_set():
+        return
     if status:
         said = "is above"
         if to_log:

@@ -1,13 +1,16 @@
 """A study is a list of commands: which ones, in which order, and what is not done twice."""
+import contextlib
 import json
+import signal
 import threading
+import time
 
 import pytest
 
 from add.errors import UserError
 from add.evaluation import study, study_steps
 from add.evaluation.study import StudyConfig, plan, run_study
-from add.evaluation.study_steps import Step, run_steps
+from add.evaluation.study_steps import Step, execute, run_steps
 
 DOMAINS = ["mild", "severe"]
 
@@ -140,6 +143,16 @@ def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
     assert set(order) == {step.name for step in steps_of(tmp_path, methods=methods)}
 
 
+@contextlib.contextmanager
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, which a shell's background job ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # Several at a time
 
 ALL_METHODS = "flips,unconditional,full,progressive,progan,lofgan,mixdl,iddpm"
@@ -201,6 +214,33 @@ def test_a_failure_lets_the_others_end_and_begins_no_more(tmp_path, monkeypatch)
         run_steps([(tmp_path, step) for step in steps], "scripts", jobs=2, note=said.append)
     assert "what went wrong" in said
     assert [path.stem for path in (tmp_path / "done").iterdir()] == ["good"]
+
+
+def test_steps_that_end_after_an_interrupt_do_not_count_as_finished(tmp_path, monkeypatch):
+    """A training that gets the same Ctrl-C saves what it has and ends well, but too early."""
+    seen = []
+
+    def execute(script, arguments, log):
+        seen.append(script.name)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    steps = [Step("train", "train", ()), Step("after", "after", (), ("train",))]
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        run_steps([(tmp_path, step) for step in steps], "scripts", jobs=2)
+    assert seen == ["train.py"] and not (tmp_path / "done").exists()
+
+
+def test_a_command_may_save_after_an_interrupt(tmp_path):
+    script, saved = tmp_path / "slow.py", tmp_path / "saved"
+    script.write_text("import pathlib, sys, time; time.sleep(1.5); pathlib.Path(sys.argv[1]).touch()")
+    main = threading.main_thread().ident
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+        execute(script, [str(saved)])
+    assert saved.exists()
 
 
 def test_a_single_job_lets_output_pass_and_several_keep_it(tmp_path, capfd):
