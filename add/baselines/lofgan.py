@@ -6,9 +6,9 @@ does (edward3862/LoFGAN-pytorch). What may surprise in it:
 
 - The local reconstruction loss looks at one pixel for each place of the maps, the one in the middle of what the place
   sees, and leaves the others free.
-- The gradient penalty is on the real images' scores for their class, of their mean over the batch: far weaker than the
-  mean of squared norms that its weight of 10 makes one think of. What keeps the discriminator smooth is spectral
-  normalisation.
+- The gradient penalty takes the mean of the real images' logits of their own class over the batch, and the squared norm
+  of its gradient: far weaker than a mean of squared norms with the same weight of 10. What keeps the discriminator
+  smooth is spectral normalisation.
 - The learning rate stays for the first half of the training and falls evenly to 0 in the second.
 - The discriminator sees all k images of a row as real ones, and one made from them.
 

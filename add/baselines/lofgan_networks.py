@@ -9,8 +9,8 @@ is narrower, all blocks halve, between their convolutions, down to 4x4, and a la
 
 Group normalisation stands for the paper's batch normalisation: an image must not depend on those beside it, and running
 averages of a network's activations do not fit the averaged weights that samples are made with (an average that the
-authors do without). The discriminator's
-convolutions have spectral normalisation (Miyato et al. 2018, arXiv:1802.05957), those of the shortcuts excepted.
+authors do without). The discriminator's convolutions have spectral normalisation (Miyato et al. 2018,
+arXiv:1802.05957), those of the shortcuts excepted.
 """
 from torch import nn
 from torch.nn import functional as F
