@@ -42,10 +42,9 @@ def translation(images, draw):
     """Return images moved by up to an eighth of their side along both axes; zeros come in."""
     size = images.shape[-1]
     reach = round(size * SHIFT)
-    windows = F.pad(images, (reach, reach, reach, reach))
-    starts = draw.integers(2 * reach + 1, 2, len(images)).tolist()
-    return torch.stack([image[:, row:row + size, column:column + size]
-                        for image, row, column in zip(windows, *starts, strict=True)])
+    windows = F.pad(images, (reach, reach, reach, reach)).unfold(2, size, 1).unfold(3, size, 1)
+    rows, columns = draw.integers(2 * reach + 1, 2, len(images)).unbind()
+    return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 
 
 def cutout(images, draw):

@@ -200,7 +200,7 @@ class MixDL:
     def generator_loss(self, real, labels, draw):
         """Return (loss, its terms): the non-saturating logistic loss, the distance loss and the path length penalty.
 
-        The distance loss is a mean over the layers but the first and the last. The latter two come every so many steps.
+        The distance loss is a mean over the layers but the first and the last; it and the penalty come at some steps.
 
         Args:
             real: [B, 3, S, S], of which only the number counts. labels: not used. draw: the step's random numbers.
@@ -253,9 +253,10 @@ class MixDL:
         made, _ = generator.synthesise(w, draw.normal(count, generator.noise_dim))
         lengths = path_lengths(made, w, draw.normal(*made.shape))
         mean = lengths.detach().mean()
-        moved = generator.mean_path_length.lerp(mean, 1 - PATH_MEMORY)
-        generator.mean_path_length.copy_(torch.where(generator.mean_path_length > 0, moved, mean))
-        return (lengths - generator.mean_path_length.clone()).square().mean(), mean
+        before = generator.mean_path_length
+        running = torch.where(before > 0, before.lerp(mean, 1 - PATH_MEMORY), mean)
+        generator.mean_path_length.copy_(running)
+        return (lengths - running).square().mean(), mean
 
     def _fake(self, count, draw, with_anchors):
         """Return (images, features per layer, coefficients): of `count` points and then of their anchors, if wanted.

@@ -5,7 +5,6 @@ step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on wit
 the steps continue half-done work by themselves.
 """
 import dataclasses
-import json
 from pathlib import Path
 
 from add.config import expect, option
@@ -154,11 +153,6 @@ def translations(folder):
 def test_sets(out_dir):
     """Return {name: folder} of the study's test sets."""
     return {path.name: path for path in sorted((Path(out_dir) / "test").iterdir()) if path.is_dir()}
-
-
-def read_done(folder):
-    """Return {step: {"command", "seconds"}} of the finished steps of a size."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted((folder / "done").glob("*.json"))}
 
 
 def _train(config, folder, domain):

@@ -17,8 +17,9 @@ from add.data.folders import list_images
 from add.data.series import read_series
 from add.data.severity_table import read_severity
 from add.evaluation.label_quality import label_quality, mean_by_place, severity_measure
-from add.evaluation.study import read_done, translations
+from add.evaluation.study import translations
 from add.evaluation.study_plots import plot_labels, plot_scores
+from add.evaluation.study_steps import read_done
 from add.evaluation.study_tables import markdown
 
 

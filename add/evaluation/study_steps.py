@@ -12,7 +12,7 @@ from pathlib import Path
 from add.data.files import save_json
 from add.errors import UserError
 
-LOGS = "logs"
+DONE, LOGS = "done", "logs"  # folders below that of the steps
 SHOWN_LINES = 20  # of a failed command's log
 
 
@@ -88,6 +88,11 @@ def _run_side_by_side(waiting, jobs, submit):
             future.result()
 
 
+def read_done(folder):
+    """Return {step: {"command", "seconds"}} of the finished steps of a size."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((folder / DONE).glob("*.json"))}
+
+
 def execute(script, arguments, log=None):
     """Run a script in a process of its own and return its exit status.
 
@@ -118,7 +123,7 @@ def _is_done(folder, step):
 
 
 def _done_file(folder, step):
-    return folder / "done" / f"{step.name}.json"
+    return folder / DONE / f"{step.name}.json"
 
 
 def _run_step(folder, step, scripts_dir, to_log, interrupted, note):
