@@ -13,3 +13,10 @@ def expect(condition, name, value, expected):
     """Raise UserError unless an option's value is as expected."""
     if not condition:
         raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")
+
+
+def expect_at_least(config, **least):
+    """Raise UserError where an option of a config is smaller than the number given for it."""
+    for name, number in least.items():
+        if getattr(config, name) < number:
+            raise UserError(f"--{name} is {getattr(config, name)}, expected {number} or more")

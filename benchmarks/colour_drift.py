@@ -17,7 +17,7 @@ from add.diffusion import DiffusionConfig
 from add.networks import ModelConfig
 from add.runtime.processes import World
 from add.training import TrainConfig, load_model, prepare
-from add.training.draws import draw_noise
+from add.training.step_randomness import draw_noise
 
 VARIANTS = {
     "epsilon (published)": {},

@@ -18,7 +18,7 @@ import torch
 from add import load_model
 from add.data import embedded
 from add.runtime.backends import BACKENDS, PRECISIONS, with_backend
-from add.runtime.models import sha256
+from add.runtime.given_models import sha256
 
 CONTENDERS = ("contiguous", *BACKENDS)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

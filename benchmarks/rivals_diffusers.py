@@ -1,6 +1,7 @@
 """diffusers (PyPI) as a contender, used as its documentation shows: a loop over the scheduler's timesteps.
 
-Its UNet2DModel gets the embedded models' own weights (add.networks.diffusers_keys), so that images can be compared.
+Its UNet2DModel gets the embedded models' own weights (add.networks.foreign.diffusers_keys), so that images can be
+compared.
 """
 from functools import partial
 
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from add.data import embedded
 from add.networks import create_model
-from add.networks.diffusers_keys import to_diffusers
+from add.networks.foreign.diffusers_keys import to_diffusers
 from add.training import load_model
 
 with needs("diffusers"):

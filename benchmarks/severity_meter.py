@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from add.evaluation.severity import SeverityMeter, fresh_phantoms
+from add.metrics.severity_meter import SeverityMeter, fresh_phantoms
 
 FIFTHS = 5
 

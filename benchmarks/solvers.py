@@ -22,10 +22,10 @@ from judge import held_out
 
 from add.data import ImageSet, embedded, to_model_input
 from add.runtime.backends import with_backend
-from add.runtime.models import sha256
+from add.runtime.given_models import sha256
 from add.training import load_model
 from add.transition import decode, encode, make_sampler, translate
-from add.transition.batches import InBatches
+from add.transition.fixed_batches import InBatches
 
 AMOUNT = 10
 PUBLISHED = 7497  # evaluations of the published code for one source image and direction, at depths 1/10 to 10/10

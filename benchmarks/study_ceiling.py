@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from add.classification.classifier import ClassifierConfig, predict_logits, train_classifier
+from add.classification.label_rules import two_sided
+from add.classification.labelled_images import Labelled, one_hot, read_domains
+from add.classification.scores import classification_scores, interval, severity_scores
 from add.data import to_model_input
 from add.data.severity_table import read_severity
-from add.evaluation.classifier import ClassifierConfig, Labelled, one_hot, predict_logits, train_classifier
-from add.evaluation.downstream import read_domains
-from add.evaluation.label_rules import two_sided
-from add.evaluation.scores import classification_scores, interval, severity_scores
-from add.evaluation.severity import fresh_phantoms, relative_severity
+from add.metrics.severity_meter import fresh_phantoms, relative_severity
 
 STREAM = 104729  # of the further images, which no study draws from
 SHOWN = ("accuracy", "auc", "calibration_error", "severity_spearman", "severity_rmse")

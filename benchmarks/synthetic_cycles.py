@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from add.commands.shared.point_job import cycle_errors, find_model
 from add.data.points import POINT_SETS, draw_points
-from add.runtime.points import cycle_errors, find_model
 from add.training import load_model
 from add.transition import check_schedules, make_sampler
-from add.transition.points import PointCloud, decode_points, encode_points
+from add.transition.point_translation import PointCloud, decode_points, encode_points
 
 DEFAULT = "ddim:50,ddim:250,ddim:1000,unipc,unipc:72:40,unipc:144:80,heun,deis,dpm++2m,obelm"
 DIRECTIONS = 64  # of the sliced distance

@@ -23,11 +23,11 @@ import torch
 from add.data import ImageSet, save_json, to_model_input
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
-from add.evaluation import kid, load_features
+from add.metrics import kid, load_features
 from add.networks import ModelConfig
 from add.runtime.processes import World
 from add.training import TrainConfig, load_model, prepare
-from add.training.draws import draw_noise
+from add.training.step_randomness import draw_noise
 
 MODEL = {"image_size": 32, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2,2",
          "attention_resolutions": "16,8", "num_heads": 4}

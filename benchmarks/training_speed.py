@@ -57,8 +57,8 @@ def make_trainer(args, folder, compile):
     from add.networks import create_model
     from add.runtime.processes import World
     from add.training import TrainConfig, Trainer
+    from add.training.learning_tasks import Denoising
     from add.training.run_folder import RunFolder
-    from add.training.tasks import Denoising
 
     config = TrainConfig(batch_size=args.batch_size, microbatch=args.microbatch, lr=LR, ema_rate=str(EMA_RATE),
                          compile=compile, num_preview=0, tensorboard=False, device="cpu", threads=args.threads)
@@ -88,8 +88,8 @@ def make_loop(args, folder, **changes):
 
 def our_window(args, folder, compile=False):
     """Return a function that trains LOG_INTERVAL steps and sums them up, as Trainer.run does."""
-    from add.training.memory import keep_freed_memory
-    from add.training.window import Window
+    from add.training.loop import keep_freed_memory
+    from add.training.running_means import Window
 
     keep_freed_memory()
     trainer = make_trainer(args, folder, compile)
@@ -151,7 +151,7 @@ def compare_gradients(args):
 
     import torch
 
-    from add.training.draws import draw_noise, draw_timesteps
+    from add.training.step_randomness import draw_noise, draw_timesteps
 
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from add.networks import ModelConfig
 from add.runtime.options import read_yaml
 from add.training import find_checkpoint
 from add.training.checkpoints import read_config
-from tests.scripts.commands import ROOT, run
+from tests.commands.commands import ROOT, run
 
 
 def test_weights_take_less_than_12_megabytes():

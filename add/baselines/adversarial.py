@@ -8,11 +8,13 @@ import time
 import torch
 import torch.distributed as dist
 
-from add.baselines.draws import Draw
 from add.training.checkpoints import load_weights
 from add.training.ema import EMA
-from add.training.evaluate import tile
 from add.training.loop import Loop
+from add.training.previews import tile
+from add.training.step_randomness import step_seed
+
+FIRST_INDEX = 2**35  # apart from those of data, noise and dropout
 
 SIDES = ("discriminator", "generator")
 
@@ -171,3 +173,28 @@ class TermWindow:
         row["loss"] = row.pop("generator_total")
         row["discriminator_loss"] = row.pop("discriminator_total")
         return row | {"sec_per_step": (time.monotonic() - self.start) / len(self.terms)}
+
+
+class Draw:
+    """Draws for one loss of one step, or for samples.
+
+    Args:
+        seed, step: of the run. index: tells apart the losses of a step, and the processes.
+        device: torch.device of what is drawn.
+    """
+
+    def __init__(self, seed, step, index, device="cpu"):
+        self.device = torch.device(device)
+        self.generator = torch.Generator().manual_seed(step_seed(seed, step, FIRST_INDEX + index))
+
+    def normal(self, *shape):
+        """Return standard normal numbers, float32 of `shape`."""
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+    def uniform(self, *shape):
+        """Return numbers in [0, 1), float32 of `shape`."""
+        return torch.rand(shape, generator=self.generator).to(self.device)
+
+    def integers(self, high, *shape):
+        """Return whole numbers from 0 to high - 1, int64 of `shape`."""
+        return torch.randint(high, shape, generator=self.generator).to(self.device)

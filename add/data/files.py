@@ -29,6 +29,12 @@ def is_url(path):
     return "://" in str(path)
 
 
+def require_local(out_dir):
+    """Raise UserError where --out_dir is a URL: results are written to a local folder."""
+    if is_url(out_dir):
+        raise UserError(f"--out_dir {out_dir} is a URL, expected a local folder: copy the results afterwards")
+
+
 def write_atomically(path, write):
     """Write one file whole or not at all; its folder is made if missing.
 
@@ -167,3 +173,8 @@ def _write_remote(url, write):
     write(buffer)
     with bf.BlobFile(url, "wb") as file:
         file.write(buffer.getvalue())
+
+
+def file_name(path):
+    """Return the last part of a path or URL."""
+    return str(path).rsplit("/", 1)[-1]

@@ -2,10 +2,10 @@
 
 Pure maths on tensors: no files, no options, no printing.
 """
-from add.diffusion.factory import DiffusionConfig, create_gaussian_diffusion, diffusion_from_config
+from add.diffusion.diffusion_config import DiffusionConfig, create_gaussian_diffusion, diffusion_from_config
 from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.guidance import ClassifierFree, ClassifierGuided, ForClasses, class_gradient
-from add.diffusion.kinds import LossType, ModelMeanType, ModelVarType
+from add.diffusion.prediction_types import LossType, ModelMeanType, ModelVarType
 from add.diffusion.respacing import space_timesteps
 from add.diffusion.schedules import named_beta_schedule
 from add.diffusion.timestep_samplers import (

@@ -2,13 +2,13 @@
 
 Ho et al. 2020 (arXiv:2006.11239), with learned variances after Nichol & Dhariwal 2021 (arXiv:2102.09672) and
 classifier guidance after Dhariwal & Nichol 2021 (arXiv:2105.05233). Names and numbers agree with
-guided-diffusion. Steps and loops are plain functions in sampling.py, losses in losses.py.
+guided-diffusion. Steps and loops are plain functions in ddpm_and_ddim.py, losses in losses.py.
 """
 import numpy as np
 import torch
 
-from add.diffusion import losses, parametrization, sampling
-from add.diffusion.kinds import LossType, ModelMeanType, ModelVarType
+from add.diffusion import ddpm_and_ddim, losses, parametrization
+from add.diffusion.prediction_types import LossType, ModelMeanType, ModelVarType
 from add.diffusion.respacing import respace_betas
 from add.errors import UserError
 
@@ -122,7 +122,7 @@ class GaussianDiffusion:
 
     def q_sample(self, x_start, t, noise=None, generator=None):
         """Return x_start [B, C, H, W] with noise at timesteps t [B]; noise is drawn unless given (Eq. 4)."""
-        noise = sampling.noise_like(x_start, generator) if noise is None else noise
+        noise = ddpm_and_ddim.noise_like(x_start, generator) if noise is None else noise
         assert noise.shape == x_start.shape, f"noise {tuple(noise.shape)} for x_start {tuple(x_start.shape)}"
         return parametrization.x_t_from(x_start, noise, *self.level(t, x_start))
 
@@ -234,17 +234,17 @@ class GaussianDiffusion:
         mean, _, _ = self.q_posterior_mean_variance(x_start, x, t)
         return {**p_mean_var, "pred_xstart": x_start, "mean": torch.where(informed, mean, p_mean_var["mean"])}
 
-    # Plain functions of sampling.py and losses.py that take the diffusion first: here they are its methods.
+    # Plain functions of ddpm_and_ddim.py and losses.py that take the diffusion first: here they are its methods.
 
-    p_sample = sampling.p_sample
-    p_sample_loop = sampling.p_sample_loop
-    p_sample_loop_progressive = sampling.p_sample_loop_progressive
-    ddim_sample = sampling.ddim_sample
-    ddim_sample_loop = sampling.ddim_sample_loop
-    ddim_sample_loop_progressive = sampling.ddim_sample_loop_progressive
-    ddim_reverse_sample = sampling.ddim_reverse_sample
-    ddim_reverse_sample_loop = sampling.ddim_reverse_sample_loop
-    ddim_reverse_sample_loop_progressive = sampling.ddim_reverse_sample_loop_progressive
+    p_sample = ddpm_and_ddim.p_sample
+    p_sample_loop = ddpm_and_ddim.p_sample_loop
+    p_sample_loop_progressive = ddpm_and_ddim.p_sample_loop_progressive
+    ddim_sample = ddpm_and_ddim.ddim_sample
+    ddim_sample_loop = ddpm_and_ddim.ddim_sample_loop
+    ddim_sample_loop_progressive = ddpm_and_ddim.ddim_sample_loop_progressive
+    ddim_reverse_sample = ddpm_and_ddim.ddim_reverse_sample
+    ddim_reverse_sample_loop = ddpm_and_ddim.ddim_reverse_sample_loop
+    ddim_reverse_sample_loop_progressive = ddpm_and_ddim.ddim_reverse_sample_loop_progressive
     training_losses = losses.training_losses
     calc_bpd_loop = losses.calc_bpd_loop
 

@@ -6,8 +6,8 @@ for any number of images, or int64 [B] for batches of exactly B images.
 import torch
 import torch.nn.functional as F
 
-from add.diffusion.kinds import ModelMeanType
-from add.diffusion.levels import NoiseLevels
+from add.diffusion.noise_levels import NoiseLevels
+from add.diffusion.prediction_types import ModelMeanType
 from add.diffusion.solvers import beside
 from add.errors import UserError
 

@@ -9,10 +9,10 @@ import math
 import numpy as np
 import torch
 
-from add.diffusion.kinds import LossType, ModelMeanType
+from add.diffusion.ddpm_and_ddim import noise_like
 from add.diffusion.likelihood import discretized_gaussian_log_likelihood, mean_flat, normal_kl
 from add.diffusion.parametrization import min_snr_weights, v_from
-from add.diffusion.sampling import noise_like
+from add.diffusion.prediction_types import LossType, ModelMeanType
 from add.errors import UserError
 
 BITS_PER_NAT = 1 / math.log(2)

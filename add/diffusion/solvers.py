@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from add.diffusion import parametrization
-from add.diffusion.kinds import ModelMeanType
-from add.diffusion.levels import signal_factor
+from add.diffusion.noise_levels import signal_factor
+from add.diffusion.prediction_types import ModelMeanType
 from add.errors import UserError
 
 QUANTITIES = ("eps", "x_start", "v")

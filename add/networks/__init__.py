@@ -1,12 +1,12 @@
 """The networks: guided-diffusion's UNet, its classifier and super-resolution variants, one for points.
 
-Read in this order: norm_activation, blocks, attention, stages, precision, unet, encoder, super_resolution, synthetic,
-layout, factory, diffusers_keys, architecture, published, recognise.
+Read in this order: norm_activation, blocks, attention, stages, precision, unet, encoder, point_network, unet_shape,
+network_configs; then `foreign`, the key layouts of other programs.
 """
 from add.networks.attention import permute_attention_order
 from add.networks.blocks import timestep_embedding
 from add.networks.encoder import EncoderUNetModel
-from add.networks.factory import (
+from add.networks.network_configs import (
     KINDS,
     ClassifierConfig,
     ModelConfig,
@@ -18,9 +18,8 @@ from add.networks.factory import (
     kind_of,
     sr_create_model,
 )
-from add.networks.super_resolution import SuperResModel
-from add.networks.synthetic import SyntheticModel
-from add.networks.unet import UNetModel
+from add.networks.point_network import SyntheticModel
+from add.networks.unet import SuperResModel, UNetModel
 
 __all__ = [
     "KINDS",

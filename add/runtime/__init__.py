@@ -1,1 +1,1 @@
-"""Options, process groups, devices and progress: what scripts share around the package."""
+"""What every command runs in: options, processes and devices, backends, progress, and the models that options name."""

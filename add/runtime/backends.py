@@ -17,7 +17,7 @@ import torch
 from add.data.files import write_atomically
 from add.errors import UserError
 from add.networks.precision import AUTOCAST_TYPES, under_autocast
-from add.training.compiling import compiler_errors_explained
+from add.training.compiler_errors import compiler_errors_explained
 
 BACKENDS = ("torch", "compile", "onnx")
 PRECISIONS = ("fp32", *AUTOCAST_TYPES)

@@ -31,9 +31,10 @@ class Options:
         overrides: other defaults than a dataclass's own, by name.
         default_config: called with the values given so far; returns the YAML file to use where `--config` is
             absent, or None.
+        positionals: {option: word}, options whose values may also be given as words in this order.
     """
 
-    def __init__(self, description, *configs, overrides=None, default_config=None):
+    def __init__(self, description, *configs, overrides=None, default_config=None, positionals=None):
         self.configs = configs
         self.fields = {}
         self.default_config = default_config
@@ -49,6 +50,8 @@ class Options:
                 else:
                     self.fields[field.name] = field
                     _add_flag(group, field, default)
+        for name, word in (positionals or {}).items():
+            self.parser.add_argument(name, metavar=word, nargs="?", default=argparse.SUPPRESS, help=f"as --{name}")
         self.defaults = {name: field.default for name, field in self.fields.items()} | (overrides or {})
 
     def parse(self, argv=None):
@@ -129,6 +132,13 @@ def boolean(text):
     if word in TRUE_WORDS | FALSE_WORDS:
         return word in TRUE_WORDS
     raise argparse.ArgumentTypeError(f"'{text}' is not a truth value: write True or False")
+
+
+def first_value(flag, words):
+    """Return the value of a flag among the words of a command line, or None: for options that depend on it."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value")
+    return parser.parse_known_args(words)[0].value
 
 
 def read_yaml(path):

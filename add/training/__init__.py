@@ -1,7 +1,7 @@
 """Training one domain's diffusion model: options, loop, moving averages, checkpoints and run folders."""
 from add.training.checkpoints import LoadedConfig, find_checkpoint, load_model
-from add.training.config import TrainConfig
-from add.training.prepare import prepare
+from add.training.run_config import TrainConfig
 from add.training.trainer import Trainer
+from add.training.trainer_setup import prepare
 
 __all__ = ["LoadedConfig", "TrainConfig", "Trainer", "find_checkpoint", "load_model", "prepare"]

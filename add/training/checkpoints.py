@@ -11,7 +11,7 @@ import torch
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.networks import KINDS, create_network, kind_of
-from add.networks.recognise import recognise
+from add.networks.foreign.recognition import recognise
 
 NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
 CONFIG_NAME = "config.json"
@@ -160,7 +160,7 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
     """Return (network in eval mode, diffusion, LoadedConfig) of a checkpoint file or run folder.
 
     The configuration beside the checkpoint is used. A checkpoint without one (such as a published file) is recognised
-    by its keys, see add.networks.recognise; what had to be assumed is said in the log.
+    by its keys, see add.networks.foreign.recognition; what had to be assumed is said in the log.
 
     Args:
         path: a .pt file, or a run folder, of which the newest EMA is taken.
@@ -191,7 +191,7 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
 
 
 def _recognise(state, file, given, assumed):
-    """Return what add.networks.recognise finds in the weights of a file, and log what it assumed."""
+    """Return what add.networks.foreign.recognition finds in the weights of a file, and log what it assumed."""
     try:
         recognised = recognise(state, given, assumed)
     except UserError as error:

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from add.training.draws import draw_noise
+from add.training.step_randomness import draw_noise
 
 TIMESTEPS_PER_IMAGE = 4
 MAX_IMAGES = 512  # of a larger held-out set, this many are measured

@@ -7,12 +7,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from add.diffusion import create_named_schedule_sampler
 from add.networks.precision import under_autocast
-from add.training import snapshot
-from add.training.draws import draw_timesteps, draw_uniforms, step_seed
+from add.training import trainer_state
 from add.training.ema import EMA, share_of_start
 from add.training.held_out import UpturnWatch
 from add.training.loop import Loop
-from add.training.window import Window
+from add.training.running_means import Window
+from add.training.step_randomness import draw_timesteps, draw_uniforms, step_seed
 
 
 class Trainer(Loop):
@@ -108,7 +108,7 @@ class Trainer(Loop):
 
     def checkpoint(self):
         """Return what RunFolder.save takes beside the step."""
-        return snapshot.take(self)
+        return trainer_state.take(self)
 
     def measure(self, on_interval):
         """Return the task's measurements with the first EMA's weights; an upturn of the held-out loss is noted."""

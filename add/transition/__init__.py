@@ -1,14 +1,15 @@
-"""The paper's method: feature measure, depth control, soft labels, bidirectional translation.
+"""The paper's method: Fourier measure, depth control, soft labels, bidirectional translation.
 
 Liu et al., "Generating Progressive Images from Pathological Transitions via Diffusion Model", MICCAI 2024
-(arXiv:2311.12316). Read in this order: feature, depths, labels, samplers, translation, chain.
+(arXiv:2311.12316). Read in this order: fourier_measure, depths, labels, two_way_samplers, progress_rule, translation,
+chain; from_noise makes images of noise alone, point_translation carries points in the plane.
 """
 from add.transition.chain import chain_labels, translate_chain
 from add.transition.depths import RULES, DepthPlan, check_depth_options, choose_depths
-from add.transition.feature import FEATURES, measure_feature
+from add.transition.fourier_measure import FEATURES, measure_feature
 from add.transition.labels import soft_labels
-from add.transition.samplers import SAMPLERS, make_sampler
 from add.transition.translation import Translation, check_schedules, decode, encode, training_depths, translate
+from add.transition.two_way_samplers import SAMPLERS, make_sampler
 
 __all__ = ["FEATURES", "RULES", "SAMPLERS", "DepthPlan", "Translation", "chain_labels", "check_depth_options",
            "check_schedules", "choose_depths", "decode", "encode", "make_sampler", "measure_feature", "soft_labels",

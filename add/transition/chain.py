@@ -10,8 +10,8 @@ import torch
 from add.errors import UserError
 from add.transition.depths import DepthPlan, check_depth_options
 from add.transition.labels import soft_labels
-from add.transition.samplers import make_sampler
 from add.transition.translation import Translation, check_schedules, translate
+from add.transition.two_way_samplers import make_sampler
 
 
 def translate_chain(models, x, amount, diffusions, domains, num_domains=2, sampler="unipc", rule="progress", **options):

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from add.errors import UserError
-from add.transition.batches import InBatches
 from add.transition.depths import check_depth_options, choose_depths
-from add.transition.feature import measure_feature
+from add.transition.fixed_batches import InBatches
+from add.transition.fourier_measure import measure_feature
 from add.transition.labels import soft_labels
-from add.transition.progress import Pilot
-from add.transition.samplers import make_sampler
+from add.transition.progress_rule import Pilot
+from add.transition.two_way_samplers import make_sampler
 
 MEASURED = ("reference", "even")  # rules that follow the feature F along the encode
 SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from add.baselines.draws import Draw
+from add.baselines.adversarial import Draw
 from add.baselines.mixdl import (
     Discriminator,
     MixDL,

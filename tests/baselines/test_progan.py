@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from add.baselines.draws import Draw
+from add.baselines.adversarial import Draw
 from add.baselines.progan import ProGAN, ProGANConfig, gradient_penalty, growth, real_at
 from add.baselines.progan_networks import (
     Discriminator,

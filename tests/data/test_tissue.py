@@ -1,11 +1,11 @@
 """The shipped patches show what their folders say, and the held-out ones were never seen in training."""
 import re
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from add.commands import make_tissue
 from add.data import folders, tissue
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tissue"
@@ -71,8 +71,7 @@ def test_the_script_s_choice_is_what_is_shipped():
 
 def test_the_script_writes_the_three_parts(tmp_path, capsys):
     pytest.importorskip("skimage")
-    script = runpy.run_path(str(ASSETS.parents[1] / "scripts" / "make_tissue.py"))
-    script["main"](["--out_dir", str(tmp_path), "--num_train", "3", "--num_test", "2", "--num_sources", "1"])
+    make_tissue.main(["--out_dir", str(tmp_path), "--num_train", "3", "--num_test", "2", "--num_sources", "1"])
     counts = {f"{part}/{domain}": len(folders.list_images(tmp_path / part / domain))
               for part in ("train", "test", "sources") for domain in tissue.DOMAINS}
     assert list(counts.values()) == [3, 3, 2, 2, 1, 1]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from add.diffusion.ddim import ddim_coefficients, ddim_sigma
+from add.diffusion.ddpm_and_ddim import ddim_coefficients, ddim_sigma
 from add.diffusion.schedules import linear_betas
 from add.errors import UserError
 

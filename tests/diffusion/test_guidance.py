@@ -14,7 +14,7 @@ from add.diffusion import (
     class_gradient,
     create_gaussian_diffusion,
 )
-from add.diffusion.levels import NoiseLevels
+from add.diffusion.noise_levels import NoiseLevels
 from add.diffusion.schedules import linear_betas
 from add.errors import UserError
 

@@ -4,7 +4,7 @@ import torch
 
 from add.diffusion import create_gaussian_diffusion
 from add.diffusion.leapfrog import leap, leapfrog_walk
-from add.diffusion.levels import GRIDS, NoiseLevels
+from add.diffusion.noise_levels import GRIDS, NoiseLevels
 
 LEVELS = NoiseLevels(create_gaussian_diffusion().alphas_cumprod)
 MEAN, STD = 0.3, 0.4

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from add.diffusion import GaussianDiffusion, LossType, ModelMeanType, ModelVarType, create_gaussian_diffusion
-from add.diffusion.levels import GRIDS, NoiseLevels
+from add.diffusion.noise_levels import GRIDS, NoiseLevels
 from add.diffusion.schedules import linear_betas
 from add.diffusion.solvers import SOLVERS, Solver, predictor_of, walk
 from add.errors import UserError

@@ -216,7 +216,7 @@ def test_a_slow_ema_is_told_of_with_advice_that_helps(tmp_path, images):
 
 def test_an_upturn_of_the_held_out_loss_is_noted(tmp_path, images, monkeypatch):
     notes, losses = [], iter([1.0, 1.5, 1.6, 1.7, 1.8])
-    monkeypatch.setattr("add.training.tasks.held_out_loss", lambda *args: next(losses))
+    monkeypatch.setattr("add.training.learning_tasks.held_out_loss", lambda *args: next(losses))
     start(tmp_path / "run", images, note=notes.append, max_steps=5, val_fraction=0.3, val_interval=1).run()
     assert [text for text in notes if "turned upward: 1 at step 1, 1.7 at step 4" in text]
 

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from add.training import memory
+from add.training import loop as memory
 from tests.training.runs import start
 
 COUNT_FAULTS = """
 import resource, sys, torch
-from add.training.memory import keep_freed_memory
+from add.training.loop import keep_freed_memory
 assert sys.argv[1] == "False" or keep_freed_memory()
 torch.set_num_threads(1)
 torch.ones(2**24)  # 64 MiB: glibc maps blocks above 32 MiB anew each time unless told otherwise

@@ -3,7 +3,7 @@ import torch
 
 from add.errors import UserError
 from add.training.run_folder import RunFolder
-from add.training.window import QUARTERS
+from add.training.running_means import QUARTERS
 
 WEIGHTS = {"w": torch.ones(2)}
 

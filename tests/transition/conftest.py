@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from add.diffusion import create_gaussian_diffusion
-from add.diffusion.levels import NoiseLevels
+from add.diffusion.noise_levels import NoiseLevels
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from add.diffusion import create_gaussian_diffusion
 from add.errors import UserError
 from add.networks import create_model
 from add.transition import RULES, choose_depths, decode, encode, measure_feature, training_depths, translate
-from add.transition.samplers import SAMPLERS, make_sampler
+from add.transition.two_way_samplers import SAMPLERS, make_sampler
 from tests import golden, tiny
 
 LOOPS = golden.load_json("add/partial_loops")

@@ -1,0 +1,177 @@
+"""Small image classifiers, trained on real and synthetic images with soft labels.
+
+Every method of a comparison is trained by the one loop here: the same network, steps, learning rates and batch size,
+so that the training images and the mixing of them are all that differs.
+"""
+import dataclasses
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from add.classification.mixing import MIXINGS, mix
+from add.config import expect_at_least, option
+from add.data.transforms import augment
+from add.errors import UserError
+
+NETWORKS = ("small_resnet", "resnet18", "densenet121")
+DENSENET_LEAST = 32  # pixels; it halves them five times
+
+
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig:
+    """Classifier."""
+
+    network: str = option("small_resnet", "small_resnet: 0.08 M parameters, for patches up to 64 pixels; resnet18 and "
+                                          "densenet121 are MONAI's", NETWORKS)
+    steps: int = option(400, "training steps, the same for every method")
+    batch_size: int = option(32, "images per step")
+    lr: float = option(2e-3, "highest learning rate of AdamW: a rise over a tenth of the steps, then a cosine to 0")
+    weight_decay: float = option(1e-2, "weight decay of AdamW")
+    augment: str = option("dihedral", "flips and quarter turns of the training images, for every method but `plain`",
+                          ("none", "mirror", "flips", "dihedral"))
+
+    def __post_init__(self):
+        expect_at_least(self, steps=1, batch_size=2)
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise UserError(f"--lr is {self.lr} and --weight_decay {self.weight_decay}: expected a positive learning "
+                            f"rate and no negative decay")
+
+
+class SmallResNet(nn.Module):
+    """A residual network (He et al. 2016, arXiv:1512.03385) of three stages with one block each.
+
+    Args:
+        num_classes: K.
+        width: channels of the first stage; they double from stage to stage.
+    """
+
+    def __init__(self, num_classes, width=16):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.blocks = nn.Sequential(ResidualBlock(width, width, 1), ResidualBlock(width, 2 * width, 2),
+                                    ResidualBlock(2 * width, 4 * width, 2))
+        self.head = nn.Linear(4 * width, num_classes)
+
+    def forward(self, x):
+        """Return logits [B, K] of x [B, 3, H, W]."""
+        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation, added to the input."""
+
+    def __init__(self, channels_in, channels_out, stride):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out))
+        same = channels_in == channels_out and stride == 1
+        self.skip = nn.Identity() if same else nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.skip(x))
+
+
+def build_network(name, num_classes):
+    """Return an untrained network, x [B, 3, H, W] -> logits [B, K], of a name in NETWORKS."""
+    if name == "small_resnet":
+        return SmallResNet(num_classes)
+    if name not in NETWORKS:
+        raise UserError(f"network {name!r} is unknown: expected one of {', '.join(NETWORKS)}")
+    try:
+        from monai.networks import nets
+    except ImportError as error:
+        raise UserError(f"network {name} comes from MONAI, which is not installed: expected it to import; run "
+                        f"`pip install \"add[eval]\"`, or take --network small_resnet") from error
+    if name == "resnet18":
+        return nets.resnet18(spatial_dims=2, n_input_channels=3, num_classes=num_classes, conv1_t_stride=1)
+    return nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=num_classes)
+
+
+def soft_cross_entropy(logits, labels):
+    """Return the mean over the batch of -sum_k p_k log q_k, from logits [B, K] and class probabilities [B, K]."""
+    return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+def train_classifier(real, config, seed, synthetic=None, share=0.0, mixing="none", on_step=None):
+    """Return a network trained with soft cross-entropy, in evaluation mode.
+
+    Args:
+        real: Labelled.
+        config: ClassifierConfig.
+        seed: decides the initial weights, the batches, and their augmentation.
+        synthetic: Labelled, or None.
+        share: of every batch that is drawn from `synthetic`, in [0, 1).
+        mixing: "none", "mixup" or "cutmix" of each batch.
+        on_step: called as on_step(step, loss).
+
+    Raises:
+        UserError: a share without synthetic images, or an unknown name.
+    """
+    num_synthetic = _synthetic_per_batch(config.batch_size, synthetic, share)
+    if config.network == "densenet121" and min(real.images.shape[2:]) < DENSENET_LEAST:
+        raise UserError(f"network densenet121 was given images of {min(real.images.shape[2:])} pixels: expected "
+                        f"{DENSENET_LEAST} or more; take --network small_resnet, or larger images")
+    if mixing not in MIXINGS:
+        raise UserError(f"mixing {mixing!r} is unknown: expected one of {', '.join(MIXINGS)}")
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(config.network, real.labels.shape[1]).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))
+    network.train()
+    for step in range(config.steps):
+        images, labels = _draw(real, config.batch_size - num_synthetic, generator)
+        if num_synthetic:
+            more_images, more_labels = _draw(synthetic, num_synthetic, generator)
+            images, labels = torch.cat([images, more_images]), torch.cat([labels, more_labels])
+        images, labels = mix(augment(images, generator, config.augment), labels, mixing, generator)
+        with torch.enable_grad():
+            loss = soft_cross_entropy(network(images.contiguous(memory_format=torch.channels_last)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+        if not math.isfinite(loss.item()):
+            raise UserError(f"the classifier's loss is {loss.item()} at step {step}: lower --lr, or look at the images")
+        optimizer.step()
+        scheduler.step()
+        if on_step is not None:
+            on_step(step, loss.item())
+    return network.eval()
+
+
+@torch.no_grad()
+def predict_logits(network, images, batch_size=256):
+    """Return logits float32 [n, K] of images [n, 3, H, W]; batch_size does not change them."""
+    parts = (part.contiguous(memory_format=torch.channels_last) for part in images.split(batch_size))
+    return torch.cat([network(part) for part in parts])
+
+
+
+
+def _synthetic_per_batch(batch_size, synthetic, share):
+    if not 0 <= share < 1:
+        raise UserError(f"a synthetic share of {share} leaves no real images: expected 0 <= share < 1; lower "
+                        f"--synthetic_share")
+    if share > 0 and not synthetic:
+        raise UserError(f"a synthetic share of {share} was asked for without synthetic images: expected some; give a "
+                        f"folder of them, or a share of 0")
+    return min(max(round(share * batch_size), int(share > 0)), batch_size - 1)
+
+
+def _lr_factor(step, steps):
+    """Return the learning rate at `step` as a share of the highest."""
+    warmup = max(1, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _draw(data, count, generator):
+    chosen = torch.randint(len(data), (count,), generator=generator)
+    return data.images[chosen], data.labels[chosen]

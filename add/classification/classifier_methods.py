@@ -1,0 +1,87 @@
+"""Do the generated images help? Methods that train one classifier with and without them.
+
+Every method trains the same network with the same number of steps, batch size and learning rates; only the images in
+a batch differ. A method is one of METHODS, and one with synthetic images may be followed by +mixup or +cutmix:
+
+- `plain`: the real images as they are; `flips`: with flips and quarter turns, as in all that follow;
+- `mixup`, `cutmix`: real images, mixed;
+- `unconditional`: samples of each domain's diffusion model, with hard labels;
+- `full`: full translations, the last image of each series, labelled as the target;
+- `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule.
+"""
+import dataclasses
+from typing import NamedTuple
+
+from add.classification.classifier import train_classifier
+from add.classification.label_rules import LABEL_RULES
+from add.classification.mixing import MIXINGS
+from add.errors import UserError
+
+METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
+SYNTHETIC = ("unconditional", "full", "progressive")
+
+
+class Method(NamedTuple):
+    """How a method trains. `source` is "" or the kind of synthetic images, one of SYNTHETIC, then @RULE if any."""
+
+    name: str
+    source: str
+    mixing: str
+    augment: bool
+
+
+
+
+def parse_method(name, samples=()):
+    """Return the `Method` of a name such as "flips" or "progressive+mixup"; raises UserError.
+
+    Args:
+        samples: names of further sets of samples with hard labels, methods like `unconditional`.
+    """
+    known, synthetic = (*METHODS, *samples), (*SYNTHETIC, *samples)
+    source, plus, mixing = name.partition("+")
+    base, at, rule = source.partition("@")
+    if (base not in known or plus and (base not in synthetic or mixing not in MIXINGS[1:])
+            or at and (base != "progressive" or rule not in LABEL_RULES)):
+        raise UserError(f"method {name!r} is unknown: expected one of {', '.join(known)}; those with synthetic "
+                        f"images ({', '.join(synthetic)}) may be followed by "
+                        f"{' or '.join('+' + kind for kind in MIXINGS[1:])}, and progressive by @RULE, one of "
+                        f"{', '.join(LABEL_RULES)}")
+    if base in MIXINGS:
+        return Method(name, "", base, True)
+    return Method(name, source if base in synthetic else "", mixing or "none", base != "plain")
+
+
+
+
+
+
+
+
+def check_synthetic(methods, synthetic):
+    """Raise UserError unless every method's synthetic images are there."""
+    for method in methods:
+        if method.source and method.source not in synthetic:
+            what = "--translations" if method.source.split("@")[0] in ("full", "progressive") else "--samples_dir"
+            raise UserError(f"method {method.name} needs synthetic images: expected a folder of them; give {what}, or "
+                            f"leave the method out of --methods")
+
+
+def train_method(method, real, synthetic, config, share, seed):
+    """Return the classifier of one method and seed.
+
+    Args:
+        method: Method.
+        real: Labelled training images.
+        synthetic: {source of a Method: Labelled}.
+        config: ClassifierConfig.
+        share: of synthetic images in each batch, for a method that has any.
+        seed: of weights and batches; methods share it, so that their scores can be compared in pairs.
+
+    Raises:
+        UserError: the method's synthetic images are missing.
+    """
+    check_synthetic([method], synthetic)
+    config = config if method.augment else dataclasses.replace(config, augment="none")
+    return train_classifier(real, config, seed, synthetic.get(method.source), share if method.source else 0.0,
+                            method.mixing)

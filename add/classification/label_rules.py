@@ -1,0 +1,138 @@
+"""Rules for soft labels that look at the images: how far a progressive image has come from one domain to the other.
+
+`depth` and `power` know only the place of an image in its series (`add.transition.soft_labels`). The two rules here
+give every image a score that grows from the source to the target domain, and read the label off the straight line
+that puts the mean score of real source images at 0 and that of real target images at 1, cut off at both ends. So both
+are calibrated by real images with nothing but their domain known.
+
+- `classifier`, the default: the log-odds of small classifiers of the two domains. A probability would switch where the
+  classifier's border lies; the log-odds keep growing on both sides. The classifiers are trained with mixup, which makes
+  them straighter between the classes (Zhang et al. 2018, arXiv:1710.09412), and cross-fitted: each is calibrated on the
+  real images that it was not trained on.
+- `likelihood`: how much better the target's diffusion model restores the image from noise than the source's does.
+- `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
+  off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
+"""
+
+import numpy as np
+import torch
+
+from add.classification.classifier import predict_logits, train_classifier
+from add.classification.labelled_images import Labelled, one_hot
+from add.data.transforms import ORIENTATIONS, orient
+from add.errors import UserError
+
+LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend")
+PLACE_WEIGHT = 0.3  # of depth in blend
+POWER = 0.8  # gamma of Diff-Mix (arXiv:2403.19600)
+TIMESTEP_SHARES = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # of T: where the two models differ by more than chance
+_CHUNK = 64  # images per network evaluation
+
+
+def line_between(scores, source_scores, target_scores):
+    """Return the positions of `scores` on the line from the mean source score, 0, to the mean target score, 1.
+
+    Args:
+        scores: [n]. source_scores, target_scores: [a], [b], of real images.
+
+    Raises:
+        UserError: the score does not grow from source to target, so it can't tell the domains apart.
+    """
+    low, high = source_scores.mean(), target_scores.mean()
+    if not high > low:
+        raise UserError("the label rule's score is no higher for real target images than for real source images: it "
+                        "can't tell the two domains apart; check the folders' order, or take another rule")
+    return (scores - low) / (high - low)
+
+
+def classifier_positions(images, source, target, config, folds=5, seed=0):
+    """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
+
+    The mean over `folds` cross-fitted classifiers and all eight orientations of the images.
+
+    Args:
+        images: [n, 3, H, W].
+        source, target: real images [a, 3, H, W] and [b, 3, H, W], at least 2 of each.
+        config: ClassifierConfig.
+        folds: classifiers; each is trained without one part of the real images. No more than images in a domain.
+        seed: of the parts and the training.
+    """
+    fewest = min(len(source), len(target))
+    if fewest < 2:
+        raise UserError(f"the rule classifier was given {len(source)} source and {len(target)} target images: "
+                        f"expected 2 or more of each, better 30; give more, or take the rule depth")
+    folds = min(folds, fewest)
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(domain), generator=generator) for domain in (source, target)]
+    parts = [[order[fold::folds] for fold in range(folds)] for order in orders]
+    positions = []
+    for fold in range(folds):
+        held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]
+        train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]
+                 for domain, own in zip((source, target), parts, strict=True)]
+        classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
+        network = train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
+                                   mixing="mixup")
+        scores = [_mean_log_odds(network, part) for part in (images, *held_out)]
+        positions.append(line_between(*scores))
+    return torch.stack(positions).mean(dim=0)
+
+
+def likelihood_positions(images, source, target, models, draws=1, seed=0):
+    """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
+
+    The score is the difference of the two models' mean squared errors in restoring the clean image, source minus
+    target, summed over timesteps with the weights that tell real source from real target images best when errors of
+    different timesteps are independent (Fisher's linear discriminant with a diagonal covariance). Both models see
+    the same noise. Denoising errors bound the likelihood: Ho et al. 2020, arXiv:2006.11239, Eq. 5.
+
+    Args:
+        images, source, target: [n, 3, H, W], [a, 3, H, W], [b, 3, H, W]; the real images better ones that the models
+            were not trained on, whose errors are too small.
+        models: ((source model, its GaussianDiffusion), (target model, its GaussianDiffusion)).
+        draws: noises per image and timestep.
+        seed: of the noise.
+    """
+    gains = [restoring_gain(part, models, draws, seed) for part in (images, source, target)]
+    means = [gain.mean(dim=0) for gain in gains[1:]]
+    spread = torch.cat([gain - mean for gain, mean in zip(gains[1:], means, strict=True)]).var(dim=0)
+    weights = (means[1] - means[0]) / spread.clamp(min=1e-30)
+    return line_between(*(gain @ weights for gain in gains))
+
+
+@torch.no_grad()
+def restoring_gain(images, models, draws=1, seed=0):
+    """Return by how much the second model restores images better than the first, float64 [n, timesteps]."""
+    gain = torch.zeros(len(images), len(TIMESTEP_SHARES), dtype=torch.float64)
+    for column, share in enumerate(TIMESTEP_SHARES):
+        for draw in range(draws):
+            generator = torch.Generator().manual_seed(seed + 1000 * draw + column)
+            noise = torch.randn(images.shape[1:], generator=generator)  # the same for every image, so they compare
+            for first in range(0, len(images), _CHUNK):
+                part = images[first:first + _CHUNK]
+                errors = [_restoring_error(part, noise, share, *model) for model in models]
+                gain[first:first + _CHUNK, column] += (errors[0] - errors[1]) / draws
+    return gain
+
+
+def two_sided(positions, source, target, num_domains):
+    """Return soft labels float64 [n, num_domains]: positions [n] in [0, 1] on `target`, the rest on `source`."""
+    weight = np.clip(np.asarray(positions, dtype=np.float64), 0, 1)
+    labels = np.zeros((len(weight), num_domains))
+    labels[:, source], labels[:, target] = 1 - weight, weight
+    return labels
+
+
+def _restoring_error(images, noise, share, model, diffusion):
+    """Return the mean squared error per image, float64 [b], of the clean image restored at a share of the schedule."""
+    t = torch.full((len(images),), round(share * (diffusion.num_timesteps - 1)))
+    x_t = diffusion.q_sample(images, t, noise.expand_as(images))
+    restored = diffusion.p_mean_variance(model, x_t, t, clip_denoised=False)["pred_xstart"]
+    return ((restored - images).double() ** 2).mean(dim=(1, 2, 3))
+
+
+def _mean_log_odds(network, images):
+    """Return the log-odds of class 1, float64 [n], averaged over the orientations of the images."""
+    logits = [predict_logits(network, orient(images, [orientation] * len(images))).double()
+              for orientation in ORIENTATIONS["dihedral"]]
+    return torch.stack([part[:, 1] - part[:, 0] for part in logits]).mean(dim=0)

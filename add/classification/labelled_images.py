@@ -1,0 +1,87 @@
+"""Images with class probabilities: those of folders, one per domain, and the series of translations."""
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from add.data.dataset import ImageSet
+from add.data.folders import list_domains
+from add.data.transforms import to_model_input
+from add.errors import UserError
+from add.results.translation_series import read_series
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Images float32 [n, 3, H, W] in [-1, 1] and class probabilities float32 [n, K], whose rows sum to 1."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self):
+        return len(self.images)
+
+    def subset(self, indices):
+        """Return the images and labels at `indices`."""
+        return Labelled(self.images[indices], self.labels[indices])
+
+
+class Domains(NamedTuple):
+    """Real images by domain: their names, in the order of the label vectors, and the images with hard labels."""
+
+    names: tuple
+    data: Labelled
+    paths: list
+
+    @property
+    def classes(self):
+        """The class number of every image, int64 [n]."""
+        return self.data.labels.argmax(dim=1)
+
+    def of(self, number):
+        """Return the images [n_k, 3, H, W] of one domain."""
+        return self.data.images[self.classes == number]
+
+
+def read_domains(root, image_size, names=None):
+    """Return the `Domains` in a folder with one subfolder each; `names` gives another order than the sorted one."""
+    found = list_domains(root)
+    names = tuple(names or found)
+    if set(names) != set(found):
+        raise UserError(f"{root} holds the domains {', '.join(found)}: expected {', '.join(names)}; give all of them, "
+                        f"in the order of the label vectors, with --domains")
+    paths = [path for name in names for path in found[name]]
+    classes = torch.cat([torch.full((len(found[name]),), k) for k, name in enumerate(names)])
+    images = ImageSet.from_paths(paths, image_size)
+    return Domains(names, Labelled(all_images(images), one_hot(classes, len(names))), paths)
+
+
+def all_images(image_set):
+    """Return all images of an ImageSet, float32 [n, 3, H, W] in [-1, 1]."""
+    return to_model_input(image_set.batch(range(len(image_set))))
+
+
+def read_translations(folders, image_size, rule, num_classes):
+    """Return (full, progressive), both Labelled, of finished translation folders.
+
+    Args:
+        rule: whose soft labels the progressive images carry.
+    """
+    images, soft, last, targets = [], [], [], []
+    for folder in folders:
+        series = read_series(folder, rule)
+        if series.labels.shape[1] != num_classes:
+            raise UserError(f"{folder} has soft labels of {series.labels.shape[1]} domains: expected {num_classes}, as "
+                            f"many as the training images have; translate with --num_domains {num_classes}")
+        images.append(all_images(series.image_set(image_size)))
+        soft.append(torch.from_numpy(series.labels).float())
+        last.append(torch.from_numpy(series.m == series.amount))
+        targets.append(torch.full((len(series),), series.target))
+    images, soft, last, targets = (torch.cat(parts) for parts in (images, soft, last, targets))
+    return Labelled(images[last], one_hot(targets[last], num_classes)), Labelled(images, soft)
+
+
+def one_hot(classes, num_classes):
+    """Return hard labels float32 [n, K] of class numbers int64 [n]."""
+    return F.one_hot(classes, num_classes).float()

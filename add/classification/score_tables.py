@@ -1,0 +1,79 @@
+"""What a classification comparison found: a summary over the seeds, and tables of it."""
+import csv
+import io
+
+from add.classification.scores import LOWER_IS_BETTER, interval, paired_difference
+from add.data.files import write_atomically
+
+
+def summarise(by_method, baselines):
+    """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference"}}}.
+
+    `against` names the strongest of the baselines by this score's own mean, and `difference` is the paired one to it,
+    [mean, low, high]; both are None for that baseline itself, or where there is no baseline.
+
+    Args:
+        by_method: {method: [{score: float} for each seed]}, the same seeds for all.
+        baselines: names of the methods to be beaten.
+    """
+    summary = {method: {} for method in by_method}
+    for score in next(iter(by_method.values()))[0]:
+        values = {method: [run[score] for run in runs] for method, runs in by_method.items()}
+        strongest = _strongest(values, baselines, score)
+        for method, own in values.items():
+            against = None if method == strongest else strongest
+            difference = paired_difference(own, values[against]) if against else None
+            mean, low, high, _ = interval(own)
+            summary[method][score] = {"mean": mean, "low": low, "high": high, "values": own, "against": against,
+                                      "strongest": method == strongest,
+                                      "difference": list(difference[:3]) if difference else None}
+    return summary
+
+
+def table(result):
+    """Return the result as Markdown: a table per test set, means with 95 % confidence intervals over the seeds."""
+    lines = []
+    for name, summary in result["tests"].items():
+        scores = list(next(iter(summary.values())))
+        runs = len(next(iter(summary.values()))[scores[0]]["values"])
+        lines += [f"Test set {name}: {result['num_images'][name]} images, {runs} seeds, mean ± half of the 95 % "
+                  f"confidence interval; last column: paired difference in accuracy to the strongest method without "
+                  f"synthetic images.", "", "| method | " + " | ".join(scores) + " | accuracy gained |",
+                  "| --- " * (len(scores) + 2) + "|"]
+        for method, own in summary.items():
+            cells = [_cell(own[score]["mean"], own[score]["low"]) for score in scores]
+            lines.append(f"| {method} | {' | '.join(cells)} | {_gain(own['accuracy'])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def write_csv(path, result):
+    """Write the result as a table of test, method, share, seed, score and value, a row for each number."""
+    first_seed = result["settings"]["first_seed"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["test", "method", "share", "seed", "score", "value"])
+    for test, summary in result["tests"].items():
+        for method, scores in summary.items():
+            for score, found in scores.items():
+                writer.writerows([test, method, result["chosen_share"][method], first_seed + i, score, f"{value:.6f}"]
+                                 for i, value in enumerate(found["values"]))
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _cell(mean, low):
+    return f"{mean:.4f}" + ("" if low is None else f" ± {mean - low:.4f}")
+
+
+def _gain(score):
+    if score["difference"] is None:
+        return "(strongest)" if score["strongest"] else ""
+    mean, low, high = score["difference"]
+    return f"{mean:+.4f}" + ("" if low is None else f" [{low:+.4f}, {high:+.4f}]") + f" vs {score['against']}"
+
+
+def _strongest(values, baselines, score):
+    if not baselines:
+        return None
+    means = {method: sum(values[method]) / len(values[method]) for method in baselines}
+    return (min if score in LOWER_IS_BETTER else max)(means, key=means.get)

@@ -1,0 +1,81 @@
+"""The commands: `add NAME`, `python -m add NAME` and `python scripts/NAME.py` are one and the same.
+
+A module here is a command: its docstring is what --help says of it, `build_options()` its options, and `main(argv)`
+what it does. Modules are loaded when they are asked for, so that the list of commands comes at once.
+"""
+import ast
+import difflib
+import importlib
+import pkgutil
+import sys
+import textwrap
+
+from add.errors import UserError
+from add.runtime import options
+
+GROUPS = {
+    "translate images": ("translate", "imagenet_translation", "soft_labels"),
+    "train": ("train", "classifier_train", "super_res_train", "baseline_train"),
+    "make images": ("image_sample", "classifier_sample", "super_res_sample", "baseline_sample"),
+    "measure and compare": ("evaluate", "classify", "image_nll", "compare"),
+    "models and data": ("convert", "make_phantom", "make_tissue"),
+    "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
+}
+NAMES = tuple(name for names in GROUPS.values() for name in names)
+SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
+LINE_WIDTH = 100  # of the list of commands
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `add NAME ...` and return its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from add import __version__
+
+        print(f"add {__version__}")
+        return 0
+    sys.argv = [f"add {words[0]}", *words[1:]]  # what usage messages call the program
+    return run_command(words[0])
+
+
+def run_command(name: str, argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 for a mistake that was explained, 130 for Ctrl-C.
+
+    Args:
+        name: one of NAMES, or of its script; dashes may stand for underscores.
+        argv: its options; left out: those of this process.
+    """
+    return options.run(lambda: load_command(name).main(argv))
+
+
+def load_command(name: str):
+    """Return the module of a command; raises UserError for an unknown name."""
+    known = name.replace("-", "_")
+    known = next((command for command, script in SCRIPT_NAMES.items() if script == known), known)
+    if known not in NAMES:
+        close = difflib.get_close_matches(known, [*NAMES, *SCRIPT_NAMES.values()], n=1)
+        advice = f"did you mean {close[0]}?" if close else "add --help lists them"
+        raise UserError(f"unknown command {name}: {advice}")
+    return importlib.import_module(f"add.commands.{known}")
+
+
+def overview() -> str:
+    """Return the text of `add --help`: every command with one line, in groups."""
+    lines = ["usage: add COMMAND [OPTIONS]", "",
+             "Progressive images with soft labels between image domains, by one small diffusion model per domain.",
+             "`add COMMAND --help` explains a command's options."]
+    for group, names in GROUPS.items():
+        lines += ["", f"{group}:"]
+        for name in names:
+            lines += textwrap.wrap(first_line(name), LINE_WIDTH, initial_indent=f"  {name:<22} ",
+                                   subsequent_indent=" " * 25)
+    return "\n".join([*lines, "", "options:", "  --version              print the version and stop"])
+
+
+def first_line(name: str) -> str:
+    """Return what a command does, in one line: its module's docstring, read without loading the module."""
+    source = pkgutil.get_data("add.commands", f"{name}.py")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]

@@ -1,0 +1,106 @@
+"""Make samples of a baseline that baseline_train.py has trained. The same command again continues."""
+import dataclasses
+import time
+
+import torch
+
+from add.baselines.baseline_models import load_rival
+from add.baselines.baseline_setup import references_of
+from add.config import expect_at_least, option
+from add.data import ImageSet, holds_domains
+from add.data.files import fingerprint, save_json
+from add.data.transforms import to_uint8
+from add.errors import UserError
+from add.results.sample_folder import SamplesFolder
+from add.runtime.given_models import run_facts, sha256
+from add.runtime.options import Options
+from add.runtime.progress import processes_and_bar
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineSampleConfig:
+    """Sampling a baseline."""
+
+    model_path: str = option("", "checkpoint or run folder of baseline_train.py")
+    num_samples: int = option(100, "images to make")
+    batch_size: int = option(16, "images at a time")
+    data_dir: str = option("", "lofgan only: folder of images of one class, or of one subfolder per class, to fuse; "
+                               "several classes take turns")
+    save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
+    seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
+    out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        expect_at_least(self, num_samples=1, batch_size=1, seed=0)
+
+
+def build_options():
+    return Options(__doc__, BaselineSampleConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with processes_and_bar(parsed, "images") as (world, bar):
+        sample_baseline(parsed.take(BaselineSampleConfig), world, bar)
+
+
+@torch.no_grad()
+def sample_baseline(config, world, bar):
+    """Make the samples that the output folder still lacks; each process makes every world.size-th of them.
+
+    Raises:
+        UserError: no usable model, images to fuse that are missing, or a folder of samples that were made otherwise.
+    """
+    if not config.model_path:
+        raise UserError("no --model_path was given: expected a run folder of baseline_train.py")
+    loaded = load_rival(config.model_path, world.device)
+    folder = SamplesFolder(config.out_dir, config.num_samples)
+    images = _read_references(config, loaded)
+    model = {"sha256": sha256(loaded.path), "kind": loaded.facts["kind"], "model": loaded.facts["model"]}
+    settings = {"model": model, "seed": config.seed}
+    if images is not None:
+        settings["references"] = fingerprint(config.data_dir, images.paths)
+    folder.check(settings)
+    world.barrier()
+    if world.is_main:
+        folder.open(settings)
+    todo = folder.missing()
+    world.agree("samples to make", todo)
+    mine = todo[world.rank::world.size]
+    for first in range(0, len(mine), config.batch_size):
+        numbers = mine[first:first + config.batch_size]
+        start = time.monotonic()
+        references = None if images is None else references_of(
+            images, loaded.rival.group, 0, config.seed, numbers).to(world.device)
+        made = loaded.rival.sample(loaded.generator, numbers, config.seed, references)
+        cost = {"seconds": time.monotonic() - start, "nfe": len(numbers)}
+        folder.write_images(numbers, to_uint8(made.cpu()).numpy(), cost)
+        bar.add(len(numbers))
+    world.barrier()
+    if world.is_main:
+        folder.write_summary(config.save_npz)
+        save_json(folder.path / "run.json",
+                  run_facts(dataclasses.asdict(config), {"model": {"path": str(loaded.path)} | model}, world.device)
+                  | {"sampler": loaded.facts["kind"], "num_images": folder.count}
+                  | {f"{name}_per_image": round(mean, 4) for name, mean in folder.costs().items()})
+        bar.note(f"done: {folder.count} samples in {folder.path.resolve()}")
+
+
+def _read_references(config, loaded):
+    """Return the labelled ImageSet that a method fuses, or None."""
+    if not loaded.rival.needs_classes:
+        if config.data_dir:
+            raise UserError(f"--data_dir {config.data_dir} was given and {loaded.facts['kind']} makes images from "
+                            f"noise: leave it out")
+        return None
+    if not config.data_dir:
+        raise UserError(f"no --data_dir was given, and {loaded.facts['kind']} fuses {loaded.rival.group} images into "
+                        f"one: expected a folder of images, such as the training images of one class")
+    size = loaded.facts["image_size"]
+    if holds_domains(config.data_dir):
+        return ImageSet.from_domains(config.data_dir, size)
+    images = ImageSet.from_folder(config.data_dir, size)
+    images.labels = torch.zeros(len(images), dtype=torch.int64).numpy()
+    return images

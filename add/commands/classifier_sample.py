@@ -1,0 +1,61 @@
+"""Make samples of the classes of a classifier of noisy images, which guides them. The same command again continues."""
+import dataclasses
+
+import torch
+
+from add.commands.image_sample import SampleConfig, _image_job
+from add.commands.shared.class_numbers import choose_classes
+from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
+from add.commands.shared.sample_job import (
+    choose_way,
+    draw,
+    in_turn,
+    require_model_path,
+)
+from add.diffusion import DiffusionConfig, class_gradient
+from add.errors import UserError
+from add.networks import ClassifierConfig, ModelConfig
+from add.results.sample_folder import SamplesFolder
+from add.runtime.given_models import describe, load_given
+from add.runtime.options import Options
+from add.runtime.progress import processes_and_bar
+
+
+def build_options():
+    return Options(__doc__, SampleConfig, GuidanceConfig, ModelConfig, ClassifierConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with processes_and_bar(parsed) as (world, bar):
+        sample_with_classifier(parsed, world, bar)
+
+
+def sample_with_classifier(parsed, world, bar):
+    """Make samples of the classes of a classifier of noisy images, which guides them; else as `sample_images`.
+
+    Dhariwal & Nichol 2021 (arXiv:2105.05233), Sec. 4. The model may know classes, too, or not.
+
+    Raises:
+        UserError: no usable model or classifier, a pair that doesn't fit together, and as `sample_images`.
+    """
+    config, guidance, way = parsed.take(SampleConfig), parsed.take(GuidanceConfig), choose_way(parsed)
+    folder = SamplesFolder(config.out_dir, config.num_samples)
+    require_model_path(config)
+    if not guidance.classifier_path:
+        raise UserError("no --classifier_path was given: expected a checkpoint or run folder of a classifier of noisy "
+                        "images, which classifier_train.py makes; without one, use image_sample.py")
+    given = load_given(config.model_path, parsed, world.device, config.backend, config.precision)
+    classifier, about = load_classifier(parsed, given[2], world.device, config.precision)
+    folder.class_names = about.classes or given[2].classes
+    classes = choose_classes(config.classes, about.model.num_classes, folder.class_names)
+    folder.labels = in_turn(classes, folder.count)
+    job = _image_job(given, way, config, parsed, classes, folder.labels)
+
+    def gradient_for(numbers):
+        return class_gradient(classifier, torch.from_numpy(folder.labels[numbers]), guidance.classifier_scale)
+
+    settings = job.settings | {"classifier": describe(about), "classifier_scale": guidance.classifier_scale}
+    checkpoints = job.checkpoints | {"classifier": about.path}
+    draw(dataclasses.replace(job, gradient_for=gradient_for, settings=settings, checkpoints=checkpoints),
+         folder, config, world, bar)

@@ -1,0 +1,217 @@
+"""Train small classifiers with and without generated images, over several seeds, and compare them.
+
+A validation split chooses, test sets give the result. Every finished run is kept, its weights and scores, so a run that
+was stopped continues. Test sets are scored once all choices are made, and only by the classifiers chosen.
+"""
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from add.classification.classifier import ClassifierConfig
+from add.classification.classifier_methods import METHODS, check_synthetic, parse_method
+from add.classification.classifier_runs import TestSet, digest_of, score_runs, train_run
+from add.classification.label_rules import LABEL_RULES
+from add.classification.labelled_images import read_domains, read_translations
+from add.classification.score_tables import summarise, table, write_csv
+from add.classification.scores import check_packages
+from add.config import option
+from add.data.files import changed_settings, save_json, write_atomically
+from add.data.folders import list_domains, read_image
+from add.data.severity_table import read_severity
+from add.errors import UserError
+from add.runtime.options import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationConfig:
+    """Classification."""
+
+    data_dir: str = option("", "training images: a folder with one subfolder per domain")
+    val_dir: str = option("", "validation images, likewise; left out: --val_fraction of the training images, which "
+                              "generated images should then not have been made from")
+    val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir")
+    test_dir: str = option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
+                               "severity.csv there and in --data_dir, grading is scored as well")
+    domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
+    image_size: int = option(0, "side of the images in pixels; 0: as the first training image")
+    translations: str = option("", "translation folders with commas, for the methods full and progressive")
+    samples_dir: str = option("", "samples of each domain's model, one subfolder per domain, for unconditional; those "
+                                  "of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these names")
+    methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
+                                             "by +mixup or +cutmix, progressive by @RULE for other labels than "
+                                             "--label_rule")
+    label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
+                                           "scripts/soft_labels.py; depth: labels.csv itself", LABEL_RULES)
+    synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
+                                         "each method takes the one with the least loss on the validation images")
+    num_seeds: int = option(5, "runs per method")
+    seed: int = option(0, "of the first run; the others follow")
+    out_dir: str = option("results/classification", "folder to write to; finished runs are kept and not made again")
+    threads: int = option(0, "CPU threads; 0: torch's own choice")
+
+    def __post_init__(self):
+        if self.num_seeds < 1:
+            raise UserError(f"--num_seeds is {self.num_seeds}, expected 1 or more; 5 or more give intervals that mean "
+                            f"something")
+        self.parsed_methods()
+        _shares(self.synthetic_share)
+
+    def parsed_methods(self):
+        """Return the `Method`s."""
+        return [parse_method(name, self.sample_folders()) for name in self.methods.split(",")]
+
+    def sample_folders(self):
+        """Return {method: folder of samples}."""
+        entries = [entry.rpartition("=") for entry in self.samples_dir.split(",") if entry]
+        return {name or "unconditional": folder for name, _, folder in entries}
+
+
+def build_options():
+    return Options(__doc__, ClassificationConfig, ClassifierConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    config = parsed.take(ClassificationConfig)
+    result = run_classification(config, parsed.take(ClassifierConfig), note=print)
+    print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
+
+
+
+
+def run_classification(config, classifier_config, note=lambda text: None):
+    """Train what is missing, choose, score the test sets, write the tables; return the result, a dict of JSON values.
+
+    OUT/runs/ keeps a file of scores and one of weights per run; OUT/classification.json, .csv and .md hold the result.
+
+    Args:
+        config: ClassificationConfig.
+        classifier_config: ClassifierConfig.
+        note: called with a sentence that the user should read.
+
+    Raises:
+        UserError: folders that don't fit, or an output folder made with other settings or images.
+    """
+    check_packages()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    real, validation, tests, size = _read_real(config)
+    methods = config.parsed_methods()
+    synthetic = _read_synthetic(config, methods, real, size)
+    check_synthetic(methods, synthetic)
+    settings = {"classifier": dataclasses.asdict(classifier_config), "domains": list(real.names),
+                "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
+    out_dir = Path(config.out_dir)
+    _check_settings(out_dir, settings)
+    digests = {source: digest_of(data) for source, data in synthetic.items()}
+    chosen = {}
+    for method in methods:
+        shares = _shares(config.synthetic_share) if method.source else [0.0]
+        losses = {}
+        for share in shares:
+            runs = [train_run(method, share, config.seed + i, real, validation, synthetic, digests.get(method.source),
+                         classifier_config, out_dir) for i in range(config.num_seeds)]
+            losses[share] = sum(run["validation"]["nll"] for run in runs) / len(runs)
+        chosen[method.name] = min(losses, key=losses.get)
+        note(f"{method.name}: {config.num_seeds} runs trained" + (f", synthetic share {chosen[method.name]:g} chosen "
+             f"by validation loss {losses[chosen[method.name]]:.4f}" if len(shares) > 1 else ""))
+    scores, domain_means = {}, _domain_means(config, real)
+    for test in tests:
+        scores[test.name] = {method.name: score_runs(method, chosen[method.name], test, domain_means, config,
+                                                  classifier_config, out_dir) for method in methods}
+    sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in tests}, **synthetic}
+    baselines = [method.name for method in methods if not method.source]
+    result = {"settings": settings | {"synthetic_sha256": digests, "label_rule": config.label_rule,
+                                      "first_seed": config.seed},
+              "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
+              "tests": {name: summarise(by_method, baselines) for name, by_method in scores.items()}}
+    save_json(out_dir / "classification.json", result)
+    write_csv(out_dir / "classification.csv", result)
+    write_atomically(out_dir / "classification.md", lambda file: file.write(table(result).encode()))
+    return result
+
+
+def _read_real(config):
+    """Return (training Domains, validation Labelled, [TestSet], image size)."""
+    for flag, value in (("--data_dir", config.data_dir), ("--test_dir", config.test_dir)):
+        if not value:
+            raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
+    names = config.domains.split(",") if config.domains else None
+    size = config.image_size or min(read_image(next(iter(list_domains(config.data_dir).values()))[0]).shape[:2])
+    real = read_domains(config.data_dir, size, names)
+    if config.val_dir:
+        validation = read_domains(config.val_dir, size, real.names).data
+    else:
+        real, validation = _split(real, config)
+    tests = []
+    for entry in config.test_dir.split(","):
+        name, _, folder = entry.rpartition("=")
+        found = read_domains(folder, size, real.names)
+        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths)))
+    return real, validation, tests, size
+
+
+def _split(real, config):
+    """Return (training Domains, validation Labelled): --val_fraction of each domain is held out, by the seed."""
+    if not 0 < config.val_fraction < 1:
+        raise UserError(f"--val_fraction is {config.val_fraction}: expected a share between 0 and 1, or --val_dir")
+    generator = torch.Generator().manual_seed(config.seed)
+    held_out = []
+    for number in range(len(real.names)):
+        members = (real.classes == number).nonzero()[:, 0]
+        count = min(max(1, round(config.val_fraction * len(members))), len(members) - 1)
+        held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    held_out = torch.cat(held_out)
+    kept = torch.ones(len(real.data), dtype=torch.bool).index_fill(0, held_out, False)
+    paths = [path for path, keep in zip(real.paths, kept.tolist(), strict=True) if keep]
+    return real._replace(data=real.data.subset(kept), paths=paths), real.data.subset(held_out)
+
+
+def _domain_means(config, real):
+    """Return the mean severity of each domain's training images, or None where it is not known."""
+    severity = read_severity(config.data_dir, real.paths)
+    return None if severity is None else [severity[real.classes == k].mean() for k in range(len(real.names))]
+
+
+def _read_synthetic(config, methods, real, size):
+    """Return {source of a Method: Labelled} of what the methods need and the options name."""
+    synthetic = {}
+    for source in sorted({method.source for method in methods} - {""}):
+        base, _, rule = source.partition("@")
+        if source in config.sample_folders():
+            synthetic[source] = read_domains(config.sample_folders()[source], size, real.names).data
+        elif base in ("full", "progressive") and config.translations:
+            rule = "depth" if base == "full" else rule or config.label_rule
+            full, progressive = read_translations(config.translations.split(","), size, rule, len(real.names))
+            synthetic[source] = full if base == "full" else progressive
+    return synthetic
+
+
+def _check_settings(out_dir, settings):
+    """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
+    path = out_dir / "settings.json"
+    if changed := changed_settings(path, settings):
+        raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
+                        f"same ones to continue, or another --out_dir")
+    save_json(path, settings)
+
+
+
+
+
+
+
+
+def _shares(text):
+    try:
+        shares = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--synthetic_share {text!r} is not understood: expected a share such as 0.5, or several with "
+                        f"commas") from error
+    if not all(0 < share < 1 for share in shares):
+        raise UserError(f"--synthetic_share {text!r}: expected shares between 0 and 1; a share of 1 would leave no "
+                        f"real images")
+    return shares
+
+

@@ -1,0 +1,136 @@
+"""Run a whole study: train, generate, measure and classify with few real images. The same command again continues.
+
+Everything is done by the project's own commands, each a step that a user can repeat by hand: the report lists them. A
+step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on with the first step that has none, and
+the steps continue half-done work by themselves.
+"""
+import dataclasses
+from pathlib import Path
+
+from add.classification.classifier import NETWORKS
+from add.classification.classifier_methods import parse_method
+from add.classification.label_rules import LABEL_RULES
+from add.config import expect, option
+from add.data.files import changed_settings, save_json
+from add.data.phantom import parse_bands
+from add.errors import UserError
+from add.runtime.options import Options
+from add.study.study_data import prepare_data
+from add.study.study_plan import RIVALS, plan
+from add.study.study_report import write_report
+from add.study.study_steps import run_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """Study."""
+
+    dataset: str = option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained section; "
+                                     "or a folder with train/ and test/, each with one subfolder per domain")
+    bands: str = option("mild:0:0.3,severe:0.7:1", "the phantom's domains, NAME:LOW:HIGH with commas")
+    image_size: int = option(32, "side of the images in pixels")
+    num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
+                                      "for validation")
+    num_test: int = option(1000, "test images per domain and test set")
+    train_config: str = option("configs/phantom.yaml", "YAML file of the diffusion models' training options")
+    train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says")
+    amount: int = option(10, "progressive images per source image, N")
+    num_sources: int = option(100, "training images of each domain that are translated, at most")
+    num_samples: int = option(500, "unconditional samples of each domain's model")
+    sample_steps: int = option(30, "network evaluations of a sample")
+    label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
+    methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
+                          "methods to compare, as in scripts/classify.py; of other papers progan, lofgan, mixdl, iddpm")
+    rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
+                                       "which learns all domains at once, gets them together")
+    rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
+                                            "YAML files say it for the diffusion models",
+                                ("none", "mirror", "flips", "dihedral"))
+    rival_config: str = option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
+    rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
+    label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
+    synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in scripts/classify.py")
+    num_seeds: int = option(5, "classifiers per method")
+    network: str = option("small_resnet", "classifier", NETWORKS)
+    classifier_steps: int = option(300, "training steps of a classifier")
+    max_images: int = option(300, "images of each set that metrics are computed on")
+    backend: str = option("torch", "how networks make images: torch, compile or onnx", ("torch", "compile", "onnx"))
+    threads: int = option(1, "CPU threads of each command; 0: its own choice")
+    jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
+                          "OUT/nN/logs")
+    seed: int = option(0, "of data, models, samples and the first classifier")
+    out_dir: str = option("results/study", "folder for everything; the same study again continues")
+
+    def __post_init__(self):
+        parse_bands(self.bands)
+        unknown = [rule for rule in self.label_rules.split(",") if rule not in LABEL_RULES]
+        if unknown:
+            raise UserError(f"label rule {unknown[0]!r} is unknown: expected some of {', '.join(LABEL_RULES)}")
+        for method in self.parsed_methods():
+            base, _, rule = method.source.partition("@")
+            rule = rule or self.label_rule
+            if base == "progressive" and rule not in self.label_rules.split(","):
+                raise UserError(f"method {method.name} needs soft labels by the rule {rule}: add it to --label_rules")
+        try:
+            sizes = self.sizes()
+        except ValueError as error:
+            raise UserError(f"--num_train {self.num_train!r} is not understood: expected numbers, such as 50,100"
+                            ) from error
+        expect(self.jobs >= 1, "jobs", self.jobs, "1 or more")
+        if min(sizes) < 2 or self.num_test < 1:
+            raise UserError("a study needs 2 or more training images and 1 or more test images per domain: raise "
+                            "--num_train or --num_test")
+
+    def sizes(self):
+        """Return the sizes of the training sets, ascending ints."""
+        return sorted({int(word) for word in self.num_train.split(",")})
+
+    def parsed_methods(self):
+        """Return the `Method`s."""
+        return [parse_method(name, RIVALS) for name in self.methods.split(",")]
+
+
+def build_options():
+    return Options(__doc__, StudyConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    config = parsed.take(StudyConfig)
+    out_dir = run_study(config, note=lambda text: print(text, flush=True))
+    for path in write_report(config, out_dir):
+        print(f"written: {path}")
+
+
+def run_study(config, note=lambda text: None):
+    """Do what the study lacks, and return its folder as a Path.
+
+    Args:
+        config: StudyConfig.
+        note: called with a sentence that the user should read.
+
+    Raises:
+        UserError: a step failed, after its own message; or OUT holds another study.
+    """
+    out_dir = Path(config.out_dir)
+    _check_same_study(config, out_dir)
+    note(f"images of the study {config.dataset} in {out_dir.resolve()}")
+    domains = prepare_data(config.dataset, out_dir, config.sizes(), config.num_test, config.image_size, config.seed,
+                           parse_bands(config.bands))
+    if len(domains) != 2:
+        raise UserError(f"{config.dataset} has the domains {', '.join(domains)}: a study compares two; give a "
+                        f"folder, or bands, with two")
+    steps = [(out_dir / f"n{size}", step) for size in config.sizes() for step in plan(config, domains, size)]
+    run_steps(steps, config.jobs, note)
+    return out_dir
+
+
+def _check_same_study(config, out_dir):
+    """Refuse a folder of a study with other options but for those that only add to it; else note the options there."""
+    path = out_dir / "study_options.json"
+    given = dataclasses.asdict(config)
+    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir"}
+    if changed := changed_settings(path, given, adding):
+        raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
+                        f"continue, or another --out_dir")
+    save_json(path, given)

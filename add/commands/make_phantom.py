@@ -1,0 +1,39 @@
+"""Make domains of procedural cytology images whose severity is known."""
+import dataclasses
+
+from add.config import option
+from add.data import phantom
+from add.errors import UserError
+from add.runtime.options import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomConfig:
+    """Phantom."""
+
+    out_dir: str = option("", "new or empty folder to write train/, test/ and severity.csv to; required")
+    size: int = option(64, "side of the images in pixels, for instance 32 or 64")
+    num_train: int = option(500, "training images of each domain")
+    num_test: int = option(100, "held-out images of each domain")
+    seed: int = option(0, "the same seed gives the same images")
+    bands: str = option("mild:0:0.3,severe:0.7:1", "domains as NAME:LOW:HIGH, joined by commas: bands of severity from "
+                                                   "0 to 1")
+
+    def __post_init__(self):
+        if not self.out_dir:
+            raise UserError("no --out_dir was given: expected a new or empty folder for the images")
+
+
+def build_options():
+    """Return the command's `Options`."""
+    return Options(__doc__, PhantomConfig)
+
+
+def main(argv=None):
+    """Draw and write the images as the command line asks."""
+    config = build_options().parse(argv).take(PhantomConfig)
+    bands = phantom.parse_bands(config.bands)
+    phantom.make_phantom_set(config.out_dir, bands, config.num_train, config.num_test, config.size, config.seed)
+    for name, (low, high) in bands.items():
+        print(f"{name}: severity {low:g} to {high:g}, {config.num_train} training and {config.num_test} held-out "
+              f"images")

@@ -1,0 +1,38 @@
+"""Cut two domains of tissue patches, stroma and gland, from scikit-image's stained section."""
+import dataclasses
+
+from add.config import option
+from add.data import files, tissue
+from add.errors import UserError
+from add.runtime.options import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class TissueConfig:
+    """Tissue."""
+
+    out_dir: str = option("", "folder to write train/, test/ and sources/ to, each with stroma/ and gland/; required")
+    num_train: int = option(450, "most training patches of each domain")
+    num_test: int = option(64, "most held-out patches of each domain")
+    num_sources: int = option(8, "held-out patches of each domain that sources/ repeats, to translate from")
+
+    def __post_init__(self):
+        if not self.out_dir:
+            raise UserError("no --out_dir was given: expected a folder for the patches")
+
+
+def build_options():
+    """Return the command's `Options`."""
+    return Options(__doc__, TissueConfig)
+
+
+def main(argv=None):
+    """Cut and write the patches as the command line asks."""
+    config = build_options().parse(argv).take(TissueConfig)
+    image = tissue.load_micrograph()
+    chosen = tissue.choose_patches(image, config.num_train, config.num_test, config.num_sources)
+    for folder, corners in chosen.items():
+        for corner in corners:
+            path = files.join(config.out_dir, folder, tissue.patch_name(corner))
+            files.save_png(path, tissue.cut_patch(image, corner))
+        print(f"{folder}: {len(corners)} patches")

@@ -1,0 +1,1 @@
+"""What several commands share: options of a translation and its run, samples, training runs, point sets."""

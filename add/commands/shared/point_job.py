@@ -1,0 +1,146 @@
+"""The 2-D experiments of DDIB: samples of a point set, translation from one set to another, and there and back.
+
+Su et al. 2023 (arXiv:2203.08382), Section 5.1. The points are carried in parts of --batch_size, shared out among the
+processes; a finished part is kept until all are done, so that a stopped command continues.
+"""
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from add.data.files import changed_settings, save_json, save_npy, save_png
+from add.data.points import POINT_SETS
+from add.errors import UserError
+from add.results.point_plots import heat_map, panel, scatter
+from add.runtime.given_models import describe, run_facts
+
+LAST_SET = len(POINT_SETS) - 1
+
+
+
+
+
+
+
+
+
+
+def find_model(models_dir, task, flag):
+    """Return the path of a point set's run in a folder: its name, its number, or DDIB's log2DNUMBER.
+
+    Raises:
+        UserError: there is none; `flag` names the option that gives one.
+    """
+    if not 0 <= task <= LAST_SET:
+        raise UserError(f"there is no point set {task}: expected 0 to {LAST_SET}")
+    names = (POINT_SETS[task].lower(), str(task), f"log2D{task}")
+    for name in names:
+        if (Path(models_dir) / name).exists():
+            return Path(models_dir) / name
+    raise UserError(f"{models_dir} holds no model of point set {task}: expected a run folder {' or '.join(names)} in "
+                    f"it; train one with scripts/synthetic_train.py --task {task}, or give --models_dir or {flag}")
+
+
+
+
+@dataclasses.dataclass(frozen=True)
+class PointJob:
+    """Points that are walked through named states, in parts, and the folder that tells of them.
+
+    names: of the states, the first known beforehand. sets: {state: what set it should look like}. models: {role:
+    LoadedConfig}.
+    """
+
+    folder: Path
+    names: tuple
+    sets: dict
+    models: dict
+    parsed: object
+    config: object
+
+    def run(self, points, walk, world, bar):
+        """Write the folder for points [n, 2]; walk(part [b, 2]) -> the part's states, each [b, 2]."""
+        settings = self._settings()
+        if changed := changed_settings(self.folder / "settings.json", settings):
+            raise UserError(f"{self.folder} holds points made otherwise ({', '.join(changed)}): give the same options "
+                            f"to continue, or another --out_dir")
+        finished = (self.folder / "run.json").exists()
+        world.barrier()
+        if finished:
+            bar.note(f"finished already: {self.folder.resolve()}")
+            return
+        if world.is_main:
+            save_json(self.folder / "settings.json", settings)
+        size = self.config.batch_size
+        firsts = range(0, len(points), size)
+        todo = [first for first in firsts if not self._part(first).exists()]
+        world.agree("points to make", todo)
+        for first in todo[world.rank::world.size]:
+            states = walk(torch.from_numpy(points[first:first + size]).to(world.device))
+            states = torch.stack(states).cpu().numpy()  # [number of states, b, 2]
+            if not np.isfinite(states).all():
+                raise UserError(f"points {first} to {first + states.shape[1] - 1} left the finite numbers: expected a "
+                                f"trained model; train it longer, or give more steps")
+            save_npy(self._part(first), states)
+        world.barrier()
+        if world.is_main:
+            states = np.concatenate([np.load(self._part(first)) for first in firsts], axis=1)
+            self._write(dict(zip(self.names, states, strict=True)), settings, world, bar)
+            for path in self._part(0).parent.iterdir():
+                path.unlink()
+            self._part(0).parent.rmdir()
+
+    def _part(self, first):
+        return self.folder / "parts" / f"{first:06d}_{self.config.batch_size}.npy"
+
+    def _settings(self):
+        """Return what decides where the points come to lie; a folder continues only with it."""
+        settings = {role: describe(loaded) for role, loaded in self.models.items()}
+        settings["timestep_respacing"] = self.parsed.timestep_respacing
+        for name in ("num_samples", "sampler", "encode_steps", "decode_steps", "seed"):
+            if hasattr(self.config, name):
+                settings[name] = getattr(self.config, name)
+        return settings
+
+    def _write(self, states, settings, world, bar):
+        plots = {"scatter": [], "heatmap": []}
+        for name, points in states.items():
+            save_npy(self.folder / f"{name}.npy", points)
+            for kind, draw in (("scatter", scatter), ("heatmap", heat_map)):
+                plots[kind].append(draw(points))
+                save_png(self.folder / f"{kind}_{name}.png", plots[kind][-1])
+        titles = [f"{name}: {self.sets[name]}" if name in self.sets else name for name in states]
+        save_png(self.folder / "overview.png", panel(list(plots.values()), titles))
+        checkpoints = {role: {"path": str(loaded.path)} | settings[role] for role, loaded in self.models.items()}
+        used = dataclasses.asdict(self.config) | {"timestep_respacing": self.parsed.timestep_respacing}
+        facts = run_facts(used, checkpoints, world.device) | {"sets": {
+            name: self.sets[name] for name in states if name in self.sets}}
+        facts["states"] = {name: {"mean": points.mean(axis=0, dtype=float).tolist(),
+                                  "std": points.std(axis=0, dtype=float).tolist()} for name, points in states.items()}
+        for name, points in states.items():
+            if name.startswith("latent"):
+                bar.note(f"{name}: mean {points.mean():.4f}, standard deviation {points.std():.4f}")
+        if "source_2" in states:
+            facts["cycle_error"] = errors = cycle_errors(states["source"], states["source_2"])
+            bar.note(f"L2 distance of the round trip: mean {errors['mean']:.4g}, median {errors['median']:.4g}, "
+                     f"max {errors['max']:.4g}")
+        save_json(self.folder / "run.json", facts)
+        bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}")
+
+
+def resolve_sampler(parsed, config_class):
+    """Return the config; --timestep_respacing without --sampler means DDIM on those steps."""
+    config = parsed.take(config_class)
+    if parsed.timestep_respacing and "sampler" not in parsed.given:
+        return dataclasses.replace(config, sampler="ddim")
+    return config
+
+
+
+
+def cycle_errors(points, back):
+    """Return the L2 distances of points [n, 2] from where a round trip led them: mean, median, percentile 99, max."""
+    distances = np.linalg.norm(np.asarray(back, dtype=float) - np.asarray(points, dtype=float), axis=1)
+    return {"mean": float(distances.mean()), "median": float(np.median(distances)),
+            "percentile_99": float(np.percentile(distances, 99)), "max": float(distances.max())}

@@ -1,0 +1,166 @@
+"""What the sampling commands share: their options, and the loop that fills a folder with images from noise."""
+import dataclasses
+import time
+
+import numpy as np
+import torch
+
+from add.config import expect_at_least, option
+from add.data.files import save_json
+from add.data.transforms import to_uint8
+from add.errors import UserError
+from add.runtime.given_models import describe, run_facts
+from add.transition.fixed_batches import InBatches
+from add.transition.from_noise import FROM_NOISE, FromNoise, OwnNoise
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawConfig:
+    """Drawing images from noise."""
+
+    model_path: str = option("", "checkpoint or run folder of the model")
+    num_samples: int = option(100, "images to make")
+    batch_size: int = option(16, "images per network evaluation")
+    sampler: str = option("unipc", "how noise becomes an image: ddpm and ddim walk the steps of --timestep_respacing, "
+                                   "the others solve the ODE in few evaluations", FROM_NOISE)
+    use_ddim: bool = option(False, "guided-diffusion's spelling of --sampler ddim; without it, --timestep_respacing "
+                                   "alone means ddpm")
+    eta: float = option(0.0, "randomness of ddim: 0 deterministic, 1 as random as ddpm")
+    decode_steps: int = option(0, "evaluations per image, other samplers than ddim and ddpm; 0: the sampler's own "
+                                  "number")
+    clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1] at every step")
+    classes: str = option("", "classes to show, numbers or names separated by commas, which the images take in turn; "
+                              "left out: all of them")
+    save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
+    seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
+    out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
+    precision: str = option("fp32", "the network's precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    least_samples = 1
+
+    def __post_init__(self):
+        expect_at_least(self, num_samples=self.least_samples, batch_size=1, decode_steps=0, seed=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Images to be drawn.
+
+    way: FromNoise. diffusion: what the model predicts. shape: of an image, (C, H, W).
+    model_for: model_for(numbers) -> model(x, t) for the images of these numbers, one a row.
+    settings: what decides how the images look, JSON values; of a network under its role, as `describe` gives it.
+    checkpoints: {role: path}.
+    gradient_for: like model_for, gradient(x, t) of guidance; or None.
+    nfe_per_call: network evaluations of an image in one call of the model.
+    """
+
+    way: FromNoise
+    diffusion: object
+    shape: tuple
+    model_for: object
+    settings: dict
+    checkpoints: dict
+    gradient_for: object = None
+    nfe_per_call: int = 1
+
+
+def choose_way(parsed):
+    """Return the `FromNoise` that the options of a DrawConfig and a DiffusionConfig ask for.
+
+    guided-diffusion's habits hold: --use_ddim is ddim, and --timestep_respacing (or --use_ddim False) without it ddpm.
+
+    Raises:
+        UserError: --sampler and --use_ddim contradict each other, or what `FromNoise` refuses.
+    """
+    name = parsed.sampler
+    if "sampler" in parsed.given:
+        if "use_ddim" in parsed.given and parsed.use_ddim != (name == "ddim"):
+            raise UserError(f"--sampler {name} contradicts --use_ddim {parsed.use_ddim}: leave one of them out")
+    elif parsed.use_ddim:
+        name = "ddim"
+    elif parsed.timestep_respacing or "use_ddim" in parsed.given:
+        name = "ddpm"
+    return FromNoise(name, parsed.decode_steps, parsed.clip_denoised, parsed.eta)
+
+
+def as_text(classes):
+    """Return classes as --classes takes them."""
+    return ",".join(map(str, classes))
+
+
+def in_turn(classes, count):
+    """Return int64 [count], the classes over and over."""
+    return np.resize(np.array(classes, dtype=np.int64), count)
+
+
+def no_classes(loaded):
+    """Return the UserError for --classes with a model that knows none."""
+    return UserError(f"--classes was given and {loaded.path} knows no classes: leave it out, or use a model trained "
+                     f"with --class_cond")
+
+
+def require_model_path(config):
+    """Raise UserError where --model_path was left out."""
+    if not config.model_path:
+        raise UserError("no --model_path was given: expected a checkpoint or run folder, such as runs/mild")
+
+
+def base_settings(parsed, way, loaded):
+    """Return what decides how images of any model look, JSON values."""
+    settings = {"model": describe(loaded), "sampler": way.name, "decode_steps": way.decode_steps,
+                "timestep_respacing": parsed.timestep_respacing, "clip_denoised": way.clip_denoised,
+                "seed": parsed.seed}
+    return settings | ({"eta": way.eta} if way.name == "ddim" else {})
+
+
+def draw(job, folder, config, world, bar, shown=None):
+    """Make what a SamplesFolder still lacks of a Job; each process makes every world.size-th image. Then sum it up.
+
+    Args:
+        config: a DrawConfig. shown: see `SamplesFolder.write_summary`.
+        bar: shows evaluations and sentences.
+
+    Raises:
+        UserError: a folder of samples that were made otherwise, a sampler that can't walk the diffusion, or images that
+            are not finite.
+    """
+    job.way.check(job.diffusion)
+    folder.check(job.settings)
+    world.barrier()
+    if world.is_main:
+        folder.open(job.settings)
+    todo = folder.missing()
+    world.agree("samples to make", todo)
+    mine = todo[world.rank::world.size]
+    for first in range(0, len(mine), config.batch_size):
+        numbers = mine[first:first + config.batch_size]
+        folder.write_images(numbers, *_draw_batch(job, numbers, config, world.device, bar.add))
+    world.barrier()
+    if world.is_main:
+        folder.write_summary(config.save_npz, shown)
+        used = {name: value for name, value in job.settings.items() if name not in job.checkpoints}
+        checkpoints = {role: {"path": str(path)} | job.settings[role] for role, path in job.checkpoints.items()}
+        save_json(folder.path / "run.json",
+                  run_facts(dataclasses.asdict(config) | used, checkpoints, world.device)
+                  | {"sampler": job.way.name, "num_images": folder.count}
+                  | {f"{name}_per_image": round(mean, 4) for name, mean in folder.costs().items()})
+        bar.note(f"done: {folder.count} samples in {folder.path.resolve()}")
+
+
+def _draw_batch(job, numbers, config, device, on_step):
+    """Return (images uint8 [b, H, W, C], cost) of the numbers [b], in evaluations of config.batch_size rows."""
+    start = time.monotonic()
+    rows = numbers + numbers[:1] * (config.batch_size - len(numbers))  # as InBatches pads the images
+    model = InBatches(job.model_for(rows), config.batch_size, on_step)
+    gradient = None if job.gradient_for is None else InBatches(job.gradient_for(rows), config.batch_size)
+    noise = OwnNoise(config.seed, numbers, job.shape, device)
+    images = job.way.images(model, job.diffusion, noise, gradient).cpu()
+    if not torch.isfinite(images).all():
+        raise UserError("the model gave values that are not finite: expected images; lower the scale of guidance, use "
+                        "--precision fp32, or another checkpoint")
+    cost = {"seconds": time.monotonic() - start, "nfe": model.evaluations * job.nfe_per_call}
+    if gradient is not None:
+        cost["classifier_nfe"] = gradient.evaluations
+    return to_uint8(images).numpy(), cost

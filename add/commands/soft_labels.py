@@ -1,0 +1,147 @@
+"""Give the images of finished translations soft labels by a rule: labels_RULE.csv beside labels.csv."""
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from add.classification.classifier import ClassifierConfig
+from add.classification.label_rules import (
+    LABEL_RULES,
+    PLACE_WEIGHT,
+    POWER,
+    classifier_positions,
+    likelihood_positions,
+    two_sided,
+)
+from add.classification.labelled_images import all_images, read_domains
+from add.config import option
+from add.data.files import save_json
+from add.data.folders import read_image
+from add.errors import UserError
+from add.results.translation_series import label_path, read_series, write_labels
+from add.runtime.options import Options
+from add.training import load_model
+from add.transition import soft_labels
+
+
+@dataclasses.dataclass(frozen=True)
+class RelabelConfig:
+    """Soft labels."""
+
+    translations: str = option("", "translation folders with commas; both directions of a pair are labelled alike")
+    rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
+                                     "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
+                                     "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
+                                     "depth", LABEL_RULES)
+    data_dir: str = option("", "real images, one subfolder per domain: what classifiers are trained on, and every rule "
+                               "that looks at images is calibrated with")
+    calibration_dir: str = option("", "real images, likewise, that the diffusion models were not trained on; left out: "
+                                      "--data_dir. For likelihood, whose scores training images bias")
+    domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
+    gamma: float = option(POWER, "exponent of the rule power")
+    label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
+    seed: int = option(0, "of classifiers and noise")
+    threads: int = option(0, "CPU threads; 0: torch's own choice")
+
+    def __post_init__(self):
+        if self.gamma <= 0:
+            raise UserError(f"--gamma is {self.gamma}, expected more than 0")
+        if self.label_folds < 2:
+            raise UserError(f"--label_folds is {self.label_folds}, expected 2 or more: each is calibrated on images "
+                            f"that it was not trained on")
+
+
+def build_options():
+    return Options(__doc__, RelabelConfig, ClassifierConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    relabel(parsed.take(RelabelConfig), parsed.take(ClassifierConfig), note=print)
+
+
+def relabel(config, classifier_config=None, note=lambda text: None):
+    """Write labels_RULE.csv into every translation folder and return their paths.
+
+    Args:
+        config: RelabelConfig.
+        classifier_config: ClassifierConfig of the rules classifier and blend; left out: its defaults.
+        note: called with a sentence that the user should read.
+
+    Raises:
+        UserError: folders or models that are missing or don't fit.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if not config.translations:
+        raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
+    found = [read_series(folder) for folder in config.translations.split(",")]
+    if config.rule == "depth":
+        note("labels.csv holds the rule depth already")
+        return [label_path(series.folder, "depth") for series in found]
+    if chains := [str(series.folder) for series in found if series.is_chain]:
+        raise UserError(f"{chains[0]} is a chain through more than two domains, and the rule {config.rule} knows the "
+                        f"way between two: expected translations of pairs; keep the labels.csv of the chain")
+    if config.rule == "power":
+        labels = [_by_place(series, config.gamma) for series in found]
+    else:
+        pairs = {frozenset((series.source, series.target)) for series in found}
+        labels = [None] * len(found)
+        for pair in sorted(pairs, key=sorted):
+            members = [i for i, series in enumerate(found) if {series.source, series.target} == pair]
+            placed = _by_image([found[i] for i in members], sorted(pair), config, classifier_config, note)
+            for i, label in zip(members, placed, strict=True):
+                labels[i] = label
+    paths = [label_path(series.folder, config.rule) for series in found]
+    for path, series, label in zip(paths, found, labels, strict=True):
+        write_labels(path, series, label)
+        save_json(path.with_suffix(".json"), dataclasses.asdict(config))
+        note(f"{len(series)} soft labels by the rule {config.rule}: {path}")
+    return paths
+
+
+def _by_place(series, gamma):
+    labels = soft_labels(series.amount, series.source, series.target, series.labels.shape[1], gamma)
+    return labels[series.m - 1].numpy()
+
+
+def _by_image(found, pair, config, classifier_config, note):
+    """Return the labels of each Series, all between the two domains `pair` (low, high), by the rules that look."""
+    if not config.data_dir:
+        raise UserError(f"the rule {config.rule} is calibrated with real images: expected --data_dir, a folder with "
+                        f"one subfolder per domain; or take --rule depth")
+    models = _models(found[0], pair) if config.rule == "likelihood" else None
+    size = read_image(found[0].folder / found[0].images[0]).shape[0]
+    root = config.calibration_dir or config.data_dir if config.rule == "likelihood" else config.data_dir
+    real = read_domains(root, size, config.domains.split(",") if config.domains else None)
+    if max(pair) >= len(real.names):
+        raise UserError(f"{root} holds {len(real.names)} domains, and the translation is between {pair[0]} and "
+                        f"{pair[1]}: expected a folder for each; check --data_dir and --domains")
+    note(f"rule {config.rule}: {real.names[pair[0]]} is domain {pair[0]}, {real.names[pair[1]]} is domain {pair[1]}")
+    images = torch.cat([all_images(series.image_set(size)) for series in found])
+    low, high = (real.of(number) for number in pair)
+    if config.rule == "likelihood":
+        positions = likelihood_positions(images, low, high, models, seed=config.seed)
+    else:
+        classifier_config = classifier_config or ClassifierConfig()
+        positions = classifier_positions(images, low, high, classifier_config, config.label_folds, config.seed)
+        if config.rule == "blend":
+            place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
+            positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place
+    num_domains = found[0].labels.shape[1]
+    labels = two_sided(positions, *pair, num_domains)
+    ends = torch.tensor([len(series) for series in found]).cumsum(0).tolist()
+    return [labels[end - len(series):end] for series, end in zip(found, ends, strict=True)]
+
+
+def _models(series, pair):
+    """Return ((model, diffusion) of the pair's low domain, of its high domain) that a translation was made with."""
+    path = Path(series.folder) / "run.json"
+    try:
+        checkpoints = json.loads(path.read_text())["checkpoints"]
+        paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not say which models made the translation ({error!r}): expected a finished "
+                        f"translation; run its command again") from error
+    return tuple(load_model(path)[:2] for path in paths)

@@ -1,0 +1,77 @@
+"""Make samples of a point set's model, after DDIB's 2-D experiments. The same command again continues."""
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from add.commands.shared.point_job import PointJob, find_model, resolve_sampler
+from add.config import expect_at_least, option
+from add.data.files import require_local
+from add.data.points import POINT_SETS
+from add.diffusion import DiffusionConfig
+from add.networks import PointConfig
+from add.runtime.given_models import load_given
+from add.runtime.options import Options
+from add.runtime.progress import processes_and_bar
+from add.transition import SAMPLERS, make_sampler
+from add.transition.point_translation import PointCloud, decode_points
+
+SAMPLES = ("latent", "points")
+FROM_NOISE = tuple(name for name in SAMPLERS if name != "obelm")  # which walks pairs of states
+
+
+@dataclasses.dataclass(frozen=True)
+class PointSampleConfig:
+    """Sampling."""
+
+    model_path: str = option("", "checkpoint or run folder of the model; empty: that of --task in --models_dir")
+    models_dir: str = option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...")
+    num_samples: int = option(80000, "points to make")
+    batch_size: int = option(20000, "points per network evaluation")
+    sampler: str = option("unipc", "solver of the ODE from noise to points; ddim walks the steps of "
+                                   "--timestep_respacing", FROM_NOISE)
+    decode_steps: int = option(0, "evaluations per point, other samplers than ddim; 0: the sampler's own number")
+    seed: int = option(0, "what the noise is drawn by, whatever the batch size and processes")
+    out_dir: str = option("results/synthetic", "folder to write to, as sample_TASK; finished points are kept")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        expect_at_least(self, num_samples=1, batch_size=1, decode_steps=0, seed=0)
+
+
+def build_options():
+    return Options(__doc__, PointSampleConfig, PointConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with processes_and_bar(parsed) as (world, bar):
+        sample_points(parsed, world, bar)
+
+
+def sample_points(parsed, world, bar):
+    """Make the samples of the set --task, or of --model_path, in OUT/sample_TASK; nothing where they are finished.
+
+    The noise is drawn by --seed and put in the order of its angle, so that a colour shows where it goes. Writes
+    latent.npy (the noise) and points.npy, float32 [n, 2], scatter_*.png, heatmap_*.png, overview.png and run.json.
+    `bar` shows evaluations and sentences.
+
+    Raises:
+        UserError: no usable model, or a folder of points that were made otherwise.
+    """
+    config = resolve_sampler(parsed, PointSampleConfig)
+    require_local(config.out_dir)
+    path = config.model_path or find_model(config.models_dir, parsed.task, "--model_path")
+    model, diffusion, loaded = load_given(path, parsed, world.device, kind="points")
+    sampler = make_sampler(config.sampler, 0, config.decode_steps)
+    sampler.check(diffusion)
+    noise = np.random.default_rng([config.seed]).standard_normal((config.num_samples, 2), dtype=np.float32)
+    noise = noise[np.argsort(np.arctan2(noise[:, 1], noise[:, 0]))]
+
+    def walk(noise):
+        return [noise, decode_points(PointCloud(model, bar.add), diffusion, noise, sampler)]
+
+    job = PointJob(Path(config.out_dir) / f"sample_{loaded.model.task}", SAMPLES,
+               {"points": POINT_SETS[loaded.model.task].lower()}, {"model": loaded}, parsed, config)
+    job.run(noise, walk, world, bar)

@@ -1,0 +1,109 @@
+"""Translate one point set into another, after DDIB's 2-D experiments. The same command again continues."""
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from add.commands.shared.point_job import LAST_SET, PointJob, find_model, resolve_sampler
+from add.config import expect_at_least, option
+from add.data.files import require_local
+from add.data.points import POINT_SETS, draw_points
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import PointConfig
+from add.runtime.given_models import load_given
+from add.runtime.options import Options
+from add.runtime.progress import processes_and_bar
+from add.transition import SAMPLERS, check_schedules, make_sampler
+from add.transition.point_translation import PointCloud, decode_points, encode_points
+
+TRANSLATION = ("source", "latent", "target")
+CYCLE = (*TRANSLATION, "latent_2", "source_2")
+
+
+@dataclasses.dataclass(frozen=True)
+class PointTranslationConfig:
+    """Translation."""
+
+    source: int = option(0, f"point set translated from, 0 to {LAST_SET}: " + ", ".join(POINT_SETS).lower())
+    target: int = option(1, f"point set translated to, 0 to {LAST_SET}")
+    source_model_path: str = option("", "checkpoint or run folder of the source's model; empty: in --models_dir")
+    target_model_path: str = option("", "checkpoint or run folder of the target's model; empty: in --models_dir")
+    models_dir: str = option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...")
+    num_samples: int = option(90000, "points to draw from the source and translate")
+    batch_size: int = option(30000, "points per network evaluation")
+    sampler: str = option("unipc", "solver of the ODE between points and noise; ddim walks the steps of "
+                                   "--timestep_respacing", SAMPLERS)
+    encode_steps: int = option(0, "steps to noise, other samplers than ddim; 0: the sampler's own number")
+    decode_steps: int = option(0, "evaluations from noise, other samplers than ddim; 0: the sampler's own number")
+    seed: int = option(0, "what the points are drawn by")
+    out_dir: str = option("results/synthetic", "folder to write to, as translation_SOURCE_TARGET or "
+                                               "translation_cycle_SOURCE_TARGET; finished points are kept")
+    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+
+    def __post_init__(self):
+        expect_at_least(self, num_samples=1, batch_size=1, encode_steps=0, decode_steps=0, seed=0)
+        for name in ("source", "target"):
+            if not 0 <= getattr(self, name) <= LAST_SET:
+                raise UserError(f"--{name} is {getattr(self, name)}, expected a point set from 0 to {LAST_SET}: "
+                                + ", ".join(POINT_SETS))
+
+
+def build_options():
+    return Options(__doc__, PointTranslationConfig, PointConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with processes_and_bar(parsed) as (world, bar):
+        translate_points(parsed, world, bar)
+
+
+def translate_points(parsed, world, bar, cycle=False):
+    """Translate points of the set --source in OUT/translation_SOURCE_TARGET; nothing where they are finished.
+
+    With `cycle`, there and back in OUT/translation_cycle_SOURCE_TARGET. Writes source.npy, latent.npy, target.npy and,
+    of a cycle, latent_2.npy and source_2.npy, float32 [n, 2], scatter_*.png, heatmap_*.png, overview.png and run.json.
+    A point has the colour of its place in the source in all pictures. `bar` shows evaluations and sentences.
+
+    Raises:
+        UserError: unusable models or options, or a folder of points that were made otherwise.
+    """
+    config = resolve_sampler(parsed, PointTranslationConfig)
+    require_local(config.out_dir)
+    roles = ("source", "target")
+    models = {role: _load_set(role, config, parsed, world.device) for role in roles}
+    check_schedules(*(models[role][1] for role in roles))
+    sampler = make_sampler(config.sampler, config.encode_steps, config.decode_steps)
+    for role in roles:
+        sampler.check(models[role][1])
+    clouds = {role: PointCloud(models[role][0], bar.add) for role in roles}
+    points = draw_points(config.source, config.num_samples, np.random.default_rng([config.seed]), ordered=True)
+
+    def walk(points):
+        states = [points]
+        for here, there in ((roles, roles[::-1]) if cycle else (roles,)):
+            latents = encode_points(clouds[here], models[here][1], states[-1], sampler)
+            states += [latents[:, :2], decode_points(clouds[there], models[there][1], latents, sampler)]
+        return states
+
+    sets = {f"{role}{number}": POINT_SETS[getattr(config, role)].lower() for role in roles for number in ("", "_2")}
+    folder = f"translation_{'cycle_' if cycle else ''}{config.source}_{config.target}"
+    job = PointJob(Path(config.out_dir) / folder, CYCLE if cycle else TRANSLATION, sets,
+               {f"{role}_model": models[role][2] for role in roles}, parsed, config)
+    job.run(points, walk, world, bar)
+
+
+
+
+def _load_set(role, config, parsed, device):
+    """Return (model, diffusion, LoadedConfig) of the role "source" or "target"; the model must be of its set."""
+    task, flag = getattr(config, role), f"--{role}_model_path"
+    path = getattr(config, f"{role}_model_path") or find_model(config.models_dir, task, flag)
+    model, diffusion, loaded = load_given(path, parsed, device, kind="points", task=task)
+    if loaded.model.task != task:
+        raise UserError(f"{loaded.path} was trained on point set {loaded.model.task} "
+                        f"({POINT_SETS[loaded.model.task].lower()}): expected one of --{role} {task} "
+                        f"({POINT_SETS[task].lower()}); change --{role} or {flag}")
+    return model, diffusion, loaded

@@ -1,0 +1,24 @@
+"""Train the diffusion model of one domain on a folder of images, or of each domain. The same command again resumes."""
+import dataclasses
+
+from add.commands.shared.training_runs import counting_classes, folder_runs, train
+from add.data import embedded
+from add.diffusion import DiffusionConfig
+from add.networks import ModelConfig
+from add.runtime.options import Options
+from add.training import TrainConfig
+
+EMBEDDED_CONFIG = embedded.config_path(f"tissue_{embedded.DOMAINS[0]}.yaml")
+
+
+def build_options():
+    return Options(__doc__, TrainConfig, ModelConfig, DiffusionConfig,
+                   default_config=lambda values: None if values["data_dir"] else EMBEDDED_CONFIG)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    config = parsed.take(TrainConfig)
+    if not config.data_dir:
+        config = dataclasses.replace(config, data_dir=str(embedded.train_dir(embedded.DOMAINS[0])))
+    train(parsed, folder_runs(config), counting_classes(parsed, ModelConfig))

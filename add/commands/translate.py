@@ -1,0 +1,126 @@
+"""Turn images of one domain into another in N steps, with a soft label for each step, in both directions.
+
+Of more than two domains, --models_dir and --data_dir name the folders that hold them all, and --pairs what is wanted.
+With nothing but --amount, the embedded default is used: held-out patches of stained tissue, and two tiny models.
+"""
+from dataclasses import dataclass
+
+from add.commands.shared.direction import Direction, folder_of, open_folders, run_direction
+from add.commands.shared.domain_ways import find_domains
+from add.commands.shared.walk_options import (
+    WalkOptions,
+    check_walk,
+    first_images,
+    resolve_config,
+    sampler_of,
+    used_options,
+    walk_settings,
+)
+from add.config import option
+from add.data import ImageSet
+from add.diffusion import DiffusionConfig
+from add.errors import UserError
+from add.networks import ModelConfig
+from add.results.translation_folder import distinct_names
+from add.runtime.given_models import describe, load_given
+from add.runtime.options import Options
+from add.runtime.processes import process_group
+
+
+def prepare_directions(parsed, world):
+    """Return the `Direction`s that the options ask for; nothing is written before all of them are known to work.
+
+    Raises:
+        UserError: unusable models, images, options or output folder.
+    """
+    config = resolve_config(parsed, TranslationConfig)
+    domains = find_domains(config, parsed.given)
+    models = {number: _load(path, parsed, world, config, is_source=not config.models_dir and number == config.source)
+              for number, path in domains.models.items()}
+    check_walk(list(models.values()), config)
+    descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
+    size = next(iter(models.values()))[2].model.image_size
+    images = {number: first_images(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
+                                                        skip_bad=config.skip_bad), config)
+              for number in dict.fromkeys(way[0] for way in domains.ways)
+              for folder in [domains.images[number]]}
+    directions = []
+    for way in domains.ways:
+        roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]
+        told = {role: descriptions[number] for role, number in zip(roles, way, strict=True)}
+        networks, diffusions, loaded = zip(*(models[number] for number in way), strict=True)
+        directions.append(Direction(
+            way, domains.number, networks, diffusions, sampler_of(config), config, images[way[0]],
+            domains.images[way[0]], folder_of(config, way, distinct_names(images[way[0]].paths)),
+            settings={f"{role}_model": description for role, description in told.items()}
+            | walk_settings(parsed, config),
+            checkpoints={role: {"path": str(found.path)} | told[role]
+                         for role, found in zip(roles, loaded, strict=True)},
+            options=used_options(parsed, config) | ({"source": way[0], "target": way[-1], "num_domains": domains.number}
+                                                    if domains.names else {}),
+            names=tuple(map(domains.say, way)) if domains.names else (),
+            further={"domains": domains.names} if domains.names else {}))
+    open_folders(directions, world)
+    return directions
+
+
+def _load(path, parsed, world, config, is_source):
+    """Return (network, diffusion, LoadedConfig) of one domain's model."""
+    # The published defaults for checkpoints without a config: global-priority attention in the source model.
+    found = load_given(path, parsed, world.device, config.backend, config.precision, use_new_attention_order=is_source)
+    if found[2].model.class_cond:
+        raise UserError(f"{found[2].path} is class-conditional: expected one unconditional model per domain; translate "
+                        f"between its classes with python scripts/imagenet_translation.py, or train it without "
+                        f"--class_cond")
+    return found
+
+
+@dataclass(frozen=True)
+class DomainOptions:
+    """Domains."""
+
+    source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
+    target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
+    models_dir: str = option("", "folder of run folders, one per domain, in place of the two models; --data_dir then "
+                                 "holds a subfolder of images per domain, of the same names. Domains are numbered by "
+                                 "sorted name")
+    pairs: str = option("", "with --models_dir, what is translated: all, every ordered pair (the default); chain, "
+                            "through all domains in order as one series, and back; or a list such as 0-1,2-0 or "
+                            "mild-severe or mild-moderate-severe, which is a chain in that order")
+    data_dir: str = option("", "folder of source images; left out with embedded models: held-out stroma patches")
+    target_data_dir: str = option("", "folder of target-domain images, the sources of the opposite direction")
+    source: int = option(0, "number of the source domain in the label vectors")
+    target: int = option(1, "number of the target domain in the label vectors")
+    num_domains: int = option(2, "length of the label vectors; with --models_dir the number of its domains")
+    direction: str = option("both", "source to target, target to source, or both; with --models_dir forward means from "
+                                    "a lower to a higher number", ("both", "forward", "backward"))
+
+
+@dataclass(frozen=True)
+class TranslationConfig(WalkOptions, DomainOptions):
+    """Translation."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_domains < 2:
+            raise UserError(f"--num_domains is {self.num_domains}, expected 2 or more")
+        if self.pairs and not self.models_dir:
+            raise UserError(f"--pairs {self.pairs} was given without --models_dir: expected a folder with a run folder "
+                            f"per domain; give it, or leave out --pairs")
+        clashing = [name for name in ("source_model_path", "target_model_path", "target_data_dir")
+                    if getattr(self, name)]
+        if self.models_dir and clashing:
+            raise UserError(f"--models_dir was given with --{clashing[0]}, and both say where the domains are: "
+                            f"expected either all domains in two folders (--models_dir, --data_dir) or a path for each "
+                            f"of two; leave one out")
+
+
+def build_options():
+    return Options(__doc__, TranslationConfig, ModelConfig, DiffusionConfig)
+
+
+def main(argv=None):
+    parsed = build_options().parse(argv)
+    with process_group(parsed.device, parsed.threads) as world:
+        for direction in prepare_directions(parsed, world):
+            run_direction(direction, world)

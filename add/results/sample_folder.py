@@ -1,0 +1,150 @@
+"""The output folder of sampling: numbered images, their classes, a contact sheet and what it takes to continue.
+
+OUT holds sample_000000.png, ..., settings.json and, once all are made, run.json, contact_sheet.png, labels.csv where
+they have classes, and on request guided-diffusion's samples_NxHxWx3.npz. records/ says what each batch has cost.
+"""
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from add.data.files import (
+    changed_settings,
+    is_url,
+    save_json,
+    save_png,
+    write_atomically,
+    write_npy_rows,
+)
+from add.data.folders import CONTACT_SHEET, read_image
+from add.errors import UserError
+from add.results.contact_sheet import contact_sheet
+
+LABELS_NAME = "labels.csv"
+COLUMNS = ("image", "class", "class_name")
+MOST_SHOWN = 100  # images on the contact sheet
+
+
+class SamplesFolder:
+    """The files of one run of sampling.
+
+    Args:
+        path: the folder; made where it is missing.
+        count: images wanted, n.
+        labels: int64 [n], their classes, or None.
+        class_names: in the order of labels, or None.
+
+    Raises:
+        UserError: the path is a URL.
+    """
+
+    def __init__(self, path, count, labels=None, class_names=None):
+        if is_url(path):
+            raise UserError(f"--out_dir {path} is a URL, expected a local folder: copy the samples afterwards")
+        self.path, self.count = Path(path), count
+        self.labels, self.class_names = labels, class_names
+
+    def check(self, settings):
+        """Raise UserError where the folder holds samples made with other settings (a dict of JSON values)."""
+        if changed := changed_settings(self._settings, settings):
+            raise UserError(f"{self.path} holds samples made otherwise ({', '.join(changed)}): give the same options "
+                            f"to continue, or another --out_dir")
+
+    def open(self, settings):
+        """Make the folder and note what its samples are made with."""
+        save_json(self._settings, settings)
+
+    def missing(self):
+        """Return the numbers of the images that are still to be made."""
+        return [number for number in range(self.count) if not self.image_path(number).exists()]
+
+    def image_path(self, number):
+        """Return the path of an image."""
+        return self.path / f"sample_{number:06d}.png"
+
+    def write_images(self, numbers, images, cost):
+        """Write images uint8 [b, H, W, 3] under their numbers, and before them what they cost.
+
+        Args:
+            cost: {name: total of the batch}, numbers; every image then has a record, and lost images made again leave
+                the mean as it was.
+        """
+        save_json(self.path / "records" / f"{numbers[0]:06d}.json", {"images": len(numbers)} | cost)
+        for number, image in zip(numbers, images, strict=True):
+            save_png(self.image_path(number), image)
+
+    def costs(self):
+        """Return {name: mean per image} of what the batches have cost."""
+        records = [json.loads(path.read_text()) for path in sorted((self.path / "records").glob("*.json"))]
+        images = sum(record["images"] for record in records)
+        names = dict.fromkeys(name for record in records for name in record if name != "images")
+        return {name: sum(record.get(name, 0) for record in records) / images for name in names}
+
+    def write_summary(self, save_npz=False, shown=None):
+        """Write contact_sheet.png and labels.csv, and samples_NxHxWx3.npz if asked for.
+
+        Args:
+            shown: shown(number, image uint8 [H, W, 3]) -> the tile that stands for it, all of one size; by default the
+                image itself.
+        """
+        if self.labels is not None:
+            self._write_labels()
+        if save_npz:
+            self._write_npz()
+        numbers = range(min(self.count, MOST_SHOWN))
+        tiles = [read_image(self.image_path(number)) for number in numbers]
+        if shown is not None:
+            tiles = [shown(number, tile) for number, tile in zip(numbers, tiles, strict=True)]
+        captions = None if self.labels is None else [self._class_name(label) or f"class {label}"
+                                                     for label in self.labels[:len(tiles)].tolist()]
+        save_png(self.path / CONTACT_SHEET, contact_sheet(np.stack(tiles), captions))
+
+    def _class_name(self, label):
+        return "" if self.class_names is None else self.class_names[label]
+
+    def _write_labels(self):
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for number, label in enumerate(self.labels.tolist()):
+            table.writerow([self.image_path(number).name, label, self._class_name(label)])
+        write_atomically(self.path / LABELS_NAME, lambda file: file.write(text.getvalue().encode()))
+
+    def _write_npz(self):
+        """Write arr_0 uint8 [n, H, W, 3] and, with classes, arr_1 int64 [n], as np.savez names them."""
+        shape = (self.count, *read_image(self.image_path(0)).shape)
+
+        def write(file):
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                with archive.open("arr_0.npy", "w", force_zip64=True) as member:
+                    rows = (read_image(self.image_path(number)) for number in range(self.count))
+                    write_npy_rows(member, np.uint8, shape, rows)
+                if self.labels is not None:
+                    with archive.open("arr_1.npy", "w") as member:
+                        write_npy_rows(member, np.int64, self.labels.shape, [self.labels])
+
+        write_atomically(self.path / f"samples_{'x'.join(map(str, shape))}.npz", write)
+
+    @property
+    def _settings(self):
+        return self.path / "settings.json"
+
+
+def read_labels(folder):
+    """Return {file name: class} of a folder of samples that tells classes in labels.csv, or None.
+
+    Raises:
+        UserError: the file is of another kind.
+    """
+    path = Path(folder) / LABELS_NAME
+    if not path.is_file():
+        return None
+    try:
+        with open(path, newline="") as file:
+            return {row["image"]: int(row["class"]) for row in csv.DictReader(file)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}; remove it, or "
+                        f"give --classes and another folder") from error

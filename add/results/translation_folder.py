@@ -1,0 +1,158 @@
+"""The output folder of a translation: progressive images, labels, overview and what it takes to continue.
+
+OUT/translation_0_1/, or OUT/chain_0_1_2/ for a chain of domains as one series, holds images/NAME_mMM.png, labels.csv,
+overview.png and run.json. While images are made, each finished source image leaves records/NAME.json; a run that is
+killed continues with the images that have none.
+"""
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from add.data.files import save_json, save_npy, save_png, write_atomically, write_npy_rows
+from add.errors import UserError
+from add.results.overview import draw_overview
+from add.results.translation_series import write_rows
+
+OVERVIEW_ROWS = 12
+SETTINGS_NAME = "settings.json"
+
+
+class TranslationFolder:
+    """The files of one direction.
+
+    Args:
+        path: the folder; made where it is missing.
+        names: a distinct name for each source image, in output order.
+        amount: progressive images per source image, N.
+    """
+
+    def __init__(self, path, names, amount):
+        self.path, self.names, self.amount = Path(path), list(names), amount
+
+    def check(self, settings):
+        """Raise UserError where the folder holds images made with other settings (a dict of JSON values)."""
+        if not any(self._record(name).exists() for name in self.names):
+            return
+        saved = _read_json(self._settings)
+        changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
+                   for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
+        if changed:
+            raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
+                                       "give the same options to continue, or another --out_dir"]))
+
+    def open(self, settings):
+        """Make the folder and note what its images are made with, a dict of JSON values."""
+        self.check(settings)
+        save_json(self._settings, settings)
+
+    def image_path(self, name, m):
+        """Return the path of progressive image m = 1..N, relative to the folder."""
+        digits = max(2, len(str(self.amount)))
+        return Path("images") / f"{name}_m{m:0{digits}d}.png"
+
+    def is_finished(self, name, source_sha256, with_latents=False):
+        """Return whether a source image with this content is done: its images, record and, if asked for, latents."""
+        if not self._record(name).exists() or _read_json(self._record(name)).get("source_sha256") != source_sha256:
+            return False
+        files = [self.path / self.image_path(name, m) for m in range(1, self.amount + 1)]
+        files += [self._latents(name)] if with_latents else []
+        return all(file.exists() for file in files)
+
+    def write_images(self, name, targets, record, latents=None):
+        """Write the images of one source image, and last its record.
+
+        Args:
+            targets: uint8 [N, H, W, 3]. record: dict of JSON values. latents: uint8 [N, 3, H, W] or None.
+        """
+        for m, image in enumerate(targets, start=1):
+            save_png(self.path / self.image_path(name, m), image)
+        if latents is not None:
+            save_npy(self._latents(name), latents)
+        save_json(self._record(name), record)
+
+    def records(self):
+        """Return the records of all source images, in order."""
+        return [_read_json(self._record(name)) for name in self.names]
+
+    def write_labels(self, records, labels, source, target):
+        """Write labels.csv: a row per progressive image, in the order of the sources, then m.
+
+        Args:
+            records: as from records(). labels: [N, K] soft labels. source, target: domain numbers, the ends.
+        """
+        write_rows(self.path / "labels.csv",
+                   ([self.image_path(name, m).as_posix(), record["source_image"], source, target, m, depth, *label]
+                    for name, record in zip(self.names, records, strict=True)
+                    for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1)),
+                   len(labels[0]))
+
+    def write_overview(self, records, sources, labels, title):
+        """Write overview.png of the first source images.
+
+        Args:
+            records, labels: as in write_labels.
+            sources: uint8 [n, H, W, 3], at least the first OVERVIEW_ROWS of them.
+        """
+        names = self.names[:OVERVIEW_ROWS]
+        targets = np.stack([self._read_targets(name) for name in names])
+        depths = np.array([record["depths"] for record in records[:len(names)]])
+        if len(self.names) > len(names):
+            title += f" (the first {len(names)} of {len(self.names)} source images)"
+        save_png(self.path / "overview.png", draw_overview(sources[:len(names)], targets, depths, labels, title))
+
+    def write_arrays(self, records, sources):
+        """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.
+
+        Args:
+            records: as in write_labels.
+            sources: gives float32 [3, H, W] in [-1, 1] for each source image, in order.
+        """
+        first = self._read_targets(self.names[0]).transpose(0, 3, 1, 2)
+        shape = (len(self.names), *first.shape)
+        targets = (self._read_targets(name).transpose(0, 3, 1, 2) for name in self.names)
+        _save_npy_rows(self.path / "source.npy", np.float32, (len(self.names), *first.shape[1:]), sources)
+        _save_npy_rows(self.path / "target.npy", np.uint8, shape, targets)
+        _save_npy_rows(self.path / "latent.npy", np.uint8, shape, (np.load(self._latents(n)) for n in self.names))
+        save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in records]))
+
+    def _read_targets(self, name):
+        paths = (self.path / self.image_path(name, m) for m in range(1, self.amount + 1))
+        return np.stack([np.asarray(Image.open(path)) for path in paths])
+
+    @property
+    def _settings(self):
+        return self.path / "records" / SETTINGS_NAME
+
+    def _record(self, name):
+        return self.path / "records" / f"{name}.json"
+
+    def _latents(self, name):
+        return self.path / "records" / f"{name}_latents.npy"
+
+
+def distinct_names(paths):
+    """Return a distinct name for each source image: its stem, or, where that is taken, its file name or a number."""
+    stems = Counter(Path(path).stem for path in paths)
+    taken, names = {Path(SETTINGS_NAME).stem}, []
+    for path in map(Path, paths):
+        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
+        tries = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
+        names.append(next(candidate for candidate in tries if candidate not in taken))
+        taken.add(names[-1])
+    return names
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): remove that file, and the same command makes its images "
+                        f"again") from error
+
+
+def _save_npy_rows(path, dtype, shape, rows):
+    write_atomically(path, lambda file: write_npy_rows(file, dtype, shape, rows))

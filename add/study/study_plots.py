@@ -1,0 +1,81 @@
+"""Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
+import io
+
+from add.classification.scores import LOWER_IS_BETTER
+from add.data.files import write_atomically
+from add.errors import UserError
+
+PLOTTED = ("accuracy", "auc", "severity_rmse")
+DOTS_PER_INCH = 110
+
+
+def plot_scores(path, result):
+    """Write a PNG: a row per test set, a column per score, a mark with its 95 % interval per method and size."""
+    plt = _pyplot()
+    sizes = list(result["sizes"])
+    tests = {size: result["sizes"][size]["classification"]["tests"] for size in sizes}
+    names = list(tests[sizes[0]])
+    methods = list(tests[sizes[0]][names[0]])
+    figure, axes = plt.subplots(len(names), len(PLOTTED), figsize=(5 * len(PLOTTED), 3.6 * len(names)), squeeze=False)
+    for row, test in enumerate(names):
+        for column, score in enumerate(PLOTTED):
+            axis = axes[row][column]
+            for place, method in enumerate(methods):
+                own = [tests[size][test].get(method, {}).get(score) for size in sizes]
+                if None in own:
+                    continue
+                offsets = [i + (place - (len(methods) - 1) / 2) * 0.8 / len(methods) for i in range(len(sizes))]
+                halves = [0 if found["low"] is None else found["mean"] - found["low"] for found in own]
+                axis.errorbar(offsets, [found["mean"] for found in own], halves, fmt="o", capsize=2, markersize=4,
+                              label=method, color=f"C{place % 10}")
+            axis.set_xticks(range(len(sizes)), [f"{size} images" for size in sizes])
+            direction = "smaller" if score in LOWER_IS_BETTER else "larger"
+            axis.set_title(f"{score}, test set {test} ({direction} is better)", fontsize=9)
+            axis.grid(axis="y", alpha=0.3)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(methods), 8), fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.03 + 0.02 / len(names), 1, 1))
+    _save(figure, path)
+
+
+def plot_labels(path, result):
+    """Write a PNG: for each size, the mean measured position of the images in each bin of the label, by rule."""
+    plt = _pyplot()
+    sizes = {size: found["labels"] for size, found in result["sizes"].items() if found["labels"]}
+    figure, axes = plt.subplots(2, len(sizes), figsize=(4.4 * len(sizes), 8), squeeze=False)
+    for column, (size, found) in enumerate(sizes.items()):
+        axis = axes[0][column]
+        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        for rule, points in found["calibration"].items():
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=rule)
+        axis.set(title=f"{size} training images per domain", xlabel="soft label, share of domain 1",
+                 ylabel="measured position between the domains' means")
+        axis = axes[1][column]
+        for direction, means in found["by_m"].items():
+            axis.plot(range(1, len(means) + 1), means, marker="o", markersize=3, label=f"domain {direction}")
+        for mean in found["domain_means"]:
+            axis.axhline(mean, color="0.7", linewidth=1)
+        axis.set(xlabel="m, place in the series", ylabel="mean measured severity")
+    for row in axes:
+        row[0].legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def _pyplot():
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
+                        "`pip install \"add[eval]\"`, and the same command again") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure, path):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    _pyplot().close(figure)
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))

@@ -1,0 +1,107 @@
+"""What a study found, under one folder: study.md, study.csv, study.json and plots."""
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from add.classification.label_quality import label_quality, mean_by_place, severity_measure
+from add.data.dataset import ImageSet
+from add.data.files import save_json, write_atomically
+from add.data.folders import list_images
+from add.data.severity_table import read_severity
+from add.results.translation_series import read_series
+from add.study.study_plan import translations
+from add.study.study_plots import plot_labels, plot_scores
+from add.study.study_steps import read_done
+from add.study.study_tables import markdown
+
+
+def write_report(config, out_dir):
+    """Write the report of a finished study and return the paths of its files.
+
+    Args:
+        config: StudyConfig. out_dir: its folder.
+    """
+    out_dir = Path(out_dir)
+    result = collect(config, out_dir)
+    paths = {name: out_dir / name for name in ("study.md", "study.csv", "study.json", "scores.png", "labels.png")}
+    save_json(paths["study.json"], result)
+    _write_csv(paths["study.csv"], result)
+    write_atomically(paths["study.md"], lambda file: file.write(markdown(result).encode()))
+    plot_scores(paths["scores.png"], result)
+    if any(size["labels"] for size in result["sizes"].values()):
+        plot_labels(paths["labels.png"], result)
+    else:
+        del paths["labels.png"]
+    return list(paths.values())
+
+
+def collect(config, out_dir):
+    """Return all numbers of a finished study as a dict of JSON values.
+
+    "options"; "machine"; "date"; "sizes": {N: {"classification", "metrics", "labels", "steps"}}, each as the commands
+    wrote it; "labels" holds, for data whose images can be measured, {"rules": {rule: LabelQuality}, "by_m",
+    "domain_means", "calibration"}.
+    """
+    measure = severity_measure(config.dataset, config.image_size)
+    sizes = {}
+    for size in config.sizes():
+        folder = out_dir / f"n{size}"
+        metrics = {path.parent.name: _read(path) for path in sorted(folder.glob("metrics/*/evaluation.json"))}
+        sizes[str(size)] = {"classification": _read(folder / "classification" / "classification.json"),
+                            "metrics": metrics, "labels": _labels(config, folder, measure), "steps": read_done(folder)}
+    return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
+            "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
+                        platform.python_version(), "torch": torch.__version__}, "sizes": sizes}
+
+
+def _labels(config, folder, measure):
+    """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
+    if measure is None or not (folder / "progressive").exists():
+        return None
+    domains = _read(folder / "classification" / "classification.json")["settings"]["domains"]
+    means = [float(read_severity(folder / "train", list_images(folder / "train" / name)).mean()) for name in domains]
+    found = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
+    both = [read_series(path) for path in translations(folder)]
+    severities = []
+    for series in both:
+        images: ImageSet = series.image_set(config.image_size)
+        severities.append(measure(images.batch(range(len(images)))))
+        found["by_m"][f"{series.source} to {series.target}"] = mean_by_place(severities[-1], series.m)
+    severity = np.concatenate(severities)
+    for rule in config.label_rules.split(","):
+        labels = np.concatenate([read_series(series.folder, rule).labels[:, 1] for series in both])
+        found["rules"][rule] = label_quality(labels, severity, *means)._asdict()
+        found["calibration"][rule] = _calibration(labels, (severity - means[0]) / (means[1] - means[0]))
+    return found
+
+
+def _calibration(labels, positions, bins=10):
+    """Return [[mean label, mean measured position], ...] of the bins of equal width that hold images."""
+    numbers = np.minimum((labels * bins).astype(int), bins - 1)
+    return [[float(labels[numbers == k].mean()), float(positions[numbers == k].mean())] for k in np.unique(numbers)]
+
+
+def _write_csv(path, result):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["num_train", "test", "method", "seed", "score", "value"])
+    for size, found in result["sizes"].items():
+        first_seed = found["classification"]["settings"]["first_seed"]
+        for test, summary in found["classification"]["tests"].items():
+            for method, scores in summary.items():
+                for score, own in scores.items():
+                    writer.writerows([size, test, method, first_seed + i, score, f"{value:.6f}"]
+                                     for i, value in enumerate(own["values"]))
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _read(path):
+    return json.loads(path.read_text())

@@ -1,0 +1,146 @@
+"""The steps of a study: commands, which waits for which, and their running, several at a time where asked for."""
+import concurrent.futures
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from add.data.files import save_json
+from add.errors import UserError
+
+PROGRAM = (sys.executable, "-m", "add")  # in front of every command
+DONE, LOGS = "done", "logs"  # folders below that of the steps
+SHOWN_LINES = 20  # of a failed command's log
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command.
+
+    name: unique in its folder. script, arguments: what is run. needs: names of the steps of its folder that come first.
+    """
+
+    name: str
+    script: str
+    arguments: tuple
+    needs: tuple = ()
+
+    @property
+    def command(self):
+        """The command line, as a user would type it."""
+        return shlex.join(["python", f"scripts/{self.script}.py", *self.arguments])
+
+
+def run_steps(steps, jobs=1, note=lambda text: None):
+    """Run the steps that have not ended before, each when what it needs is done.
+
+    A finished step leaves FOLDER/done/NAME.json; with other arguments it is run anew. Of several at a time, each writes
+    its output to FOLDER/logs/NAME.txt; a single one lets it pass through.
+
+    Args:
+        steps: (folder, Step) pairs, each behind those that it needs.
+        jobs: how many to run at a time.
+        note: called with a sentence that the user should read, from one thread at a time.
+
+    Raises:
+        UserError: a step failed; those that were running are waited for, and no other is begun.
+        KeyboardInterrupt: as it came; steps that end after it do not count as finished, for trainings stop early then.
+    """
+    speaking, interrupted = threading.Lock(), threading.Event()
+
+    def say(text):
+        with speaking:
+            note(text)
+
+    def run(folder, step):
+        if not _is_done(folder, step):
+            _run_step(folder, step, jobs > 1, interrupted, say)
+
+    waiting = [(Path(folder), step) for folder, step in steps]
+    if jobs == 1:
+        for folder, step in waiting:
+            run(folder, step)
+        return
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        try:
+            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step))
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
+
+
+def _run_side_by_side(waiting, jobs, submit):
+    """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future."""
+    unfinished, running = {(folder, step.name) for folder, step in waiting}, {}
+    while waiting or running:
+        for folder, step in [entry for entry in waiting
+                             if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
+            if len(running) < jobs:
+                waiting.remove((folder, step))
+                running[submit(folder, step)] = (folder, step.name)
+        ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in ended:
+            unfinished.discard(running.pop(future))
+            future.result()
+
+
+def read_done(folder):
+    """Return {step: {"command", "seconds"}} of the finished steps of a size."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((folder / DONE).glob("*.json"))}
+
+
+def execute(name, arguments, log=None):
+    """Run a command of the project in a process of its own and return its exit status.
+
+    A Ctrl-C reaches that process, too: it is waited for, since a training saves what it has.
+
+    Args:
+        log: file that its output goes to; left out, it passes through.
+    """
+    command = [*PROGRAM, name, *arguments]
+    if log is None:
+        return _wait(subprocess.Popen(command))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+
+
+def _wait(process):
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def _is_done(folder, step):
+    done = _done_file(folder, step)
+    return done.exists() and json.loads(done.read_text())["command"] == step.command
+
+
+def _done_file(folder, step):
+    return folder / DONE / f"{step.name}.json"
+
+
+def _run_step(folder, step, to_log, interrupted, note):
+    log = folder / LOGS / f"{step.name}.txt" if to_log else None
+    note(f"\n{step.command}" + (f"\n  > {log}" if to_log else ""))
+    start = time.monotonic()
+    status = execute(step.script, step.arguments, log)
+    seconds = round(time.monotonic() - start, 1)
+    if interrupted.is_set():
+        return
+    if status:
+        said = "is above"
+        if to_log:
+            note("\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]))
+            said = f"is above and in {log}"
+        raise UserError(f"the step {step.name} ended with status {status}, its message {said}: the same study "
+                        f"continues with it")
+    save_json(_done_file(folder, step), {"command": step.command, "seconds": seconds})
+    if to_log:
+        note(f"{step.name} done in {seconds:.0f} s")

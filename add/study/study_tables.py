@@ -1,0 +1,116 @@
+"""A study's report in Markdown."""
+from add.classification.score_tables import table
+from add.study.study_plan import RIVALS
+
+COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
+            "diversity": "perceptual diversity", "copies_features": "copies (features)", "copies_pixels":
+            "copies (pixels)"}
+
+
+def markdown(result):
+    """Return the report: classification, labels, metrics, seconds and commands, for each size of the training set."""
+    options, machine = result["options"], result["machine"]
+    lines = [f"# Study: {options['dataset']}", "",
+             f"{options['image_size']} pixels, seed {options['seed']}, {result['date']}, {machine['cores']} cores, "
+             f"torch {machine['torch']}, commands at a time: {options['jobs']}.", ""]
+    for size, found in result["sizes"].items():
+        lines += [f"## {size} training images per domain", "", "### Classification", "",
+                  table(found["classification"])]
+        if found["labels"]:
+            lines += ["### Soft labels", "", *_label_lines(found["labels"])]
+        if found["metrics"]:
+            lines += ["### Generators", "", *generator_lines(found), "### Images", "", *_metric_lines(found["metrics"])]
+        lines += ["### Commands", "", "| step | seconds | command |", "| --- | --- | --- |",
+                  *(f"| {name} | {step['seconds']:g} | `{step['command']}` |" for name, step in found["steps"].items()),
+                  ""]
+    return "\n".join(lines)
+
+
+def generator_lines(found):
+    """Return a table with a row per generator: its images, means over the domains, and what it took and brought.
+
+    Args:
+        found: what a study knows of one size of the training set, see `collect`.
+    """
+    domains = found["classification"]["settings"]["domains"]
+    sets = {"unconditional": [f"samples_{domain}" for domain in domains],
+            "progressive": ["translation_0_1", "translation_1_0"],
+            **{rival: [f"{rival}_{domain}" for domain in domains] for rival in RIVALS}}
+    lines = ["Means over both domains; real: one half of the real test images against the other. Seconds are those of "
+             "the commands, both domains together. Gained: accuracy on the first test set against the strongest "
+             "method without generated images.", "",
+             "| generator | " + " | ".join(COMPARED.values()) + " | seconds to train | seconds to make | gained |",
+             "| --- " * (len(COMPARED) + 4) + "|"]
+    reals = []
+    for name, members in sets.items():
+        measured = [found["metrics"][member]["metrics"] for member in members if member in found["metrics"]]
+        if len(measured) < len(members):
+            continue
+        reals = reals or [_mean(part[metric].get("real") for part in measured) for metric in COMPARED]
+        cells = [_mean(_at_count(part[metric]) for part in measured) for metric in COMPARED]
+        cells += [f"{seconds:.0f}" for seconds in _seconds(found["steps"], name, domains)]
+        lines.append(f"| {name} | " + " | ".join([*cells, _gained(found["classification"], name)]) + " |")
+    return [*lines, "| real | " + " | ".join([*reals, "", "", ""]) + " |", ""]
+
+
+def _mean(values):
+    values = [value for value in values if value is not None]
+    return f"{sum(values) / len(values):.4g}" if values else ""
+
+
+def _seconds(steps, name, domains):
+    """Return (seconds to train, seconds to make images) of a generator."""
+    prefix = f"{name}_" if name in RIVALS else ""
+    train = [f"train_{name}"] if name == "lofgan" else [f"train_{prefix}{domain}" for domain in domains]
+    make = ["translate"] if name == "progressive" else [f"sample_{prefix}{domain}" for domain in domains]
+    return tuple(sum(steps[step]["seconds"] for step in part if step in steps) for part in (train, make))
+
+
+def _gained(classification, method):
+    """Return the paired difference in accuracy with its interval on the first test set, or "" of another method."""
+    scores = next(iter(classification["tests"].values())).get(method)
+    if scores is None or not scores["accuracy"].get("difference"):
+        return ""
+    mean, low, high = scores["accuracy"]["difference"]
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def _at_count(metric):
+    """Return a metric of generated images, at the number that the real ones were measured at where there is one."""
+    return metric["fake_at_count"] if metric.get("fake_at_count") is not None else metric.get("fake")
+
+
+def _label_lines(labels):
+    """Return the lines on the label rules and on measured severity by m."""
+    lines = ["| rule | Spearman with measured severity | calibration error | root mean square error |",
+             "| --- | --- | --- | --- |"]
+    for rule, quality in labels["rules"].items():
+        lines.append(f"| {rule} | {quality['spearman']:.3f} | {quality['calibration_error']:.3f} | "
+                     f"{quality['rmse']:.3f} |")
+    low, high = labels["domain_means"]
+    lines += ["", f"Mean measured severity by m (the domains' training images have {low:.3f} and {high:.3f}):", ""]
+    amount = max(map(len, labels["by_m"].values()))
+    lines += ["| domain | " + " | ".join(f"m = {m}" for m in range(1, amount + 1)) + " |",
+              "| --- " * (amount + 1) + "|"]
+    lines += [f"| {direction} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |"
+              for direction, means in labels["by_m"].items()]
+    return [*lines, ""]
+
+
+def _metric_lines(metrics):
+    """Return a table: a row per metric, and for each set of images the value and that of real images at the same n."""
+    names = list(dict.fromkeys(name for found in metrics.values() for name in found["metrics"]))
+    lines = ["In each cell: generated images, at the same number as (in brackets) one half of the real test images "
+             "against the other.", "", "| metric | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(_value(found["metrics"].get(name)) for found in metrics.values()) + " |"
+              for name in names]
+    return [*lines, ""]
+
+
+def _value(metric):
+    """Return "fake (real)" of a metric, as far as there is any."""
+    if metric is None:
+        return ""
+    fake = _at_count(metric)
+    cell = "" if fake is None else f"{fake:.4g}"
+    return cell + (f" ({metric['real']:.4g})" if metric.get("real") is not None else "")

@@ -1,0 +1,61 @@
+"""Whether a run may go on from what a folder holds: the same model, held-out images and training images."""
+from add.errors import UserError
+from add.training.checkpoints import read_config, read_facts
+from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
+
+HELD_OUT_OPTIONS = ("seed", "val_fraction")  # what chooses the held-out images
+
+
+def check_run(folder, model_config, diffusion_config, config):
+    """Raise UserError where a run folder's config.json tells of another model or other held-out images."""
+    saved = read_config(folder)
+    if saved is None:
+        return
+    changes = [f"  {name}: {old!r} there, {new!r} given" for name, (old, new)
+               in differences(saved, (model_config, diffusion_config), EXECUTION | SAMPLING).items()]
+    if changes:
+        raise UserError("\n".join([f"run folder {folder} holds a run with other options:", *changes,
+                                   "give the same options to continue it, or another --run_dir"]))
+    check_held_out(folder, config)
+
+
+def check_held_out(folder, config):
+    """Raise UserError where other images would be held out than in the run of a folder."""
+    saved = _section(folder, "train")
+    changes = [f"--{name} {getattr(config, name)}, the run began with {saved[name]}" for name in HELD_OUT_OPTIONS
+               if name in saved and saved[name] != getattr(config, name)]
+    if changes:
+        raise UserError(f"the run of {folder} would go on with other held-out images ({'; '.join(changes)}), of which "
+                        f"it has trained on some: give the same to continue it, or another --run_dir, and --init_from "
+                        f"for its weights alone")
+
+
+def check_images(folder, data_dir, data):
+    """Raise UserError where the run of a folder was trained on other images.
+
+    Args:
+        data: {"images": number, "fingerprint": text} of the images in data_dir. A config.json of before there were
+            fingerprints passes.
+    """
+    saved = _section(folder, "data")
+    if saved.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
+        raise UserError(f"the run of {folder} was started on {saved.get('images')} images and {data_dir} now gives "
+                        f"{data['images']} others (by names, sizes or content): expected the same images; restore "
+                        f"them, or give another --run_dir, and --init_from for its weights alone")
+
+
+def check_weights(file, model_config, diffusion_config):
+    """Raise UserError where the config.json beside a checkpoint file tells of weights with another meaning."""
+    saved = read_config(file.parent)
+    if saved is None:
+        return
+    changes = [f"  {name}: given {new!r}, trained with {old!r}" for name, (old, new)
+               in differences(saved, (model_config, diffusion_config), EXECUTION | SAMPLING | LOSS).items()]
+    if changes:
+        raise UserError("\n".join([f"checkpoint {file} was trained with other options:", *changes, "give the same, or "
+                                   "copy it to a folder without config.json to take its weights as they are"]))
+
+
+def _section(folder, name):
+    section = (read_facts(folder) or {}).get(name)
+    return section if isinstance(section, dict) else {}

@@ -1,0 +1,125 @@
+"""From options to a Trainer that is ready to run: data, network, run folder, and what to start from."""
+import dataclasses
+import platform
+from pathlib import Path
+
+import torch
+
+from add.diffusion import diffusion_from_config
+from add.errors import UserError
+from add.networks import create_network
+from add.training import trainer_state
+from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
+from add.training.config_differences import described
+from add.training.learning_tasks import make_task
+from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
+from add.training.run_folder import RunFolder
+from add.training.step_randomness import step_seed
+from add.training.trainer import Trainer
+from add.training.training_data import needs_labels, open_source
+
+
+def prepare(config, model_config, diffusion_config, world, report=lambda row: None, note=lambda text: None):
+    """Return the Trainer of a run, resumed from its newest good checkpoint where there is one.
+
+    Nothing is written before all of it is known to be usable.
+
+    Args:
+        config: TrainConfig or another of config.py, with data_dir and run_dir filled in.
+        model_config: config of any kind of network. num_classes 0: as many as data_dir has.
+        world: rank, size, is_main and device of this process.
+        report, note: see Trainer; called in the main process only.
+
+    Raises:
+        UserError: unreadable images, another run in the folder, unusable checkpoint.
+    """
+    note = note if world.is_main else lambda text: None
+    config = _with_precision(config, model_config)
+    if getattr(model_config, "learn_sigma", diffusion_config.learn_sigma) != diffusion_config.learn_sigma:
+        raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
+                        f"for the diffusion: expected the same; change one of them")
+    diffusion_from_config(diffusion_config)
+    with torch.device("meta"):  # refuses impossible options before the slow part
+        create_network(_with_classes(model_config, 1))
+    source = open_source(config, model_config, world)
+    model_config = _with_classes(model_config, len(source.facts["classes"] or ()))
+    task = make_task(model_config, diffusion_config, config)
+    run = RunFolder(config.run_dir, task.columns, task.measured)
+    run.check()
+    check_run(run.path, model_config, diffusion_config, config)
+    check_images(run.path, source.name, source.facts)
+    world.agree("training data", f"{source.facts['images']} images, {source.facts['fingerprint']}")
+    for sentence in source.sentences:
+        note(sentence)
+    torch.manual_seed(step_seed(config.seed, 0, 2**33))
+    model = create_network(model_config).to(world.device)
+    trainer = Trainer(task, model, source.stream, config, run, world, held_out=source.held_out,
+                      examples=source.examples, report=report, note=note)
+    _start(trainer, source)
+    world.agree("steps to start from", trainer.step)
+    if world.is_main:
+        run.open(described(model_config, diffusion_config) | run_facts(config, world, source))
+    return trainer
+
+
+def run_facts(config, world, source):
+    """Return what config.json says of a run beside its networks: options, processes, data, versions."""
+    return {"train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+
+
+def _with_precision(config, model_config):
+    half = getattr(model_config, "use_fp16", False) or getattr(model_config, "classifier_use_fp16", False)
+    return dataclasses.replace(config, precision="fp16") if half and config.precision == "fp32" else config
+
+
+def _with_classes(model_config, count):
+    """Return the config with `count` classes where it is to have as many as there are."""
+    if needs_labels(model_config) and model_config.num_classes == 0:
+        return dataclasses.replace(model_config, num_classes=count)
+    return model_config
+
+
+def _start(trainer, source):
+    """Resume from the newest of --resume_checkpoint and the run folder's own checkpoints, else take --init_from."""
+    config, run, note = trainer.config, trainer.run_folder, trainer.note
+    configs = trainer.task.model_config, trainer.task.diffusion_config
+    found, origin = run.newest_good(note), run.path
+    if config.resume_checkpoint:
+        if found is None or found["step"] < step_of(config.resume_checkpoint):
+            found, origin = _read_beside(config.resume_checkpoint), Path(config.resume_checkpoint)
+            check_weights(origin, *configs)
+            check_held_out(origin.parent, config)
+            check_images(origin.parent, source.name, source.facts)
+        elif found["step"] > step_of(config.resume_checkpoint):
+            note(f"{run.path} has come further than {config.resume_checkpoint}; to start from that one again, give "
+                 f"another --run_dir")
+    if found is not None:
+        trainer_state.restore(trainer, found, origin)
+        note(f"resuming from {origin} at step {trainer.step}")
+    elif run.holds_checkpoints():
+        raise UserError(f"{run.path} holds checkpoint files, but none that is whole with its stateNNNNNN.pt, and a "
+                        f"start at step 0 would overwrite them: name one with --resume_checkpoint to continue from "
+                        f"it, or give another --run_dir, and --init_from for its weights alone")
+    elif config.init_from:
+        path = find_checkpoint(config.init_from)
+        check_weights(path, *configs)
+        load_weights(trainer.model, read_state(path), path)
+        for ema in trainer.emas.values():
+            ema.copy_from(trainer.parameters, updates=0)
+        note(f"starting at step 0 from the weights of {path}")
+
+
+def _read_beside(path):
+    """Return the checkpoint that a model file belongs to: a run's, or guided-diffusion's without a state file."""
+    path, step = Path(path), step_of(path)
+    folder = RunFolder(path.parent)
+    if step in folder.steps():
+        return folder.read(step)
+    found = {"model": read_state(path), "ema": {}, "step": step}
+    for file in sorted(path.parent.glob(f"ema_*_{step:06d}.pt")):
+        found["ema"][file.name.split("_")[1]] = read_state(file)
+    optimizer = path.parent / f"opt{step:06d}.pt"
+    if optimizer.exists():
+        found["opt"] = read_state(optimizer)
+    return found

@@ -1,0 +1,139 @@
+"""Methods by name, and the images and labels that each trains on."""
+import numpy as np
+import pytest
+import torch
+
+from add.classification import classifier_methods
+from add.classification.classifier import ClassifierConfig
+from add.classification.classifier_methods import METHODS, Method, parse_method, train_method
+from add.classification.labelled_images import Labelled, read_domains, read_translations
+from add.data.files import save_png
+from add.errors import UserError
+from add.results.translation_series import write_rows
+
+
+def write_grey(folder, *levels):
+    """Write 16 x 16 images of one grey level each."""
+    for i, level in enumerate(levels):
+        save_png(folder / f"a{i}.png", np.full((16, 16, 3), level, dtype=np.uint8))
+
+
+def make_translation(folder, source, target, labels, levels, num_domains=2):
+    """Write a translation folder: per source image a row of grey `levels` [n][N]; `labels` [N] are on the target."""
+    rows = []
+    for i, series in enumerate(levels):
+        for m, (level, label) in enumerate(zip(series, labels, strict=True), start=1):
+            row = [0.0] * num_domains
+            row[source], row[target] = 1 - label, label
+            rows.append((f"images/s{i}_m{m}.png", f"s{i}.png", source, target, m, 10 * m, *row))
+            save_png(folder / rows[-1][0], np.full((16, 16, 3), level, dtype=np.uint8))
+    write_rows(folder / "labels.csv", rows, num_domains)
+    write_rows(folder / "labels_blend.csv", [(*row[:6], 0.5, 0.5, *row[8:]) for row in rows], num_domains)
+    return folder
+
+
+def levels_of(images):
+    """Return the grey level of every image, in 0..255."""
+    return ((images[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("plain", ("", "none", False)),
+    ("flips", ("", "none", True)),
+    ("mixup", ("", "mixup", True)),
+    ("cutmix", ("", "cutmix", True)),
+    ("unconditional", ("unconditional", "none", True)),
+    ("full+mixup", ("full", "mixup", True)),
+    ("progressive+cutmix", ("progressive", "cutmix", True)),
+    ("progressive@depth", ("progressive@depth", "none", True)),
+    ("progressive@power+mixup", ("progressive@power", "mixup", True)),
+])
+def test_method_names(name, expected):
+    assert parse_method(name) == Method(name, *expected)
+
+
+@pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
+                                  "full@depth", "plain@depth", "progressive@nothing", "none"])
+def test_unknown_methods_are_refused(name):
+    with pytest.raises(UserError, match=f"is unknown: expected one of {', '.join(METHODS)}"):
+        parse_method(name)
+
+
+def test_domains_are_labelled_in_sorted_or_given_order(tmp_path):
+    write_grey(tmp_path / "mild", 10, 20)
+    write_grey(tmp_path / "bad", 30)
+    found = read_domains(tmp_path, 16)
+    assert found.names == ("bad", "mild") and levels_of(found.data.images) == [30, 10, 20]
+    assert found.data.labels.tolist() == [[1, 0], [0, 1], [0, 1]] and found.classes.tolist() == [0, 1, 1]
+    assert levels_of(found.of(1)) == [10, 20]
+    other = read_domains(tmp_path, 16, ["mild", "bad"])
+    assert other.names == ("mild", "bad") and levels_of(other.data.images) == [10, 20, 30]
+    assert other.classes.tolist() == [0, 0, 1]
+    assert [path.rsplit("/", 2)[1:] for path in other.paths] == [["mild", "a0.png"], ["mild", "a1.png"],
+                                                                 ["bad", "a0.png"]]
+
+
+@pytest.mark.parametrize("names", [["mild"], ["mild", "worse"], ["mild", "bad", "worse"]])
+def test_other_domains_are_refused(tmp_path, names):
+    write_grey(tmp_path / "mild", 10)
+    write_grey(tmp_path / "bad", 30)
+    with pytest.raises(UserError, match=f"holds the domains bad, mild: expected {', '.join(names)}"):
+        read_domains(tmp_path, 16, names)
+
+
+def test_full_translations_are_the_last_images_with_hard_labels(tmp_path):
+    there = make_translation(tmp_path / "t01", 0, 1, [0.4, 1.0], [[10, 20], [30, 40]])
+    back = make_translation(tmp_path / "t10", 1, 0, [0.3, 0.6, 0.9], [[50, 60, 70]])
+    full, progressive = read_translations([there, back], 16, "depth", 2)
+    assert levels_of(full.images) == [20, 40, 70]
+    assert full.labels.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert levels_of(progressive.images) == [10, 20, 30, 40, 50, 60, 70]
+    expected = [[0.6, 0.4], [0, 1], [0.6, 0.4], [0, 1], [0.3, 0.7], [0.6, 0.4], [0.9, 0.1]]
+    torch.testing.assert_close(progressive.labels, torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_progressive_images_carry_the_labels_of_the_rule(tmp_path):
+    folder = make_translation(tmp_path, 0, 1, [0.5, 1.0], [[10, 20]])
+    full, progressive = read_translations([folder], 16, "blend", 2)
+    assert progressive.labels.tolist() == [[0.5, 0.5], [0.5, 0.5]] and full.labels.tolist() == [[0, 1]]
+
+
+def test_labels_of_other_domains_are_refused(tmp_path):
+    folder = make_translation(tmp_path, 0, 1, [1.0], [[10]], num_domains=3)
+    with pytest.raises(UserError, match="soft labels of 3 domains: expected 2, .*translate with --num_domains 2"):
+        read_translations([folder], 16, "depth", 2)
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What train_method gives to the training loop."""
+    seen = {}
+
+    def train(real, config, seed, synthetic, share, mixing):
+        seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing)
+
+    monkeypatch.setattr(classifier_methods, "train_classifier", train)
+    return seen
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("plain", {"augment": "none", "synthetic": None, "share": 0.0, "mixing": "none"}),
+    ("flips", {"augment": "dihedral", "synthetic": None, "share": 0.0, "mixing": "none"}),
+    ("cutmix", {"augment": "dihedral", "synthetic": None, "share": 0.0, "mixing": "cutmix"}),
+    ("full", {"augment": "dihedral", "synthetic": "the full", "share": 0.3, "mixing": "none"}),
+    ("progressive@depth+mixup", {"augment": "dihedral", "synthetic": "by depth", "share": 0.3, "mixing": "mixup"}),
+])
+def test_methods_differ_in_nothing_else(given, name, expected):
+    real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))
+    synthetic = {"full": "the full", "progressive": "by blend", "progressive@depth": "by depth"}
+    train_method(parse_method(name), real, synthetic, ClassifierConfig(), 0.3, seed=4)
+    assert given == expected | {"real": real, "seed": 4}
+
+
+@pytest.mark.parametrize(("name", "flag"), [("unconditional", "--samples_dir"), ("full", "--translations"),
+                                            ("progressive+mixup", "--translations")])
+def test_missing_synthetic_images_are_named(given, name, flag):
+    with pytest.raises(UserError, match=rf"method {name.replace('+', '.')} needs synthetic images: .*give {flag}"):
+        train_method(parse_method(name), Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2)), {}, ClassifierConfig(), 0.5,
+                     seed=0)
+    assert not given

@@ -1,0 +1,16 @@
+"""Run a command in this process, as its command line would."""
+from pathlib import Path
+
+from add.commands import load_command, run_command
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name):
+    """Return the module of the command of scripts/NAME.py."""
+    return load_command(name)
+
+
+def run(name, *argv):
+    """Return the exit status of `python scripts/NAME.py ARGV...`."""
+    return run_command(name, [str(arg) for arg in argv])

@@ -1,0 +1,145 @@
+"""scripts/train.py as a user starts it."""
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from add.training import load_model
+from tests.commands.commands import ROOT, run
+from tests.tiny import make_images
+
+TINY = ["--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1, "--channel_mult", 1, "--attention_resolutions",
+        "", "--batch_size", 4, "--log_interval", 1, "--num_preview", 4, "--preview_steps", 2, "--tensorboard", False,
+        "--device", "cpu"]
+
+
+def snapshot(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
+    images, out = make_images(tmp_path / "images", count=5), tmp_path / "run"
+    command = ["--data_dir", images, "--run_dir", out, "--max_steps", 2, "--val_fraction", 0.2, *TINY]
+    assert run("train", *command) == 0
+    assert snapshot(out) == ["config.json", "ema_0.9999_000002.pt", "model000002.pt", "opt000002.pt", "progress.csv",
+                             "samples", "samples/samples000002.png", "state000002.pt"]
+    text = capsys.readouterr().out
+    start, end = text.split("step 1/2")[0], text.split("finished at step 2")[1]
+    for part in (start, end):
+        assert all(str(out / name) in part for name in ("config.json", "progress.csv", "samples", "model*.pt",
+                                                               "opt*.pt, state*.pt"))
+    assert str(images) in start and "images/s  ETA" in text and "val_loss" in text
+    assert run("train", *command, "--max_steps", 3) == 0
+    assert f"resuming from {out} at step 2" in capsys.readouterr().out
+    with open(out / "progress.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3"] and all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_the_embedded_patches_are_the_default_from_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("train", *TINY, "--max_steps", 1, "--compile", False, "--channel_mult", "1", "--num_preview", 0) == 0
+    saved = json.loads((tmp_path / "runs" / "stroma" / "config.json").read_text())
+    assert saved["diffusion"]["prediction"] == "v" and saved["data"]["images"] > 0  # of configs/tissue_stroma.yaml
+    assert "tissue_stroma.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_is_understood_by_its_command(config, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("compare" if config.name.startswith("study_") else "train", "--config", config, "--dry_run")
+    image_size = next(line for line in config.read_text().splitlines() if line.startswith("image_size:"))
+    assert stopped.value.code == 0 and image_size in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--data_dir", "{tmp}/nowhere"], "does not exist"),
+    (["--data_dir", "{tmp}/empty"], "holds no images"),
+    (["--data_dir", "{tmp}/bad"], "2 of 3 files cannot be read"),
+    (["--run_dir", "{tmp}/bad/text.png/run"], "cannot write"),
+    (["--resume_checkpoint", "{tmp}/final.pt"], "expected modelNNNNNN.pt"),
+    (["--init_from", "{tmp}/bad/text.png"], "refused"),
+    (["--batch_size", "many"], "--batch_size is 'many', expected a whole number"),
+    (["--bach_size", "4"], "did you mean --batch_size?"),
+    (["--config", "{tmp}/typo.yaml"], "unknown key learning_rte"),
+    (["--zero_terminal_snr"], "prediction"),
+    (["--device", "cuda"], "sees no GPU"),
+    (["--image_size", "-16"], "image_size -16"),
+    (["--min_snr_gamma", "nan"], "--min_snr_gamma is 'nan', expected a finite number"),
+    (["--threads", "100000000"], "--threads is 100000000, expected 0 to 1024"),
+])
+def test_mistakes_end_with_status_2_and_one_message(tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    make_images(tmp_path / "images", count=3)
+    (tmp_path / "empty").mkdir()
+    bad = make_images(tmp_path / "bad", count=2)
+    (bad / "text.png").write_text("no image")
+    (bad / "a0.png").write_bytes((bad / "a0.png").read_bytes()[:60])
+    (tmp_path / "typo.yaml").write_text("learning_rte: 1\n")
+    before = snapshot(tmp_path)
+    given = [option.format(tmp=tmp_path) for option in options]
+    assert run("train", *TINY, "--data_dir", tmp_path / "images", "--run_dir", tmp_path / "run", "--max_steps", 1,
+               *given) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and captured.err.count("error:") == 1 and message in captured.err
+    assert "Traceback" not in captured.err and snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_saves_and_stops(tmp_path, number):
+    images, out = make_images(tmp_path / "images"), tmp_path / "run"
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", images, "--run_dir", out,
+               "--max_steps", 0, *TINY]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)})
+    progress = out / "progress.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (progress.exists() and len(progress.read_text().splitlines()) > 2):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(number)
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and errors == "" and "stopped, and the same command continues, at step" in text
+    last = progress.read_text().splitlines()[-1].split(",")[0]
+    assert (out / f"state{int(last):06d}.pt").exists() and (out / f"ema_0.9999_{int(last):06d}.pt").exists()
+
+
+def test_help_as_a_command():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "train.py", "--help"], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 0 and "--data_dir" in done.stdout and "--noise_schedule {linear,cosine" in done.stdout
+
+
+def test_one_command_trains_a_model_for_each_domain(tmp_path, capsys):
+    for seed, name in enumerate(("mild", "none", "severe")):
+        make_images(tmp_path / "root" / name, count=3 + seed, seed=seed)
+    command = ["--data_dir", tmp_path / "root", "--run_dir", tmp_path / "runs", *TINY, "--num_preview", 0]
+    assert run("train", *command, "--domain", "all", "--max_steps", 1) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mild", "none", "severe"]
+    saved = [json.loads((tmp_path / "runs" / name / "config.json").read_text()) for name in ("mild", "none", "severe")]
+    assert [config["data"]["images"] for config in saved] == [3, 4, 5]
+    weights = [torch.load(tmp_path / "runs" / name / "model000001.pt") for name in ("mild", "none")]
+    assert any(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    capsys.readouterr()
+    assert run("train", *command, "--domain", "none", "--max_steps", 2) == 0  # one of them goes on
+    assert "resuming from" in capsys.readouterr().out
+    assert [(tmp_path / "runs" / name / "model000002.pt").exists() for name in ("mild", "none")] == [False, True]
+    assert run("train", *command, "--domain", "serious") == 2
+    assert "has no domain serious: expected some of mild, none, severe, or all" in capsys.readouterr().err
+
+
+def test_classes_are_counted_and_some_hidden(tmp_path):
+    """A class-conditional model of two folders has their two classes, and one label that means none."""
+    for seed, name in enumerate(("mild", "severe")):
+        make_images(tmp_path / "root" / name, seed=seed)
+    assert run("train", "--data_dir", tmp_path / "root", "--run_dir", tmp_path / "run", *TINY, "--class_cond",
+               "--class_dropout", 0.2, "--max_steps", 2) == 0
+    network, _, loaded = load_model(tmp_path / "run")
+    assert loaded.classes == ("mild", "severe") and loaded.model.num_classes == 2
+    assert network.label_emb.num_embeddings == 3

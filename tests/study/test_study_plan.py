@@ -1,0 +1,260 @@
+"""A study is a list of commands: which ones, in which order, and what is not done twice."""
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from add.commands import compare
+from add.commands.compare import StudyConfig, run_study
+from add.errors import UserError
+from add.study import study_steps
+from add.study.study_plan import plan
+from add.study.study_steps import Step, execute, run_steps
+
+DOMAINS = ["mild", "severe"]
+
+
+def steps_of(tmp_path, **options):
+    (tmp_path / "test" / "ends").mkdir(parents=True, exist_ok=True)
+    return plan(StudyConfig(out_dir=str(tmp_path), **options), DOMAINS, 50)
+
+
+def option(step, flag):
+    return step.arguments[step.arguments.index(f"--{flag}") + 1]
+
+
+def test_every_image_is_made_before_it_is_used(tmp_path):
+    names = [step.name for step in steps_of(tmp_path)]
+    assert names.index("train_severe") < names.index("sample_mild") < names.index("evaluate_samples_mild")
+    assert names.index("train_severe") < names.index("translate") < names.index("labels_blend")
+    assert names[-1] == "classify" and len(set(names)) == len(names)
+
+
+def test_only_images_that_a_method_asks_for_are_made(tmp_path):
+    assert [step.name for step in steps_of(tmp_path, methods="plain,mixup")] == ["classify"]
+    names = [step.name for step in steps_of(tmp_path, methods="flips,unconditional")]
+    assert names == ["train_mild", "train_severe", "sample_mild", "sample_severe", "evaluate_samples_mild",
+                     "evaluate_samples_severe", "classify"]
+    names = [step.name for step in steps_of(tmp_path, methods="full", label_rules="depth")]
+    assert "translate" in names and not any(name.startswith(("sample", "labels")) for name in names)
+
+
+def test_a_step_names_the_sets_of_its_size(tmp_path):
+    steps = {step.name: step for step in steps_of(tmp_path, train_steps=800)}
+    assert option(steps["train_mild"], "data_dir") == str(tmp_path / "n50" / "train" / "mild")
+    assert option(steps["train_mild"], "lr_anneal_steps") == "800"
+    assert option(steps["evaluate_translation_1_0"], "real_dir") == str(tmp_path / "test" / "ends" / "mild")
+    assert option(steps["evaluate_translation_1_0"], "source_dir") == str(tmp_path / "n50" / "train" / "severe")
+    assert option(steps["classify"], "test_dir") == f"ends={tmp_path / 'test' / 'ends'}"
+    assert steps["translate"].command.startswith("python scripts/frequency_generating_m_samples.py --amount 10")
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"num_train": "fifty"}, "expected numbers"),
+    ({"num_train": "1"}, "2 or more training images"),
+    ({"label_rules": "depth,guess"}, "label rule 'guess' is unknown"),
+    ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
+    ({"methods": "magic"}, "method 'magic' is unknown"),
+    ({"bands": "mild"}, "not understood"),
+    ({"jobs": 0}, "jobs is 0, expected 1 or more"),
+])
+def test_refusals(options, message):
+    with pytest.raises(UserError, match=message):
+        StudyConfig(**options)
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """What the study runs, in order; nothing is run."""
+    seen, status = [], {}
+
+    def execute(name, arguments, log):
+        seen.append(name)
+        return status.get(name, 0)
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    monkeypatch.setattr(compare, "prepare_data", lambda *args: (tmp_path / "test" / "ends").mkdir(
+        parents=True, exist_ok=True) or DOMAINS)
+    return seen, status
+
+
+def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
+    seen, _ = commands
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,classifier")
+    run_study(config)
+    assert seen == ["train", "train", "frequency_generating_m_samples", "soft_labels", "evaluate",
+                    "evaluate", "classify"]
+    run_study(config)
+    assert len(seen) == 7
+    done = json.loads((tmp_path / "n50" / "done" / "translate.json").read_text())
+    assert done["command"].startswith("python scripts/frequency_generating_m_samples.py") and done["seconds"] >= 0
+
+
+def test_more_seeds_run_the_classification_again_alone(commands, tmp_path):
+    seen, _ = commands
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips"))
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips", num_seeds=9))
+    assert seen == ["classify", "classify"]
+
+
+def test_a_failed_step_stops_the_study_and_is_tried_again(commands, tmp_path):
+    seen, status = commands
+    status["classify"] = 2
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50,60", methods="flips")
+    with pytest.raises(UserError, match="the step classify ended with status 2"):
+        run_study(config)
+    assert seen == ["classify"] and not (tmp_path / "n50" / "done").exists()
+    status.clear()
+    run_study(config)
+    assert seen == ["classify"] * 3
+
+
+def test_a_folder_of_another_study_is_refused(commands, tmp_path):
+    run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips"))
+    with pytest.raises(UserError, match="another study|other options \\(seed\\)"):
+        run_study(StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips", seed=1))
+
+
+def test_a_command_can_be_pasted_into_a_shell():
+    step = Step("x", "train", ("--data_dir", "a folder"))
+    assert step.command == "python scripts/train.py --data_dir 'a folder'"
+
+
+def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):
+    methods = "flips,progan,lofgan,iddpm,mixdl"
+    found = {step.name: step for step in steps_of(tmp_path, methods=methods, rival_minutes=3.0, rival_augment="flips")}
+    order = list(found)
+    for method in ("progan", "mixdl", "iddpm"):
+        for domain in DOMAINS:
+            train, sample = found[f"train_{method}_{domain}"], found[f"sample_{method}_{domain}"]
+            assert option(train, "data_dir") == str(tmp_path / "n50" / "train" / domain)
+            assert option(train, "max_minutes") == "3.0" and option(train, "run_dir") == option(sample, "model_path")
+            assert order.index(train.name) < order.index(sample.name) < order.index(f"evaluate_{method}_{domain}")
+            assert train.script == ("train" if method == "iddpm" else "baseline_train")
+            assert method == "iddpm" or option(train, "augment") == "flips"  # whose YAML file says it
+    assert option(found["train_lofgan"], "augment") == "flips"
+    assert option(found["train_lofgan"], "data_dir") == str(tmp_path / "n50" / "train")
+    assert option(found["train_lofgan"], "max_minutes") == "6.0"  # both domains at once
+    assert option(found["sample_lofgan_mild"], "data_dir") == str(tmp_path / "n50" / "train" / "mild")
+    samples = dict(entry.split("=") for entry in option(found["classify"], "samples_dir").split(","))
+    assert samples == {name: str(tmp_path / "n50" / name / "samples") for name in methods.split(",")[1:]}
+    assert not {"train_mild", "translate", "sample_mild"} & set(order)
+    assert set(order) == {step.name for step in steps_of(tmp_path, methods=methods)}
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, which a shell's background job ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Several at a time
+
+ALL_METHODS = "flips,unconditional,full,progressive,progan,lofgan,mixdl,iddpm"
+
+
+def test_every_step_needs_those_whose_images_it_takes(tmp_path):
+    """By the folders that commands write and read: whatever names another's output needs it, at one remove or more."""
+    steps = {step.name: step for step in steps_of(tmp_path, methods=ALL_METHODS)}
+
+    def before(step):
+        return set(step.needs).union(*(before(steps[name]) for name in step.needs))
+
+    outputs = {name: option(step, "run_dir" if "--run_dir" in step.arguments else "out_dir")
+               for name, step in steps.items() if step.script != "soft_labels"}
+    for name, step in steps.items():
+        read = [word.split("=")[-1] for value in step.arguments for word in value.split(",")]
+        for other, output in outputs.items():
+            if other != name and any(path.startswith(output) or output.startswith(path + "/") for path in read
+                                     if path.startswith(str(tmp_path / "n50")) and path != outputs.get(name)):
+                assert other in before(step), (name, other)
+    labels = [name for name in steps if name.startswith("labels_")]
+    assert labels and set(labels) < before(steps["classify"])
+    assert all(a in before(steps[b]) for a, b in zip(labels, labels[1:], strict=False))  # they share a folder
+
+
+def test_steps_run_side_by_side_each_after_what_it_needs(tmp_path, monkeypatch):
+    """Two at a time: both must have begun before either may end, and c waits for both."""
+    both, order = threading.Barrier(2, timeout=20), []
+
+    def execute(name, arguments, log):
+        if name in ("a", "b"):
+            both.wait()
+        order.append(name)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    steps = [Step("a", "a", ()), Step("b", "b", ()), Step("c", "c", (), ("a", "b"))]
+    run_steps([(tmp_path, step) for step in steps], jobs=2)
+    assert sorted(order[:2]) == ["a", "b"] and order[2:] == ["c"]
+    assert sorted(path.stem for path in (tmp_path / "done").iterdir()) == ["a", "b", "c"]
+
+
+def test_a_failure_lets_the_others_end_and_begins_no_more(tmp_path, monkeypatch):
+    failed = threading.Event()
+
+    def execute(name, arguments, log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("what went wrong")
+        if name == "bad":
+            failed.set()
+            return 2
+        assert failed.wait(20)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    said = []
+    steps = [Step("bad", "bad", ()), Step("good", "good", ()), Step("later", "later", (), ("good",))]
+    with pytest.raises(UserError, match=r"the step bad ended with status 2, its message is above and in .*bad\.txt"):
+        run_steps([(tmp_path, step) for step in steps], jobs=2, note=said.append)
+    assert "what went wrong" in said
+    assert [path.stem for path in (tmp_path / "done").iterdir()] == ["good"]
+
+
+def test_steps_that_end_after_an_interrupt_do_not_count_as_finished(tmp_path, monkeypatch):
+    """A training that gets the same Ctrl-C saves what it has and ends well, but too early."""
+    seen = []
+
+    def execute(name, arguments, log):
+        seen.append(name)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        return 0
+
+    monkeypatch.setattr(study_steps, "execute", execute)
+    steps = [Step("train", "train", ()), Step("after", "after", (), ("train",))]
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        run_steps([(tmp_path, step) for step in steps], jobs=2)
+    assert seen == ["train"] and not (tmp_path / "done").exists()
+
+
+def test_a_command_may_save_after_an_interrupt(tmp_path, monkeypatch):
+    script, saved = tmp_path / "slow.py", tmp_path / "saved"
+    monkeypatch.setattr(study_steps, "PROGRAM", (sys.executable, str(script)))
+    script.write_text("import pathlib, sys, time; time.sleep(1.5); pathlib.Path(sys.argv[2]).touch()")
+    main = threading.main_thread().ident
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+        execute("slow", [str(saved)])
+    assert saved.exists()
+
+
+def test_a_single_job_lets_output_pass_and_several_keep_it(tmp_path, capfd, monkeypatch):
+    script = tmp_path / "program.py"
+    script.write_text("import sys; print(*sys.argv[1:])")
+    monkeypatch.setattr(study_steps, "PROGRAM", (sys.executable, str(script)))
+    steps = [(tmp_path / name, Step("greet", "hello", (name,))) for name in ("one", "two")]
+    run_steps(steps[:1], jobs=1)
+    assert capfd.readouterr().out == "hello one\n"
+    run_steps(steps, jobs=2)  # the first is done
+    assert capfd.readouterr().out == ""
+    assert (tmp_path / "two" / "logs" / "greet.txt").read_text() == "hello two\n"
+    assert not (tmp_path / "one" / "logs").exists()
