@@ -1,25 +1,42 @@
-# make demo: translate the embedded tissue patches.  make test: lint and tests.  Both set up .venv first.
+# make demo: translate the embedded tissue patches.  make test: all checks and tests.  Both set up .venv first.
 PYTHON ?= python3
 VENV := .venv
+RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+WHEEL_ENV := build/wheel_env
 
-.PHONY: demo test clean
+.PHONY: demo test lint docs wheel clean
 
 demo: $(INSTALLED)
 	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
 	@echo "== Output: results/demo/translation_0_1 and results/demo/translation_1_0 (look at overview.png)."
-	$(VENV)/bin/python scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
+	$(RUN) scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
 
-test: $(INSTALLED)
-	@echo "== Lint, then the tests on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
-	$(VENV)/bin/python -m ruff check .
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+test: lint docs wheel
+	@echo "== The tests, on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
+	OMP_NUM_THREADS=1 ADD_WHEEL_ENV=$(CURDIR)/$(WHEEL_ENV) $(RUN) -m pytest -n 2
+
+lint: $(INSTALLED)
+	@echo "== Lint and types."
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+docs: $(INSTALLED)
+	@echo "== The site, with every link checked: build/site/index.html"
+	$(RUN) -m sphinx -q -W -d build/doctrees docs build/site
+
+wheel: $(INSTALLED)
+	@echo "== The wheel, in build/dist, and an environment with nothing but it, for the tests."
+	rm -rf build/lib build/bdist* build/dist $(WHEEL_ENV)
+	$(PYTHON) -m pip wheel --quiet --no-deps -w build/dist .
+	$(PYTHON) -m venv $(WHEEL_ENV)
+	$(WHEEL_ENV)/bin/python -m pip install --quiet -c constraints.txt build/dist/*.whl
 
 $(INSTALLED): setup.py constraints.txt
 	@echo "== Setting up $(VENV) with PyTorch and the tools (once, about a minute plus the download)."
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[test]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[test]"
 	@touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
