@@ -22,7 +22,8 @@ from add.data.severity_table import read_severity
 from add.metrics.severity_meter import fresh_phantoms, relative_severity
 
 STREAM = 104729  # of the further images, which no study draws from
-SHOWN = ("accuracy", "auc", "calibration_error", "severity_spearman", "severity_rmse")
+SHOWN = ("accuracy", "auc", "calibration_error", "severity_spearman", "severity_rmse",
+         "halfway_accuracy", "severity_rmse_linked")
 
 
 def main():

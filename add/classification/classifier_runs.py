@@ -9,7 +9,7 @@ import torch
 from add.classification.classifier import build_network, predict_logits
 from add.classification.classifier_methods import train_method
 from add.classification.labelled_images import Labelled
-from add.classification.scores import classification_scores, severity_scores
+from add.classification.scores import classification_scores, linked_scores, severity_scores
 from add.data.files import save_json, save_torch
 from add.errors import UserError
 
@@ -40,8 +40,15 @@ def train_run(method, share, seed, real, validation, synthetic, digest, classifi
     return record
 
 
-def score_runs(method, share, test, domain_means, config, classifier_config, out_dir):
-    """Return the scores on a test set of each seed's classifier, a list of {score: float}."""
+def score_runs(method, share, test, validation, domain_means, config, classifier_config, out_dir):
+    """Return the scores on a test set of each seed's classifier, a list of {score: float}.
+
+    Args:
+        method: Method. share: of synthetic images, of the runs that were chosen.
+        test: TestSet. validation: Labelled, whose two domains' means are the ends of the linked scores.
+        domain_means: mean severity of each domain's training images, or None.
+        config: num_seeds and seed. classifier_config: ClassifierConfig. out_dir: where the runs lie.
+    """
     num_classes = test.data.labels.shape[1]
     classes = test.data.labels.argmax(dim=1)
     found = []
@@ -51,8 +58,11 @@ def score_runs(method, share, test, domain_means, config, classifier_config, out
         network.load_state_dict(torch.load(weights, weights_only=True))
         logits = predict_logits(network.eval(), test.data.images)
         scores = classification_scores(logits, classes)
-        if test.severity is not None and domain_means and num_classes == 2:
-            scores |= severity_scores(logits, test.severity, domain_means)
+        graded = test.severity is not None and domain_means is not None
+        if num_classes == 2:
+            ends = predict_logits(network, validation.images), validation.labels.argmax(dim=1)
+            scores |= severity_scores(logits, test.severity, domain_means) if graded else {}
+            scores |= linked_scores(logits, classes, *ends, *((test.severity, domain_means) if graded else ()))
         found.append(scores)
     return found
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from add.classification.label_rules import line_between
 from add.errors import UserError
 from add.metrics.severity_meter import relative_severity
 
 CALIBRATION_BINS = 15
-LOWER_IS_BETTER = {"calibration_error", "nll", "severity_rmse"}
+LOWER_IS_BETTER = {"calibration_error", "nll", "severity_rmse", "severity_rmse_linked"}
 
 
 class Interval(NamedTuple):
@@ -26,8 +27,8 @@ def check_packages():
     """Raise UserError where a package that the scores need is missing: before the training, not after it."""
     for name in ("scipy", "sklearn", "torchmetrics"):
         if importlib.util.find_spec(name) is None:
-            raise UserError(f"scores need the package {name}, expected it to import: run `pip install \"add[eval]\"`, "
-                            f"and the same command again")
+            raise UserError(f"scores need the package {name}, expected it to import: run "
+                            f"`pip install \"add-diffusion[eval]\"`, and the same command again")
 
 
 def classification_scores(logits, classes):
@@ -75,10 +76,52 @@ def severity_scores(logits, severity, domain_means):
     from scipy.stats import spearmanr
 
     position = relative_severity(severity, *domain_means)
-    log_odds = (logits[:, 1] - logits[:, 0]).double()
+    log_odds = log_odds_of_second(logits)
     constant = np.ptp(severity) == 0 or np.ptp(log_odds.numpy()) == 0
     return {"severity_spearman": 0.0 if constant else float(spearmanr(log_odds.numpy(), severity).statistic),
             "severity_rmse": math.sqrt(((log_odds.sigmoid().numpy() - position) ** 2).mean())}
+
+
+def linked_positions(log_odds, low, high):
+    """Return positions float64 [n] in [0, 1] of log-odds on a line from the mean of `low`, 0, to that of `high`, 1.
+
+    The link between what a classifier computes and a severity, the same for all: `low` and `high` are its log-odds of
+    validation images of the two domains, and no severity is used. Beyond both ends positions are cut off. A classifier
+    whose log-odds are no higher for the high domain places every image half way.
+
+    Args:
+        log_odds: float64 [n]. low, high: [a], [b].
+    """
+    try:
+        return line_between(log_odds, low, high).clamp(0, 1)
+    except UserError:
+        return torch.full_like(log_odds, 0.5)
+
+
+def linked_scores(logits, classes, validation_logits, validation_classes, severity=None, domain_means=None):
+    """Return how a classifier of two classes does on the line of `linked_positions`, whatever its confidence.
+
+    halfway_accuracy: share of images on the right side of the line's middle, in place of the probability 1/2. Where
+    severities are known, severity_rmse_linked: root mean square difference of the positions on the line from those
+    between the two domains' means, clipped to [0, 1]. Multiplying all logits changes neither.
+
+    Args:
+        logits: [n, 2], of the test images; classes: int64 [n].
+        validation_logits, validation_classes: likewise, of images of both domains that were not trained on.
+        severity, domain_means: see `severity_scores`; or None.
+    """
+    low, high = (log_odds_of_second(validation_logits[validation_classes == k]) for k in (0, 1))
+    positions = linked_positions(log_odds_of_second(logits), low, high)
+    scores = {"halfway_accuracy": ((positions > 0.5) == (classes == 1)).double().mean().item()}
+    if severity is not None and domain_means is not None:
+        errors = positions.numpy() - relative_severity(severity, *domain_means)
+        scores["severity_rmse_linked"] = math.sqrt((errors**2).mean())
+    return scores
+
+
+def log_odds_of_second(logits):
+    """Return the log-odds of class 1 of two, float64 [n], of logits [n, 2]."""
+    return (logits[:, 1] - logits[:, 0]).double()
 
 
 def interval(values, confidence=0.95):

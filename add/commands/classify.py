@@ -78,8 +78,6 @@ def main(argv=None):
     print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
 
 
-
-
 def run_classification(config, classifier_config, note=lambda text: None):
     """Train what is missing, choose, score the test sets, write the tables; return the result, a dict of JSON values.
 
@@ -110,16 +108,16 @@ def run_classification(config, classifier_config, note=lambda text: None):
         shares = _shares(config.synthetic_share) if method.source else [0.0]
         losses = {}
         for share in shares:
-            runs = [train_run(method, share, config.seed + i, real, validation, synthetic, digests.get(method.source),
-                         classifier_config, out_dir) for i in range(config.num_seeds)]
+            runs = [train_run(method, share, config.seed + i, real, validation, synthetic,
+                              digests.get(method.source), classifier_config, out_dir) for i in range(config.num_seeds)]
             losses[share] = sum(run["validation"]["nll"] for run in runs) / len(runs)
         chosen[method.name] = min(losses, key=losses.get)
         note(f"{method.name}: {config.num_seeds} runs trained" + (f", synthetic share {chosen[method.name]:g} chosen "
              f"by validation loss {losses[chosen[method.name]]:.4f}" if len(shares) > 1 else ""))
     scores, domain_means = {}, _domain_means(config, real)
     for test in tests:
-        scores[test.name] = {method.name: score_runs(method, chosen[method.name], test, domain_means, config,
-                                                  classifier_config, out_dir) for method in methods}
+        scores[test.name] = {method.name: score_runs(method, chosen[method.name], test, validation, domain_means,
+                                                     config, classifier_config, out_dir) for method in methods}
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in tests}, **synthetic}
     baselines = [method.name for method in methods if not method.source]
     result = {"settings": settings | {"synthetic_sha256": digests, "label_rule": config.label_rule,

@@ -5,7 +5,7 @@ from add.classification.scores import LOWER_IS_BETTER
 from add.data.files import write_atomically
 from add.errors import UserError
 
-PLOTTED = ("accuracy", "auc", "severity_rmse")
+PLOTTED = ("accuracy", "auc", "severity_rmse_linked")
 DOTS_PER_INCH = 110
 
 
@@ -67,7 +67,7 @@ def _pyplot():
         import matplotlib
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
-                        "`pip install \"add[eval]\"`, and the same command again") from error
+                        "`pip install \"add-diffusion[eval]\"`, and the same command again") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

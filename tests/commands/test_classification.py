@@ -23,7 +23,7 @@ from add.results.translation_series import write_rows
 SHORT = ClassifierConfig(steps=4, batch_size=8, lr=5e-3)
 METHODS = ("plain", "mixup", "progressive", "progressive@depth", "full")
 SCORES = ["accuracy", "macro_f1", "auc", "calibration_error", "nll"]
-SEVERITY_SCORES = ["severity_spearman", "severity_rmse"]
+SEVERITY_SCORES = ["severity_spearman", "severity_rmse", "halfway_accuracy", "severity_rmse_linked"]
 
 
 def write_shaded(folder, severities, seed=0):
@@ -150,6 +150,23 @@ def test_severity_is_graded_between_the_training_domains_means(config, finished)
     expected = np.sqrt(((share - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
     found = finished[0]["tests"]["all"]["plain"]["severity_rmse"]["values"][0]
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_linked_score_is_on_the_line_between_the_validation_means(config, finished):
+    """By hand, for every method: the validation images' domains make the line, the test images' severities none."""
+    test, validation = (read_domains(folder, 16, ["dark", "bright"])
+                        for folder in (config.test_dir.split("all=")[1], config.val_dir))
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    for name, method in (("plain_seed3", "plain"), ("mixup_seed3", "mixup")):
+        network = load_run(config.out_dir, name)
+        test_odds, ends = ((logits[:, 1] - logits[:, 0]).numpy() for logits in
+                           (predict_logits(network, data.data.images) for data in (test, validation)))
+        low, high = (ends[validation.classes.numpy() == k].mean() for k in (0, 1))
+        placed = ((test_odds - low) / (high - low)).clip(0, 1) if high > low else np.full(10, 0.5)
+        found = {score: result["values"][0] for score, result in finished[0]["tests"]["all"][method].items()}
+        expected = np.sqrt(((placed - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+        assert found["severity_rmse_linked"] == pytest.approx(expected, abs=1e-5)
+        assert found["halfway_accuracy"] == pytest.approx(((placed > 0.5) == test.classes.numpy()).mean())
 
 
 def test_the_share_of_least_validation_loss_is_chosen(config, finished):
@@ -285,7 +302,7 @@ def test_without_severities_none_are_scored(in_copy, config, tmp_path):
     data = shutil.copytree(config.data_dir, tmp_path / "set" / "train")
     (data / "severity.csv").unlink()
     changed = in_copy(out_dir=tmp_path / "new", methods="plain", num_seeds=1, data_dir=str(data))
-    assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == SCORES
+    assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == [*SCORES, "halfway_accuracy"]
 
 
 
