@@ -1,21 +1,35 @@
 """Fields of configuration dataclasses: a default, its help text and, where the set is closed, its choices."""
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from add.errors import UserError
 
+DEVICES = ("auto", "cpu", "cuda")
 
-def option(default, help, choices=None):  # `help` is argparse's word for it
+
+def option(default: Any, help: str, choices: Sequence[Any] | None = None) -> Any:  # `help` is argparse's word for it
     """Return a dataclass field that becomes one command-line option."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
-def expect(condition, name, value, expected):
+def device_option() -> Any:
+    """Return the field of the option --device, the same in every command."""
+    return option("auto", "auto: a GPU where there is one", DEVICES)
+
+
+def threads_option() -> Any:
+    """Return the field of the option --threads of commands that run in several processes."""
+    return option(0, "CPU threads of each process; 0: share the cores")
+
+
+def expect(condition: bool, name: str, value: Any, expected: str) -> None:
     """Raise UserError unless an option's value is as expected."""
     if not condition:
         raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")
 
 
-def expect_at_least(config, **least):
+def expect_at_least(config: Any, **least: float) -> None:
     """Raise UserError where an option of a config is smaller than the number given for it."""
     for name, number in least.items():
         if getattr(config, name) < number:

@@ -1,8 +1,8 @@
-"""The one exception that speaks to the user."""
+"""The exception whose message is meant for the user."""
 
 
 class UserError(ValueError):
-    """Something a user can cause and mend.
+    """An error that a user can cause and mend.
 
     The message says what was given, what was expected and what to do; scripts print it alone, without a
     traceback, and end with exit status 2.

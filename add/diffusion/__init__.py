@@ -1,4 +1,4 @@
-"""Gaussian diffusion: noise schedules, the process q and its reverse p, sampling loops, ODE solvers, losses.
+"""Gaussian diffusion: noise schedules, the forward process q and its reverse p, sampling loops, ODE solvers, losses.
 
 Pure maths on tensors: no files, no options, no printing.
 """

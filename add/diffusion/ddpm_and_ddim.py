@@ -1,4 +1,6 @@
-"""Steps and loops from noise to image and back, as functions of a diffusion; its methods by the same names.
+"""Sampling by DDPM and DDIM: single steps and whole loops, from noise to image and back.
+
+Each function takes a diffusion first, and is a method of `GaussianDiffusion` under the same name.
 
 Common arguments:
     model: model(x, t_model, **model_kwargs), see `GaussianDiffusion.p_mean_variance`.
@@ -15,13 +17,26 @@ Common arguments:
 Ho et al. 2020 (arXiv:2006.11239), Algorithm 2; Song et al. 2021 (arXiv:2010.02502), Eq. 12; encoding as in
 DDIB (Su et al. 2023, arXiv:2203.08382).
 """
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
 import torch
 
 from add.errors import UserError
+from add.interfaces import Gradient, Model, OnStep
+
+if TYPE_CHECKING:
+    from add.diffusion.gaussian import GaussianDiffusion
+
+Tensors: TypeAlias = dict[str, torch.Tensor]
+ModelKwargs: TypeAlias = Mapping[str, Any]  # what a model is told besides x and t, such as {"y": labels}
+Denoised: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # denoised_fn(x_start) -> x_start
+Progress: TypeAlias = bool | Callable[[range], Iterable[int]]
+Device: TypeAlias = torch.device | str
 
 
-def noise_like(x, generator=None):
+def noise_like(x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """Return standard normal noise like x; a generator may live on another device."""
     if generator is None:
         return torch.randn_like(x)
@@ -31,8 +46,10 @@ def noise_like(x, generator=None):
 # One step
 
 
-def p_sample(diffusion, model, x, t, clip_denoised=True, denoised_fn=None, cond_fn=None, model_kwargs=None,
-             noise=None, generator=None):
+def p_sample(diffusion: "GaussianDiffusion", model: Model, x: torch.Tensor, t: torch.Tensor, clip_denoised: bool = True,
+             denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+             model_kwargs: ModelKwargs | None = None, noise: torch.Tensor | None = None,
+             generator: torch.Generator | None = None) -> Tensors:
     """Return {"sample": a draw of x_{t-1}, "pred_xstart"}; no noise is added at t = 0."""
     out = diffusion.p_mean_variance(model, x, t, clip_denoised, denoised_fn, model_kwargs)
     mean = out["mean"]
@@ -44,8 +61,10 @@ def p_sample(diffusion, model, x, t, clip_denoised=True, denoised_fn=None, cond_
     return {"sample": sample, "pred_xstart": out["pred_xstart"]}
 
 
-def ddim_sample(diffusion, model, x, t, clip_denoised=True, denoised_fn=None, cond_fn=None, model_kwargs=None,
-                eta=0.0, noise=None, generator=None):
+def ddim_sample(diffusion: "GaussianDiffusion", model: Model, x: torch.Tensor, t: torch.Tensor,
+                clip_denoised: bool = True, denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+                model_kwargs: ModelKwargs | None = None, eta: float = 0.0, noise: torch.Tensor | None = None,
+                generator: torch.Generator | None = None) -> Tensors:
     """Return {"sample": x one level cleaner by DDIM, "pred_xstart"}; a draw is made only where eta > 0."""
     out = diffusion.p_mean_variance(model, x, t, clip_denoised, denoised_fn, model_kwargs)
     if cond_fn is not None:
@@ -59,8 +78,9 @@ def ddim_sample(diffusion, model, x, t, clip_denoised=True, denoised_fn=None, co
     return {"sample": sample, "pred_xstart": x_start}
 
 
-def ddim_reverse_sample(diffusion, model, x, t, clip_denoised=True, denoised_fn=None, model_kwargs=None,
-                        eta=0.0):
+def ddim_reverse_sample(diffusion: "GaussianDiffusion", model: Model, x: torch.Tensor, t: torch.Tensor,
+                        clip_denoised: bool = True, denoised_fn: Denoised | None = None,
+                        model_kwargs: ModelKwargs | None = None, eta: float = 0.0) -> Tensors:
     """Return {"sample": x one level noisier along the DDIM ODE, "pred_xstart"}: x at t + 1.
 
     The last timestep leads to level 0, where the image is the predicted noise itself.
@@ -86,18 +106,23 @@ def _step_coefficients(diffusion, destination, eta, t, x):
 # Loops
 
 
-def p_sample_loop(diffusion, model, shape, noise=None, clip_denoised=True, denoised_fn=None, cond_fn=None,
-                  model_kwargs=None, device=None, progress=False, generator=None, start_depth=None,
-                  on_step=None):
+def p_sample_loop(diffusion: "GaussianDiffusion", model: Model, shape: Sequence[int], noise: torch.Tensor | None = None,
+                  clip_denoised: bool = True, denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+                  model_kwargs: ModelKwargs | None = None, device: Device | None = None, progress: Progress = False,
+                  generator: torch.Generator | None = None, start_depth: int | None = None,
+                  on_step: OnStep | None = None) -> torch.Tensor:
     """Return images [B, C, H, W] drawn by ancestral sampling."""
     return _last_sample(p_sample_loop_progressive(
         diffusion, model, shape, noise, clip_denoised, denoised_fn, cond_fn, model_kwargs, device, progress,
         generator, start_depth, on_step))
 
 
-def p_sample_loop_progressive(diffusion, model, shape, noise=None, clip_denoised=True, denoised_fn=None,
-                              cond_fn=None, model_kwargs=None, device=None, progress=False, generator=None,
-                              start_depth=None, on_step=None):
+def p_sample_loop_progressive(
+        diffusion: "GaussianDiffusion", model: Model, shape: Sequence[int], noise: torch.Tensor | None = None,
+        clip_denoised: bool = True, denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+        model_kwargs: ModelKwargs | None = None, device: Device | None = None, progress: Progress = False,
+        generator: torch.Generator | None = None, start_depth: int | None = None,
+        on_step: OnStep | None = None) -> Iterator[Tensors]:
     """Yield what `p_sample` returns after each step of ancestral sampling."""
     def step(x, t):
         return p_sample(diffusion, model, x, t, clip_denoised, denoised_fn, cond_fn, model_kwargs,
@@ -107,18 +132,24 @@ def p_sample_loop_progressive(diffusion, model, shape, noise=None, clip_denoised
     yield from _walk(step, x, decoding_timesteps(diffusion, start_depth), progress, on_step)
 
 
-def ddim_sample_loop(diffusion, model, shape, noise=None, clip_denoised=True, denoised_fn=None, cond_fn=None,
-                     model_kwargs=None, device=None, progress=False, eta=0.0, generator=None,
-                     start_depth=None, on_step=None):
+def ddim_sample_loop(
+        diffusion: "GaussianDiffusion", model: Model, shape: Sequence[int], noise: torch.Tensor | None = None,
+        clip_denoised: bool = True, denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+        model_kwargs: ModelKwargs | None = None, device: Device | None = None, progress: Progress = False,
+        eta: float = 0.0, generator: torch.Generator | None = None, start_depth: int | None = None,
+        on_step: OnStep | None = None) -> torch.Tensor:
     """Return images [B, C, H, W] decoded by DDIM, from noise or from a latent `noise` at start_depth."""
     return _last_sample(ddim_sample_loop_progressive(
         diffusion, model, shape, noise, clip_denoised, denoised_fn, cond_fn, model_kwargs, device, progress,
         eta, generator, start_depth, on_step))
 
 
-def ddim_sample_loop_progressive(diffusion, model, shape, noise=None, clip_denoised=True, denoised_fn=None,
-                                 cond_fn=None, model_kwargs=None, device=None, progress=False, eta=0.0,
-                                 generator=None, start_depth=None, on_step=None):
+def ddim_sample_loop_progressive(
+        diffusion: "GaussianDiffusion", model: Model, shape: Sequence[int], noise: torch.Tensor | None = None,
+        clip_denoised: bool = True, denoised_fn: Denoised | None = None, cond_fn: Gradient | None = None,
+        model_kwargs: ModelKwargs | None = None, device: Device | None = None, progress: Progress = False,
+        eta: float = 0.0, generator: torch.Generator | None = None, start_depth: int | None = None,
+        on_step: OnStep | None = None) -> Iterator[Tensors]:
     """Yield what `ddim_sample` returns after each step."""
     def step(x, t):
         return ddim_sample(diffusion, model, x, t, clip_denoised, denoised_fn, cond_fn, model_kwargs, eta,
@@ -128,8 +159,11 @@ def ddim_sample_loop_progressive(diffusion, model, shape, noise=None, clip_denoi
     yield from _walk(step, x, decoding_timesteps(diffusion, start_depth), progress, on_step)
 
 
-def ddim_reverse_sample_loop(diffusion, model, x, clip_denoised=True, denoised_fn=None, model_kwargs=None,
-                             device=None, progress=False, eta=0.0, depth=None, start_depth=0, on_step=None):
+def ddim_reverse_sample_loop(
+        diffusion: "GaussianDiffusion", model: Model, x: torch.Tensor, clip_denoised: bool = True,
+        denoised_fn: Denoised | None = None, model_kwargs: ModelKwargs | None = None, device: Device | None = None,
+        progress: Progress = False, eta: float = 0.0, depth: int | None = None, start_depth: int = 0,
+        on_step: OnStep | None = None) -> torch.Tensor:
     """Return images x encoded along the DDIM ODE, from depth `start_depth` to `depth` (T by default).
 
     A depth is a number of encode steps: the result stands at alphas_cumprod[depth], and at level 0 for T. To
@@ -140,9 +174,11 @@ def ddim_reverse_sample_loop(diffusion, model, x, clip_denoised=True, denoised_f
         start_depth, on_step), otherwise=x)
 
 
-def ddim_reverse_sample_loop_progressive(diffusion, model, x, clip_denoised=True, denoised_fn=None,
-                                         model_kwargs=None, device=None, progress=False, eta=0.0, depth=None,
-                                         start_depth=0, on_step=None):
+def ddim_reverse_sample_loop_progressive(
+        diffusion: "GaussianDiffusion", model: Model, x: torch.Tensor, clip_denoised: bool = True,
+        denoised_fn: Denoised | None = None, model_kwargs: ModelKwargs | None = None, device: Device | None = None,
+        progress: Progress = False, eta: float = 0.0, depth: int | None = None, start_depth: int = 0,
+        on_step: OnStep | None = None) -> Iterator[Tensors]:
     """Yield what `ddim_reverse_sample` returns after each step."""
     def step(x, t):
         return ddim_reverse_sample(diffusion, model, x, t, clip_denoised, denoised_fn, model_kwargs, eta)
@@ -151,7 +187,7 @@ def ddim_reverse_sample_loop_progressive(diffusion, model, x, clip_denoised=True
     yield from _walk(step, x, encoding_timesteps(diffusion, depth, start_depth), progress, on_step)
 
 
-def decoding_timesteps(diffusion, start_depth=None):
+def decoding_timesteps(diffusion: "GaussianDiffusion", start_depth: int | None = None) -> range:
     """Return the timesteps from start_depth - 1 (by default T - 1) down to 0."""
     depth = diffusion.num_timesteps if start_depth is None else start_depth
     if not 1 <= depth <= diffusion.num_timesteps:
@@ -160,7 +196,7 @@ def decoding_timesteps(diffusion, start_depth=None):
     return range(depth - 1, -1, -1)
 
 
-def encoding_timesteps(diffusion, depth=None, start_depth=0):
+def encoding_timesteps(diffusion: "GaussianDiffusion", depth: int | None = None, start_depth: int = 0) -> range:
     """Return the timesteps from start_depth up to depth - 1 (by default T - 1)."""
     depth = diffusion.num_timesteps if depth is None else depth
     if not 0 <= start_depth <= depth <= diffusion.num_timesteps:
@@ -204,13 +240,14 @@ def _device_of(model):
     return next((p.device for p in parameters), torch.device("cpu"))
 
 
-def ddim_sigma(alpha_bar_from, alpha_bar_to, eta):
+def ddim_sigma(alpha_bar_from: np.ndarray, alpha_bar_to: np.ndarray, eta: float) -> np.ndarray:
     """Return the standard deviation of the noise a step adds: 0 for eta 0, DDPM's for eta 1 (Eq. 16)."""
     noise_ratio = (1 - alpha_bar_to) / (1 - alpha_bar_from)
     return eta * noise_ratio**0.5 * (1 - alpha_bar_from / alpha_bar_to) ** 0.5
 
 
-def ddim_coefficients(alpha_bar_from, alpha_bar_to, eta=0.0):
+def ddim_coefficients(alpha_bar_from: np.ndarray, alpha_bar_to: np.ndarray,
+                      eta: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the three float64 factors of Eq. 12: x_to = signal x_start + direction eps + sigma noise.
 
     Args:

@@ -1,4 +1,4 @@
-"""From options to a diffusion: the config with its defaults, and guided-diffusion's constructor."""
+"""The options of a diffusion with their defaults, and the functions that build it from them."""
 from dataclasses import dataclass
 
 from add.config import option
@@ -32,7 +32,7 @@ class DiffusionConfig:
     min_snr_gamma: float = option(
         0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
             raise UserError(f"unknown prediction {self.prediction!r}: expected one of {PREDICTIONS}")
         if self.predict_xstart and self.prediction == "v":
@@ -45,15 +45,15 @@ class DiffusionConfig:
                 f"min_snr_gamma {self.min_snr_gamma}: expected a number above 0, or 0 for no weights")
 
     @property
-    def predicted(self):
-        """What the model predicts, with predict_xstart taken into account."""
+    def predicted(self) -> str:
+        """What the model predicts, one of PREDICTIONS, with predict_xstart taken into account."""
         return "x_start" if self.predict_xstart else self.prediction
 
 
 _DEFAULTS = DiffusionConfig()
 
 
-def diffusion_from_config(config):
+def diffusion_from_config(config: DiffusionConfig) -> GaussianDiffusion:
     """Return the GaussianDiffusion of a DiffusionConfig.
 
     Zero terminal SNR is a property of the schedule the model was trained on and comes before respacing: a
@@ -76,19 +76,19 @@ def diffusion_from_config(config):
 
 def create_gaussian_diffusion(
     *,
-    steps=_DEFAULTS.diffusion_steps,
-    learn_sigma=_DEFAULTS.learn_sigma,
-    sigma_small=_DEFAULTS.sigma_small,
-    noise_schedule=_DEFAULTS.noise_schedule,
-    use_kl=_DEFAULTS.use_kl,
-    predict_xstart=_DEFAULTS.predict_xstart,
-    rescale_timesteps=_DEFAULTS.rescale_timesteps,
-    rescale_learned_sigmas=_DEFAULTS.rescale_learned_sigmas,
-    timestep_respacing=_DEFAULTS.timestep_respacing,
-    prediction=_DEFAULTS.prediction,
-    zero_terminal_snr=_DEFAULTS.zero_terminal_snr,
-    min_snr_gamma=_DEFAULTS.min_snr_gamma,
-):
+    steps: int = _DEFAULTS.diffusion_steps,
+    learn_sigma: bool = _DEFAULTS.learn_sigma,
+    sigma_small: bool = _DEFAULTS.sigma_small,
+    noise_schedule: str = _DEFAULTS.noise_schedule,
+    use_kl: bool = _DEFAULTS.use_kl,
+    predict_xstart: bool = _DEFAULTS.predict_xstart,
+    rescale_timesteps: bool = _DEFAULTS.rescale_timesteps,
+    rescale_learned_sigmas: bool = _DEFAULTS.rescale_learned_sigmas,
+    timestep_respacing: str = _DEFAULTS.timestep_respacing,
+    prediction: str = _DEFAULTS.prediction,
+    zero_terminal_snr: bool = _DEFAULTS.zero_terminal_snr,
+    min_snr_gamma: float = _DEFAULTS.min_snr_gamma,
+) -> GaussianDiffusion:
     """Return a GaussianDiffusion from guided-diffusion's keywords; `DiffusionConfig` says what each means."""
     return diffusion_from_config(DiffusionConfig(
         diffusion_steps=steps,

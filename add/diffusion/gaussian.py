@@ -1,20 +1,25 @@
-"""The diffusion process: a schedule's fixed arrays, and the distributions q and p that rest on them.
+"""The diffusion process: a noise schedule's fixed arrays, and the distributions q and p that follow from them.
 
 Ho et al. 2020 (arXiv:2006.11239), with learned variances after Nichol & Dhariwal 2021 (arXiv:2102.09672) and
 classifier guidance after Dhariwal & Nichol 2021 (arXiv:2105.05233). Names and numbers agree with
 guided-diffusion. Steps and loops are plain functions in ddpm_and_ddim.py, losses in losses.py.
 """
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
 from add.diffusion import ddpm_and_ddim, losses, parametrization
+from add.diffusion.ddpm_and_ddim import Denoised, ModelKwargs, Tensors
 from add.diffusion.prediction_types import LossType, ModelMeanType, ModelVarType
 from add.diffusion.respacing import respace_betas
 from add.errors import UserError
+from add.interfaces import Gradient, Model
 
 
 class GaussianDiffusion:
-    """A noise schedule and what a model of it predicts.
+    """A noise schedule, what a model of it predicts, and the distributions q and p that follow.
 
     Timestep t is an index into the (respaced) schedule: 0 nearly clean, num_timesteps - 1 nearly noise.
     Models and guidance functions are called with the original index of t instead (see `model_timesteps`).
@@ -35,8 +40,9 @@ class GaussianDiffusion:
         min_snr_gamma: above 0, squared errors are weighted by min(SNR, gamma) (arXiv:2303.09556).
     """
 
-    def __init__(self, *, betas, model_mean_type, model_var_type, loss_type, rescale_timesteps=False,
-                 use_timesteps=None, min_snr_gamma=0.0):
+    def __init__(self, *, betas: np.ndarray | Sequence[float], model_mean_type: ModelMeanType,
+                 model_var_type: ModelVarType, loss_type: LossType, rescale_timesteps: bool = False,
+                 use_timesteps: Iterable[int] | None = None, min_snr_gamma: float = 0.0) -> None:
         betas = _check_betas(betas)
         self.model_mean_type = ModelMeanType(model_mean_type)
         self.model_var_type = ModelVarType(model_var_type)
@@ -53,7 +59,8 @@ class GaussianDiffusion:
             raise UserError("the last timestep is pure noise (zero terminal SNR), where a prediction of eps "
                             "says nothing about the image: use prediction 'v' or 'x_start'")
         self._loss_weights = losses.timestep_weights(self)
-        self._on_device = {}  # (table name, device, dtype) -> tensor; float64 tables are cast once
+        # (table name, device, dtype) -> tensor; float64 tables are cast once
+        self._on_device: dict[tuple[Any, torch.device, torch.dtype], torch.Tensor] = {}
 
     def _set_schedule(self, betas):
         self.betas = betas
@@ -81,10 +88,11 @@ class GaussianDiffusion:
 
     # Tables and tensors
 
-    def coefficient(self, name, t, x, make_table=None):
+    def coefficient(self, name: Any, t: torch.Tensor, x: torch.Tensor,
+                    make_table: Callable[[], np.ndarray] | None = None) -> torch.Tensor:
         """Return entries t of a float64 table as [B, 1, 1, 1] beside x, in float32, or float64 if x is.
 
-        `name` is an attribute; or any key, for the table that make_table() builds when first wanted.
+        `name` is that of an attribute; or any hashable key, for the table that make_table() builds when first wanted.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         key = (name, t.device, dtype)
@@ -93,12 +101,12 @@ class GaussianDiffusion:
             self._on_device[key] = torch.from_numpy(table).to(dtype).to(t.device)
         return self._on_device[key][t].reshape(-1, *[1] * (x.dim() - 1))
 
-    def level(self, t, x):
+    def level(self, t: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the factors of image and noise in x_t, sqrt(alpha_bar) and sqrt(1 - alpha_bar), beside x."""
-        return tuple(self.coefficient(name, t, x)
-                     for name in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
+        return (self.coefficient("sqrt_alphas_cumprod", t, x),
+                self.coefficient("sqrt_one_minus_alphas_cumprod", t, x))
 
-    def model_timesteps(self, t):
+    def model_timesteps(self, t: torch.Tensor) -> torch.Tensor:
         """Return what a model is told for timesteps t [B]: original indices, or floats in [0, 1000)."""
         key = ("timestep_map", t.device, t.dtype)
         if key not in self._on_device:
@@ -108,25 +116,28 @@ class GaussianDiffusion:
             return original.float() * (1000 / self.original_num_steps)
         return original
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Return the state without cached tensors: copies may move to another device or process."""
         return {**self.__dict__, "_on_device": {}}
 
     # q: from image to noise
 
-    def q_mean_variance(self, x_start, t):
+    def q_mean_variance(self, x_start: torch.Tensor,
+                        t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return mean, variance and log variance of q(x_t | x_start), each like x_start (Eq. 4)."""
         signal, spread = self.level(t, x_start)
         log_variance = self.coefficient("log_one_minus_alphas_cumprod", t, x_start).expand_as(x_start)
         return signal * x_start, spread.square().expand_as(x_start), log_variance
 
-    def q_sample(self, x_start, t, noise=None, generator=None):
+    def q_sample(self, x_start: torch.Tensor, t: torch.Tensor, noise: torch.Tensor | None = None,
+                 generator: torch.Generator | None = None) -> torch.Tensor:
         """Return x_start [B, C, H, W] with noise at timesteps t [B]; noise is drawn unless given (Eq. 4)."""
         noise = ddpm_and_ddim.noise_like(x_start, generator) if noise is None else noise
         assert noise.shape == x_start.shape, f"noise {tuple(noise.shape)} for x_start {tuple(x_start.shape)}"
         return parametrization.x_t_from(x_start, noise, *self.level(t, x_start))
 
-    def q_posterior_mean_variance(self, x_start, x_t, t):
+    def q_posterior_mean_variance(self, x_start: torch.Tensor, x_t: torch.Tensor,
+                                  t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return mean, variance and clipped log variance of q(x_{t-1} | x_t, x_start) (Eq. 7)."""
         assert x_start.shape == x_t.shape, f"x_start {tuple(x_start.shape)} for x_t {tuple(x_t.shape)}"
         mean = (self.coefficient("posterior_mean_coef1", t, x_t) * x_start
@@ -137,8 +148,9 @@ class GaussianDiffusion:
 
     # p: from noise to image
 
-    def p_mean_variance(self, model, x, t, clip_denoised=True, denoised_fn=None, model_kwargs=None):
-        """Return what the model says of x_{t-1} given x_t.
+    def p_mean_variance(self, model: Model, x: torch.Tensor, t: torch.Tensor, clip_denoised: bool = True,
+                        denoised_fn: Denoised | None = None, model_kwargs: ModelKwargs | None = None) -> Tensors:
+        """Return the model's distribution of x_{t-1} given x_t, and the x_start that it predicts.
 
         Args:
             model: model(x, t_model, **model_kwargs) -> [B, C, H, W], or [B, 2C, H, W] with learned variances.
@@ -152,8 +164,9 @@ class GaussianDiffusion:
         output = model(x, self.model_timesteps(t), **(model_kwargs or {}))
         return self.p_from_output(output, x, t, clip_denoised, denoised_fn)
 
-    def p_from_output(self, output, x, t, clip_denoised=True, denoised_fn=None):
-        """Return `p_mean_variance` for a model output already at hand."""
+    def p_from_output(self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor, clip_denoised: bool = True,
+                      denoised_fn: Denoised | None = None) -> Tensors:
+        """Return the dict of `p_mean_variance` for a model output already at hand."""
         prediction, variance_output = self.split_output(output, x)
         x_start = self._x_start_from_output(prediction, x, t)
         if denoised_fn is not None:
@@ -168,8 +181,8 @@ class GaussianDiffusion:
         return {"mean": mean, "variance": variance.expand_as(x), "log_variance": log_variance.expand_as(x),
                 "pred_xstart": x_start}
 
-    def split_output(self, output, x):
-        """Return (prediction, variance output) of a model output; the latter is None with fixed variances."""
+    def split_output(self, output: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return (prediction, variance output) of a model output, like x; the latter is None with fixed variances."""
         channels = x.shape[1]
         parts = 2 if self.model_var_type.is_learned else 1
         expected = (len(x), parts * channels, *x.shape[2:])
@@ -205,23 +218,25 @@ class GaussianDiffusion:
         return ((prediction - self.coefficient("posterior_mean_coef2", t, x) * x)
                 / self.coefficient("posterior_mean_coef1", t, x))
 
-    def x_start_from_eps(self, x, t, eps):
-        """Return the clean images that x at timesteps t show if their noise is eps."""
+    def x_start_from_eps(self, x: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        """Return the clean images in x at timesteps t if their noise is eps."""
         return (self.coefficient("sqrt_recip_alphas_cumprod", t, x) * x
                 - self.coefficient("sqrt_recipm1_alphas_cumprod", t, x) * eps)
 
-    def eps_from_x_start(self, x, t, x_start):
+    def eps_from_x_start(self, x: torch.Tensor, t: torch.Tensor, x_start: torch.Tensor) -> torch.Tensor:
         """Return the noise in x at timesteps t if its clean images are x_start; pure noise included."""
         return parametrization.eps_from_x_start(x, x_start, *self.level(t, x))
 
     # Guidance: cond_fn(x, t_model, **model_kwargs) -> gradient of log p(y | x), like x
 
-    def condition_mean(self, cond_fn, p_mean_var, x, t, model_kwargs=None):
+    def condition_mean(self, cond_fn: Gradient, p_mean_var: Tensors, x: torch.Tensor, t: torch.Tensor,
+                       model_kwargs: ModelKwargs | None = None) -> torch.Tensor:
         """Return the mean of p moved along the gradient, by its variance (arXiv:2105.05233, Algorithm 1)."""
         gradient = cond_fn(x, self.model_timesteps(t), **(model_kwargs or {}))
         return p_mean_var["mean"] + p_mean_var["variance"] * gradient.to(p_mean_var["mean"].dtype)
 
-    def condition_score(self, cond_fn, p_mean_var, x, t, model_kwargs=None):
+    def condition_score(self, cond_fn: Gradient, p_mean_var: Tensors, x: torch.Tensor, t: torch.Tensor,
+                        model_kwargs: ModelKwargs | None = None) -> Tensors:
         """Return a copy of p_mean_var with "pred_xstart" and "mean" guided (arXiv:2105.05233, Algorithm 2).
 
         At pure noise (alpha_bar = 0) x says nothing of the image and nothing can be guided: kept as it is.

@@ -1,16 +1,21 @@
-"""An exactly invertible walk of the probability-flow ODE: O-BELM (Wang et al. 2024, arXiv:2410.07273).
+"""Exactly invertible solver of the probability-flow ODE: O-BELM (Wang et al. 2024, arXiv:2410.07273).
 
 In y = x / signal and rho = spread / signal the ODE is dy = eps d rho, and O-BELM the leapfrog rule of second order on
 uneven steps: three neighbouring states and the noise in the middle one obey one linear equation, which gives the last
 from the first two and the first from the last two. So a walk back over the same timesteps returns the same states,
 given the last two; in float32 up to rounding.
 """
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 
-from add.diffusion.solvers import SOLVERS, beside
+from add.diffusion.noise_levels import NoiseLevels
+from add.diffusion.solvers import SOLVERS, Predict, beside
 
 
-def leapfrog_walk(predict, levels, x, timesteps, behind=None):
+def leapfrog_walk(predict: Predict, levels: NoiseLevels, x: torch.Tensor, timesteps: np.ndarray,
+                  behind: tuple[float, torch.Tensor] | None = None) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Yield (row, x before, x after) for each step of images x [B, C, H, W] along timesteps.
 
     n steps take n evaluations. Without `behind` the first step is one of DDIM.
@@ -32,7 +37,8 @@ def leapfrog_walk(predict, levels, x, timesteps, behind=None):
         x = after
 
 
-def leap(levels, t_behind, x_behind, t, x, eps, t_next):
+def leap(levels: NoiseLevels, t_behind: float, x_behind: torch.Tensor, t: float, x: torch.Tensor, eps: torch.Tensor,
+         t_next: float) -> torch.Tensor:
     """Return the images at timestep t_next from those at t and, on its other side, t_behind, and the noise eps at t."""
     (signal_behind, rho_behind), (signal, rho), (signal_next, rho_next) = (
         _place(levels, at) for at in (t_behind, t, t_next))

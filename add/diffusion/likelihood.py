@@ -1,16 +1,19 @@
 """Likelihood terms of the variational bound (Ho et al. 2020, arXiv:2006.11239, Eqs. 5 and 13), in nats."""
 import math
+from typing import Any, TypeAlias
 
 import torch
+
+Number: TypeAlias = torch.Tensor | float
 
 HALF_LEVEL = 1 / 255  # half the distance of two 8-bit levels, for images in [-1, 1]
 SMALLEST_PROBABILITY = 1e-12  # keeps the logarithm finite
 
 
-def normal_kl(mean, log_variance, other_mean, other_log_variance):
+def normal_kl(mean: Number, log_variance: Number, other_mean: Number, other_log_variance: Number) -> Any:
     """Return KL(N(mean, exp log_variance) || N(other_mean, exp other_log_variance)) per element, in nats.
 
-    Tensors that broadcast, or plain numbers in their place.
+    Tensors that broadcast, or plain numbers in their place; a number if all four are.
     """
     log_ratio = log_variance - other_log_variance
     squared_distance = (mean - other_mean) ** 2 * _exp(-other_log_variance)
@@ -21,12 +24,13 @@ def _exp(x):
     return x.exp() if torch.is_tensor(x) else math.exp(x)
 
 
-def approx_standard_normal_cdf(x):
+def approx_standard_normal_cdf(x: torch.Tensor) -> torch.Tensor:
     """Return the standard normal distribution function, by the tanh formula of Page 1977 (error < 2e-4)."""
     return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-def discretized_gaussian_log_likelihood(x, *, means, log_scales):
+def discretized_gaussian_log_likelihood(x: torch.Tensor, *, means: torch.Tensor,
+                                        log_scales: torch.Tensor) -> torch.Tensor:
     """Return the log probability, in nats, of each 8-bit value of x under a Gaussian binned to 8-bit levels.
 
     The darkest bin reaches down to -inf and the brightest up to inf (Ho et al. 2020, Eq. 13). Evaluated with
@@ -45,6 +49,6 @@ def discretized_gaussian_log_likelihood(x, *, means, log_scales):
     return probability.clamp(min=SMALLEST_PROBABILITY).log()
 
 
-def mean_flat(x):
+def mean_flat(x: torch.Tensor) -> torch.Tensor:
     """Return the mean over all but the first dimension: [B, ...] to [B]."""
     return x.flatten(1).mean(dim=1)

@@ -1,19 +1,27 @@
-"""Training losses and the variational bound, as functions of a diffusion; its methods by the same names.
+"""Training losses and the variational bound of a diffusion.
+
+`training_losses` and `calc_bpd_loop` are methods of `GaussianDiffusion` under the same names.
 
 Ho et al. 2020 (arXiv:2006.11239), Eqs. 5 and 14; the hybrid loss of Nichol & Dhariwal 2021
 (arXiv:2102.09672), Eq. 16. Bounds are in bits per dimension, squared errors in squared
 units of the prediction; one number per image.
 """
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from add.diffusion.ddpm_and_ddim import noise_like
+from add.diffusion.ddpm_and_ddim import ModelKwargs, Tensors, noise_like
 from add.diffusion.likelihood import discretized_gaussian_log_likelihood, mean_flat, normal_kl
 from add.diffusion.parametrization import min_snr_weights, v_from
 from add.diffusion.prediction_types import LossType, ModelMeanType
 from add.errors import UserError
+from add.interfaces import Model, OnStep
+
+if TYPE_CHECKING:
+    from add.diffusion.gaussian import GaussianDiffusion
 
 BITS_PER_NAT = 1 / math.log(2)
 
@@ -24,7 +32,9 @@ MIN_SNR_PREDICTIONS = {
 }
 
 
-def training_losses(diffusion, model, x_start, t, model_kwargs=None, noise=None, generator=None):
+def training_losses(diffusion: "GaussianDiffusion", model: Model, x_start: torch.Tensor, t: torch.Tensor,
+                    model_kwargs: ModelKwargs | None = None, noise: torch.Tensor | None = None,
+                    generator: torch.Generator | None = None) -> Tensors:
     """Return a dict with "loss" [B], and "mse" and "vb" [B] where the loss has such terms.
 
     "mse" is the plain squared error; min-SNR weights enter the loss only.
@@ -56,7 +66,7 @@ def training_losses(diffusion, model, x_start, t, model_kwargs=None, noise=None,
     return terms
 
 
-def timestep_weights(diffusion):
+def timestep_weights(diffusion: "GaussianDiffusion") -> np.ndarray:
     """Return the weight [T] of the squared error at each timestep; all ones without min-SNR weighting."""
     if not diffusion.min_snr_gamma:
         return np.ones(diffusion.num_timesteps)
@@ -70,8 +80,9 @@ def timestep_weights(diffusion):
 
 
 @torch.no_grad()
-def calc_bpd_loop(diffusion, model, x_start, clip_denoised=True, model_kwargs=None, generator=None,
-                  on_step=None, noise=None):
+def calc_bpd_loop(diffusion: "GaussianDiffusion", model: Model, x_start: torch.Tensor, clip_denoised: bool = True,
+                  model_kwargs: ModelKwargs | None = None, generator: torch.Generator | None = None,
+                  on_step: OnStep | None = None, noise: Callable[[int], torch.Tensor] | None = None) -> Tensors:
     """Return the whole variational bound of images x_start [B, C, H, W], in bits per dimension.
 
     One noise per timestep is used, noise(t) like x_start, else drawn from `generator`. on_step(i, t, x_t) is called
@@ -81,7 +92,7 @@ def calc_bpd_loop(diffusion, model, x_start, clip_denoised=True, model_kwargs=No
         A dict: "total_bpd" and "prior_bpd" [B]; "vb", "xstart_mse" and "mse" (of eps) [B, T], with the LAST
         timestep first.
     """
-    columns = {"vb": [], "xstart_mse": [], "mse": []}
+    columns: dict[str, list[torch.Tensor]] = {"vb": [], "xstart_mse": [], "mse": []}
     for i, step in enumerate(reversed(range(diffusion.num_timesteps))):
         t = torch.full((len(x_start),), step, dtype=torch.int64, device=x_start.device)
         eps = noise_like(x_start, generator) if noise is None else noise(step)
@@ -101,7 +112,7 @@ def calc_bpd_loop(diffusion, model, x_start, clip_denoised=True, model_kwargs=No
 def _bound_term(diffusion, output, x_start, x_t, t, clip_denoised):
     """Return the bound's term at timesteps t, bits per dimension [B], and the predicted x_start.
 
-    The KL of Eq. 5's L_{t-1}, and at t = 0 the likelihood of the 8-bit image, L_0.
+    It is the KL divergence L_{t-1} of Eq. 5, and at t = 0 the negative log-likelihood of the 8-bit image, L_0.
     """
     p = diffusion.p_from_output(output, x_t, t, clip_denoised)
     true_mean, _, true_log_variance = diffusion.q_posterior_mean_variance(x_start, x_t, t)

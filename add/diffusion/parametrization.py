@@ -1,44 +1,49 @@
-"""What a model may predict - eps, x_start or v - and how each follows from another at a noise level.
+"""Conversions between what a model may predict - eps, x_start or v - at a noise level, and min-SNR loss weights.
 
 With x_t = sqrt(alpha_bar) x_start + sqrt(1 - alpha_bar) eps, Salimans & Ho 2022 (arXiv:2202.00512) define
 v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_start. The functions take the level of x_t as its two factors,
 `signal` = sqrt(alpha_bar) and `spread` = sqrt(1 - alpha_bar): numbers, or tensors that broadcast against the
 images [B, C, H, W]. Min-SNR weights: Hang et al. 2023 (arXiv:2303.09556), Sec. 3.4.
 """
+from typing import TypeAlias
+
 import numpy as np
+import torch
 
 from add.errors import UserError
+
+Factor: TypeAlias = float | torch.Tensor
 
 PREDICTIONS = ("epsilon", "x_start", "v")
 
 
-def x_t_from(x_start, eps, signal, spread):
+def x_t_from(x_start: torch.Tensor, eps: torch.Tensor, signal: Factor, spread: Factor) -> torch.Tensor:
     """Return x_start with eps mixed in (Ho et al. 2020, Eq. 4)."""
     return signal * x_start + spread * eps
 
 
-def eps_from_x_start(x_t, x_start, signal, spread):
+def eps_from_x_start(x_t: torch.Tensor, x_start: torch.Tensor, signal: Factor, spread: Factor) -> torch.Tensor:
     """Return the noise in x_t if its clean image is x_start; needs spread > 0."""
     return (x_t - signal * x_start) / spread
 
 
-def v_from(x_start, eps, signal, spread):
+def v_from(x_start: torch.Tensor, eps: torch.Tensor, signal: Factor, spread: Factor) -> torch.Tensor:
     """Return v of a clean image and its noise."""
     return signal * eps - spread * x_start
 
 
-def x_start_from_v(x_t, v, signal, spread):
+def x_start_from_v(x_t: torch.Tensor, v: torch.Tensor, signal: Factor, spread: Factor) -> torch.Tensor:
     """Return the clean image that x_t and v imply; defined at every level, pure noise included."""
     return signal * x_t - spread * v
 
 
-def signal_to_noise(alphas_cumprod):
+def signal_to_noise(alphas_cumprod: np.ndarray) -> np.ndarray:
     """Return SNR [T] = alpha_bar / (1 - alpha_bar) of a schedule, float64."""
     alphas_cumprod = np.asarray(alphas_cumprod, dtype=np.float64)
     return alphas_cumprod / (1 - alphas_cumprod)
 
 
-def min_snr_weights(alphas_cumprod, gamma, prediction):
+def min_snr_weights(alphas_cumprod: np.ndarray, gamma: float, prediction: str) -> np.ndarray:
     """Return the weight [T], float64, of the mean squared error in `prediction` at each timestep.
 
     Every choice weighs the error in x_start by min(SNR, gamma); an error in eps counts SNR times as much

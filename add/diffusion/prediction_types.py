@@ -1,4 +1,4 @@
-"""What a model predicts, where its variance comes from, and which loss trains it."""
+"""Enumerations of what a model predicts, where its variance comes from, and which loss trains it."""
 import enum
 
 
@@ -20,7 +20,8 @@ class ModelVarType(enum.Enum):
     LEARNED_RANGE = enum.auto()  # second half in [-1, 1]: from posterior variance to beta_t, in logs
 
     @property
-    def is_learned(self):
+    def is_learned(self) -> bool:
+        """Whether the model's output holds the variance."""
         return self in (ModelVarType.LEARNED, ModelVarType.LEARNED_RANGE)
 
 
@@ -32,6 +33,6 @@ class LossType(enum.Enum):
     KL = enum.auto()  # the variational bound at one timestep, bits per dimension
     RESCALED_KL = enum.auto()  # the same times T: an estimate of the whole bound
 
-    def is_vb(self):
+    def is_vb(self) -> bool:
         """Return whether the variational bound alone is minimised."""
         return self in (LossType.KL, LossType.RESCALED_KL)

@@ -1,4 +1,5 @@
-"""Walking a schedule of T timesteps on fewer of them (Nichol & Dhariwal 2021, arXiv:2102.09672, Sec. 4)."""
+"""Respacing: a schedule of T timesteps reduced to fewer (Nichol & Dhariwal 2021, arXiv:2102.09672, Sec. 4)."""
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, repeat
 
 import numpy as np
@@ -6,7 +7,7 @@ import numpy as np
 from add.errors import UserError
 
 
-def space_timesteps(num_timesteps, section_counts):
+def space_timesteps(num_timesteps: int, section_counts: str | Sequence[int]) -> list[int]:
     """Return the timesteps to keep, ascending ints in [0, num_timesteps).
 
     Args:
@@ -33,7 +34,7 @@ def space_timesteps(num_timesteps, section_counts):
     return kept
 
 
-def respace_betas(betas, use_timesteps):
+def respace_betas(betas: np.ndarray | Sequence[float], use_timesteps: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return (betas, timestep_map) of the schedule that keeps only `use_timesteps`, at the same noise levels.
 
     A kept timestep stands at the alpha_bar it had, so its beta spans all that was left out before it:

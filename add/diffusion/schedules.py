@@ -14,7 +14,7 @@ MAX_BETA = 0.999  # a beta of 1 would erase the image in one step
 COSINE_OFFSET = 0.008  # s of Eq. 17
 
 
-def linear_betas(num_timesteps):
+def linear_betas(num_timesteps: int) -> np.ndarray:
     """Return betas [T], evenly spaced from 0.1/T to 20/T, so that the last level is nearly noise for any T.
 
     With T <= 20 the upper end reaches 1 (guided-diffusion then stops with an assertion, or silently erases
@@ -26,7 +26,7 @@ def linear_betas(num_timesteps):
     return np.minimum(betas, MAX_BETA)
 
 
-def cosine_betas(num_timesteps):
+def cosine_betas(num_timesteps: int) -> np.ndarray:
     """Return betas [T] whose alpha_bar falls as a squared cosine; clipped to MAX_BETA near the end."""
     _check_num_timesteps(num_timesteps)
     levels = [_cosine_alpha_bar(i / num_timesteps) for i in range(num_timesteps + 1)]
@@ -42,14 +42,14 @@ def _cosine_alpha_bar(fraction):
 SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas}
 
 
-def named_beta_schedule(name, num_timesteps):
+def named_beta_schedule(name: str, num_timesteps: int) -> np.ndarray:
     """Return betas [T] of the schedule called `name`, one of SCHEDULES."""
     if name not in SCHEDULES:
         raise UserError(f"unknown noise schedule {name!r}: expected one of {', '.join(SCHEDULES)}")
     return SCHEDULES[name](num_timesteps)
 
 
-def rescale_zero_terminal_snr(betas):
+def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
     """Return betas [T] shifted and scaled so that alpha_bar of the last timestep is exactly 0.
 
     sqrt(alpha_bar) is moved down to 0 at the end and stretched back to its first value (Algorithm 1).

@@ -13,15 +13,22 @@ corrector (Zhao et al. 2023, UniPC, arXiv:2302.04867, without further evaluation
 is a dense output. Timesteps may be fractional; a model is told them as floats.
 """
 import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from add.diffusion import parametrization
-from add.diffusion.noise_levels import signal_factor
+from add.diffusion.gaussian import GaussianDiffusion
+from add.diffusion.noise_levels import NoiseLevels, signal_factor
+from add.diffusion.parametrization import Factor
 from add.diffusion.prediction_types import ModelMeanType
 from add.errors import UserError
+from add.interfaces import Model
+
+Predict: TypeAlias = Callable[[torch.Tensor, np.ndarray], torch.Tensor]  # see predictor_of
 
 QUANTITIES = ("eps", "x_start", "v")
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(12)
@@ -46,12 +53,13 @@ class Solver:
     variable: str = "log_snr"
     midpoint: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES or self.order < 1 or self.variable not in ("log_snr", "rho"):
             raise UserError(f"{self}: expected a quantity of {', '.join(QUANTITIES)}, an order of 1 or more, and "
                             f"'log_snr' or 'rho' as variable")
 
-    def weights(self, levels, nodes, start, end):
+    def weights(self, levels: NoiseLevels, nodes: Sequence[float], start: float,
+                end: float) -> tuple[float, np.ndarray]:
         """Return (c, [w]) so that x(end) = c x(start) + sum of w_j times the quantity at timestep nodes[j]."""
         a, b = levels.log_snr(start), levels.log_snr(end)
         at = np.array([0.0]) if self.midpoint else NODES
@@ -70,12 +78,12 @@ class Solver:
 
 
 def _scale(quantity, log_snr):
-    """Return what x is divided by in the quantity's form of the ODE."""
+    """Return the factor that x is divided by in the quantity's form of the ODE."""
     return {"eps": signal_factor(log_snr), "x_start": signal_factor(-log_snr), "v": np.ones_like(log_snr)}[quantity]
 
 
 def _integral(quantity, log_snr):
-    """Return rho, 1 / rho or phi."""
+    """Return rho, 1 / rho or phi, what the quantity's form of the ODE integrates over."""
     return {"eps": np.exp(-log_snr), "x_start": np.exp(log_snr), "v": np.arctan(np.exp(-log_snr))}[quantity]
 
 
@@ -103,17 +111,28 @@ SOLVERS = {
 }
 
 
-def predictor_of(diffusion, levels, model, quantity, clip_denoised=False):
-    """Return predict(x [B, C, H, W], t float64 [B]) -> the quantity, like x, at fractional original timesteps.
+def predicted_quantity(diffusion: GaussianDiffusion) -> str:
+    """Return what a model of the diffusion predicts, one of QUANTITIES.
 
     Raises:
-        UserError: a model of the previous x, whose output belongs to whole steps.
+        UserError: it predicts the previous x.
     """
     kind = {ModelMeanType.EPSILON: "eps", ModelMeanType.START_X: "x_start", ModelMeanType.V: "v"}.get(
         diffusion.model_mean_type)
     if kind is None:
         raise UserError("a model that predicts the previous x can only take the schedule's own steps: expected one of "
                         "eps, x_start or v; use --sampler ddim")
+    return kind
+
+
+def predictor_of(diffusion: GaussianDiffusion, levels: NoiseLevels, model: Model, quantity: str,
+                 clip_denoised: bool = False) -> Predict:
+    """Return predict(x [B, C, H, W], t float64 [B]) -> the quantity, like x, at fractional original timesteps.
+
+    Raises:
+        UserError: a model of the previous x, whose output belongs to whole steps.
+    """
+    kind = predicted_quantity(diffusion)
     told = 1000 / diffusion.original_num_steps if diffusion.rescale_timesteps else 1.0
 
     def predict(x, t):
@@ -132,8 +151,8 @@ def predictor_of(diffusion, levels, model, quantity, clip_denoised=False):
     return predict
 
 
-def x_start_from(quantity, value, x, signal, spread):
-    """Return the clean images that x shows where `value` is its eps, x_start or v."""
+def x_start_from(quantity: str, value: torch.Tensor, x: torch.Tensor, signal: Factor, spread: Factor) -> torch.Tensor:
+    """Return the clean images in x, of which `value` is the eps, x_start or v."""
     if quantity == "x_start":
         return value
     if quantity == "v":
@@ -143,7 +162,7 @@ def x_start_from(quantity, value, x, signal, spread):
 
 @dataclass(frozen=True)
 class Step:
-    """A step that images have taken.
+    """One step of images on a solver's walk.
 
     start, end: float64 [B], timesteps. x: [B, C, H, W], the images at `end`. seen, value: [B, C, H, W], the images
         that were evaluated there (x before the corrector, if any) and the solver's quantity found in them.
@@ -155,10 +174,11 @@ class Step:
     x: torch.Tensor
     seen: torch.Tensor
     value: torch.Tensor
-    at: object
+    at: Callable[[np.ndarray], torch.Tensor]
 
 
-def walk(solver, predict, levels, x, timesteps, joins=None):
+def walk(solver: Solver, predict: Predict, levels: NoiseLevels, x: torch.Tensor, timesteps: np.ndarray,
+         joins: np.ndarray | Sequence[int] | None = None) -> Iterator[Step]:
     """Yield the `Step`s of images x [B, C, H, W] along timesteps: n + 1 evaluations for n steps (2 n + 1 with `twice`).
 
     The last timestep is evaluated, too: it corrects the last step, and tells x_start or eps there.
@@ -211,7 +231,7 @@ def _carry(solver, levels, timesteps, joins, x, used, start, end):
     return result
 
 
-def beside(numbers, x):
+def beside(numbers: np.ndarray, x: torch.Tensor) -> torch.Tensor:
     """Return numbers [B] beside x [B, C, H, W], in float32, or float64 if x is."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return torch.as_tensor(numbers, dtype=dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))

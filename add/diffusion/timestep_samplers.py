@@ -1,33 +1,40 @@
-"""Which timesteps a training batch gets: samplers that draw them, with weights that keep the loss unbiased.
+"""Samplers of the timesteps that a training batch gets, with weights that keep the loss unbiased.
 
 LossSecondMomentResampler is the importance sampling of Nichol & Dhariwal 2021 (arXiv:2102.09672), Eq. 18.
 """
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from add.diffusion.gaussian import GaussianDiffusion
 from add.errors import UserError
+
+Rng: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState
 
 
 class UniformSampler:
-    """Every timestep is equally likely.
+    """A sampler for which every timestep is equally likely.
 
     Args:
         diffusion: a diffusion, or its number of timesteps.
     """
 
-    def __init__(self, diffusion):
-        self.num_timesteps = getattr(diffusion, "num_timesteps", diffusion)
+    def __init__(self, diffusion: GaussianDiffusion | int) -> None:
+        self.num_timesteps: int = diffusion.num_timesteps if hasattr(diffusion, "num_timesteps") else diffusion
 
-    def weights(self):
+    def weights(self) -> np.ndarray:
         """Return weights [T], above 0, that the probabilities are proportional to."""
         return np.ones(self.num_timesteps)
 
-    def sample(self, batch_size, device="cpu", rng=None):
+    def sample(self, batch_size: int, device: torch.device | str = "cpu",
+               rng: Rng | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (timesteps, loss weights): int64 [B], and float32 [B] with mean 1 over the distribution.
 
         Args:
-            rng: a torch.Generator, or a numpy Generator or RandomState; None for torch's global one.
+            rng: None for torch's global generator.
         """
         probabilities = self.weights() / self.weights().sum()
         timesteps = timesteps_at(self._fractions(batch_size, rng), probabilities)
@@ -38,11 +45,11 @@ class UniformSampler:
     def _fractions(self, batch_size, rng):
         return uniform_numbers(batch_size, rng)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what a resumed run needs: tensors by name."""
         return {}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over a state from `state_dict`."""
         if state:
             raise UserError(f"{type(self).__name__} has no state, got {', '.join(state)}: "
@@ -50,7 +57,7 @@ class UniformSampler:
 
 
 class StratifiedSampler(UniformSampler):
-    """Uniform, with one timestep from each of B equal parts of the schedule, in random order.
+    """A uniform sampler that takes one timestep from each of B equal parts of the schedule, in random order.
 
     The loss of a batch varies less than with independent draws, as in Kingma et al. 2021 (arXiv:2107.00630).
     """
@@ -61,7 +68,7 @@ class StratifiedSampler(UniformSampler):
 
 
 class LossSecondMomentResampler(UniformSampler):
-    """Timesteps with large losses are drawn more often, in proportion to sqrt(E[loss^2]).
+    """A sampler that draws timesteps with large losses more often, in proportion to sqrt(E[loss^2]).
 
     Uniform until each timestep has seen `history_per_term` losses, all of which are kept.
 
@@ -70,7 +77,8 @@ class LossSecondMomentResampler(UniformSampler):
         uniform_prob: the share of draws that stays uniform.
     """
 
-    def __init__(self, diffusion, history_per_term=10, uniform_prob=0.001):
+    def __init__(self, diffusion: GaussianDiffusion | int, history_per_term: int = 10,
+                 uniform_prob: float = 0.001) -> None:
         super().__init__(diffusion)
         self.history_per_term = history_per_term
         self.uniform_prob = uniform_prob
@@ -78,11 +86,11 @@ class LossSecondMomentResampler(UniformSampler):
         self.loss_counts = np.zeros(self.num_timesteps, dtype=np.int64)
 
     @property
-    def warmed_up(self):
+    def warmed_up(self) -> bool:
         """Whether every timestep's history is full."""
         return bool((self.loss_counts == self.history_per_term).all())
 
-    def weights(self):
+    def weights(self) -> np.ndarray:
         """Return weights [T]: sum 1 once warmed up, all ones before."""
         if not self.warmed_up:
             return np.ones(self.num_timesteps)
@@ -90,7 +98,7 @@ class LossSecondMomentResampler(UniformSampler):
         shares = second_moment / second_moment.sum()
         return (1 - self.uniform_prob) * shares + self.uniform_prob / self.num_timesteps
 
-    def update_with_local_losses(self, ts, losses):
+    def update_with_local_losses(self, ts: torch.Tensor, losses: torch.Tensor) -> None:
         """Record this process's losses and those of all others; every process must call it.
 
         Args:
@@ -102,7 +110,7 @@ class LossSecondMomentResampler(UniformSampler):
             ts, losses = _gather_pairs(ts, losses)
         self.update_with_all_losses(ts.tolist(), losses.tolist())
 
-    def update_with_all_losses(self, ts, losses):
+    def update_with_all_losses(self, ts: Sequence[int], losses: Sequence[float]) -> None:
         """Record losses of timesteps, lists of equal length; the oldest loss of a full history drops out."""
         for t, loss in zip(ts, losses, strict=True):
             if self.loss_counts[t] < self.history_per_term:
@@ -111,12 +119,12 @@ class LossSecondMomentResampler(UniformSampler):
             else:
                 self.loss_history[t] = np.append(self.loss_history[t, 1:], loss)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the recorded losses."""
         return {"loss_history": torch.from_numpy(self.loss_history.copy()),
                 "loss_counts": torch.from_numpy(self.loss_counts.copy())}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over the losses of `state_dict`; the schedule and the history must be as long."""
         expected = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
         given = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -134,34 +142,34 @@ SAMPLERS = {
 }
 
 
-def create_named_schedule_sampler(name, diffusion):
+def create_named_schedule_sampler(name: str, diffusion: GaussianDiffusion | int) -> UniformSampler:
     """Return the sampler called `name`, one of SAMPLERS, for a diffusion or a number of timesteps."""
     if name not in SAMPLERS:
         raise UserError(f"unknown schedule sampler {name!r}: expected one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name](diffusion)
 
 
-def timesteps_at(fractions, probabilities):
+def timesteps_at(fractions: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return the timesteps [B] at which the distribution function passes `fractions` [B] in [0, 1)."""
     cumulative = np.cumsum(probabilities)
     return np.searchsorted(cumulative / cumulative[-1], fractions, side="right")
 
 
-def uniform_numbers(count, rng=None):
-    """Return float64 numbers [count] in [0, 1) from a torch or numpy generator."""
+def uniform_numbers(count: int, rng: Rng | None = None) -> np.ndarray:
+    """Return float64 numbers [count] in [0, 1); without `rng`, from torch's global generator."""
     if rng is None or isinstance(rng, torch.Generator):
         device = "cpu" if rng is None else rng.device
         return torch.rand(count, generator=rng, device=device, dtype=torch.float64).cpu().numpy()
-    return rng.random(count) if hasattr(rng, "random") else rng.random_sample(count)
+    return rng.random_sample(count) if isinstance(rng, np.random.RandomState) else rng.random(count)
 
 
 def _gather_pairs(ts, losses):
     """Return timesteps and losses of all processes, in rank order, the same on every process."""
     world_size = dist.get_world_size()
     count = torch.tensor([len(ts)], device=ts.device)
-    counts = [torch.zeros_like(count) for _ in range(world_size)]
-    dist.all_gather(counts, count)
-    counts = [int(c) for c in counts]
+    gathered = [torch.zeros_like(count) for _ in range(world_size)]
+    dist.all_gather(gathered, count)
+    counts = [int(c) for c in gathered]
 
     def gather(values):  # all_gather wants equal sizes: pad, then cut
         padded = torch.nn.functional.pad(values, (0, max(counts) - len(values)))

@@ -1,4 +1,4 @@
-"""The networks: guided-diffusion's UNet, its classifier and super-resolution variants, one for points.
+"""The networks: guided-diffusion's UNet, its classifier and super-resolution variants, and one for points in the plane.
 
 Read in this order: norm_activation, blocks, attention, stages, precision, unet, encoder, point_network, unet_shape,
 network_configs; then `foreign`, the key layouts of other programs.

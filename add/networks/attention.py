@@ -4,6 +4,8 @@ Liu et al. 2024 (ADD, arXiv:2311.12316) call the orders global priority (queries
 first, then the heads) and local priority (heads first, then queries, keys and values in each). Their weights
 have the same shapes and differ only in which row of the qkv projection feeds what.
 """
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,7 +14,7 @@ from add.errors import UserError
 from add.networks.blocks import GroupNorm, run_block, zeroed
 
 
-def count_heads(channels, num_heads=1, num_head_channels=-1, option="num_heads"):
+def count_heads(channels: int, num_heads: int = 1, num_head_channels: int = -1, option: str = "num_heads") -> int:
     """Return the number of heads in a layer of `channels`.
 
     A `num_head_channels` other than -1 sets the width of each head and overrides `num_heads`. Raises
@@ -27,7 +29,7 @@ def count_heads(channels, num_heads=1, num_head_channels=-1, option="num_heads")
     return num_heads if by_count else channels // num_head_channels
 
 
-def split_heads(qkv, num_heads, use_new_attention_order):
+def split_heads(qkv: torch.Tensor, num_heads: int, use_new_attention_order: bool) -> tuple[torch.Tensor, ...]:
     """Return q, k, v, each [B, heads, L, D], of qkv [B, L, 3 heads D].
 
     The last axis runs over (3, heads, D) in the new order, over (heads, 3, D) in the old one.
@@ -37,8 +39,8 @@ def split_heads(qkv, num_heads, use_new_attention_order):
     return qkv.unflatten(2, (num_heads, 3, -1)).permute(3, 0, 2, 1, 4).unbind(0)
 
 
-def permute_attention_order(state_dict, to_new_order, num_heads=1, num_head_channels=-1,
-                            num_heads_upsample=-1):
+def permute_attention_order(state_dict: Mapping[str, torch.Tensor], to_new_order: bool, num_heads: int = 1,
+                            num_head_channels: int = -1, num_heads_upsample: int = -1) -> dict[str, torch.Tensor]:
     """Return a state dict that computes, in the other head order, what `state_dict` computes in its own.
 
     Rows of each attention block's qkv projection are reordered; every other entry is passed on as it is, and
@@ -65,11 +67,11 @@ def permute_attention_order(state_dict, to_new_order, num_heads=1, num_head_chan
 class TokenLinear(nn.Conv1d):
     """A linear layer on tokens [B, L, C]; its weight is [C_out, C, 1], as published."""
 
-    def __init__(self, channels, out_channels):
+    def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels, out_channels, 1)
 
-    def forward(self, tokens):
-        """Return [B, L, C_out]."""
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return [B, L, C_out] for tokens [B, L, C]."""
         return F.linear(tokens, self.weight.squeeze(2), self.bias)
 
 
@@ -83,8 +85,8 @@ class AttentionBlock(nn.Module):
         use_checkpoint: recompute activations in the backward pass.
     """
 
-    def __init__(self, channels, num_heads=1, num_head_channels=-1, use_new_attention_order=False,
-                 use_checkpoint=False):
+    def __init__(self, channels: int, num_heads: int = 1, num_head_channels: int = -1,
+                 use_new_attention_order: bool = False, use_checkpoint: bool = False) -> None:
         super().__init__()
         self.num_heads = count_heads(channels, num_heads, num_head_channels)
         self.use_new_attention_order = use_new_attention_order
@@ -93,7 +95,7 @@ class AttentionBlock(nn.Module):
         self.qkv = TokenLinear(channels, 3 * channels)
         self.proj_out = zeroed(TokenLinear(channels, channels))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [B, C, H, W] for x [B, C, H, W]."""
         return run_block(self._forward, self.use_checkpoint, x)
 
@@ -114,7 +116,7 @@ class AttentionPool(nn.Module):
         out_channels: K, width of the result.
     """
 
-    def __init__(self, size, channels, num_head_channels, out_channels):
+    def __init__(self, size: int, channels: int, num_head_channels: int, out_channels: int) -> None:
         super().__init__()
         self.size = size
         self.num_heads = count_heads(channels, num_head_channels=num_head_channels)
@@ -122,7 +124,7 @@ class AttentionPool(nn.Module):
         self.qkv_proj = TokenLinear(channels, 3 * channels)
         self.c_proj = TokenLinear(channels, out_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [B, K] for x [B, C, size, size]."""
         if x.shape[2:] != (self.size, self.size):
             raise UserError(

@@ -4,6 +4,8 @@ The network is that of Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233). Attribu
 which parameters are made, are fixed by the published guided-diffusion checkpoints.
 """
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +15,12 @@ from torch.utils.checkpoint import checkpoint
 from add.errors import UserError
 from add.networks.norm_activation import norm_silu
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
 NORM_GROUPS = 32
 
 
-def timestep_embedding(t, dim, max_period=10000):
+def timestep_embedding(t: torch.Tensor, dim: int, max_period: float = 10000) -> torch.Tensor:
     """Return [B, dim] float32: cosines, then sines, of t at geometrically falling frequencies.
 
     Vaswani et al. 2017 (arXiv:1706.03762), section 3.5, cosines first. An odd `dim` ends in a zero column.
@@ -31,32 +35,32 @@ def timestep_embedding(t, dim, max_period=10000):
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, dim % 2))
 
 
-def time_mlp(channels, emb_channels):
+def time_mlp(channels: int, emb_channels: int) -> nn.Sequential:
     """Return the two-layer network from a timestep embedding [B, channels] to [B, emb_channels]."""
     return nn.Sequential(nn.Linear(channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels))
 
 
-def zeroed(module):
+def zeroed(module: ModuleT) -> ModuleT:
     """Return `module` with its parameters at zero: a residual branch then starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
 
 
-def full_precision(x):
+def full_precision(x: torch.Tensor) -> torch.autocast:
     """Return a context without autocast for the device of x: embedding and output head stay in float32."""
     device_type = "cpu" if x.device.type == "meta" else x.device.type
     return torch.autocast(device_type, enabled=False)
 
 
-def run_block(forward, use_checkpoint, *args):
+def run_block(forward: Callable[..., torch.Tensor], use_checkpoint: bool, *args: torch.Tensor) -> torch.Tensor:
     """Return forward(*args); with `use_checkpoint`, activations are recomputed in the backward pass."""
     if use_checkpoint and torch.is_grad_enabled():
         return checkpoint(forward, *args, use_reentrant=False)
     return forward(*args)
 
 
-def check_groups(channels):
+def check_groups(channels: int) -> None:
     """Raise UserError unless a layer of `channels` can be normalised in 32 groups."""
     if channels <= 0 or channels % NORM_GROUPS:
         raise UserError(
@@ -68,11 +72,11 @@ def check_groups(channels):
 class GroupNorm(nn.GroupNorm):
     """Group normalisation in 32 groups, computed in float32 (or wider) whatever the type of its input."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         check_groups(channels)
         super().__init__(NORM_GROUPS, channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [B, C, ...] normalised, in the type of x."""
         wide = torch.promote_types(x.dtype, torch.float32)
         y = F.group_norm(x.to(wide), self.num_groups, self.weight.to(wide), self.bias.to(wide), self.eps)
@@ -82,13 +86,13 @@ class GroupNorm(nn.GroupNorm):
 class Upsample(nn.Module):
     """Nearest-neighbour doubling of height and width, then a 3x3 convolution if `use_conv`."""
 
-    def __init__(self, channels, use_conv):
+    def __init__(self, channels: int, use_conv: bool) -> None:
         super().__init__()
         if use_conv:
             self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.use_conv = use_conv
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [B, C, 2H, 2W] for x [B, C, H, W]."""
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         return self.conv(x) if self.use_conv else x
@@ -97,11 +101,11 @@ class Upsample(nn.Module):
 class Downsample(nn.Module):
     """Halving of height and width: a strided 3x3 convolution if `use_conv`, else the mean of 2x2 pixels."""
 
-    def __init__(self, channels, use_conv):
+    def __init__(self, channels: int, use_conv: bool) -> None:
         super().__init__()
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if use_conv else nn.AvgPool2d(2)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [B, C, H/2, W/2] for x [B, C, H, W]."""
         return self.op(x)
 
@@ -113,7 +117,7 @@ class EmbedBlock(nn.Module):
 class EmbedSequential(nn.Sequential):
     """Modules in sequence; those that are an EmbedBlock also get the embedding."""
 
-    def forward(self, x, emb):
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Return x passed through every layer."""
         for layer in self:
             x = layer(x, emb) if isinstance(layer, EmbedBlock) else layer(x)
@@ -121,7 +125,7 @@ class EmbedSequential(nn.Sequential):
 
 
 class ResBlock(EmbedBlock):
-    """Residual block, told the timestep by its embedding; ADM, section 3 and appendix.
+    """Residual block conditioned on the embedding of timestep and label; ADM, section 3 and appendix.
 
     Args:
         channels, out_channels: width of the input and of the output (the same if None).
@@ -133,8 +137,9 @@ class ResBlock(EmbedBlock):
         use_checkpoint: recompute activations in the backward pass.
     """
 
-    def __init__(self, channels, emb_channels, dropout, out_channels=None, use_scale_shift_norm=False,
-                 use_checkpoint=False, up=False, down=False):
+    def __init__(self, channels: int, emb_channels: int, dropout: float, out_channels: int | None = None,
+                 use_scale_shift_norm: bool = False, use_checkpoint: bool = False, up: bool = False,
+                 down: bool = False) -> None:
         super().__init__()
         assert not (up and down), "a block resamples in one direction"
         out_channels = out_channels or channels
@@ -151,7 +156,7 @@ class ResBlock(EmbedBlock):
         same = out_channels == channels
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
-    def forward(self, x, emb):
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
         """Return [B, C_out, H', W'] for x [B, C, H, W] and emb [B, E]."""
         return run_block(self._forward, self.use_checkpoint, x, emb)
 

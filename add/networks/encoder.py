@@ -1,4 +1,6 @@
 """The down path of the UNet as a classifier of noisy images; ADM (arXiv:2105.05233), section 4."""
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import nn
 
@@ -25,10 +27,12 @@ class EncoderUNetModel(PrecisionMixin, nn.Module):
             "spatial" and "spatial_v2" a small network on the means of every block's output.
     """
 
-    def __init__(self, image_size, in_channels, model_channels, out_channels, num_res_blocks,
-                 attention_resolutions, dropout=0.0, channel_mult=(1, 2, 4, 8), conv_resample=True,
-                 use_checkpoint=False, num_heads=1, num_head_channels=-1, use_scale_shift_norm=False,
-                 resblock_updown=False, use_new_attention_order=False, pool="adaptive"):
+    def __init__(self, image_size: int, in_channels: int, model_channels: int, out_channels: int,
+                 num_res_blocks: int, attention_resolutions: Iterable[int], dropout: float = 0.0,
+                 channel_mult: Sequence[float] = (1, 2, 4, 8), conv_resample: bool = True,
+                 use_checkpoint: bool = False, num_heads: int = 1, num_head_channels: int = -1,
+                 use_scale_shift_norm: bool = False, resblock_updown: bool = False,
+                 use_new_attention_order: bool = False, pool: str = "adaptive") -> None:
         super().__init__()
         if pool not in POOLS:
             raise UserError(
@@ -53,7 +57,7 @@ class EncoderUNetModel(PrecisionMixin, nn.Module):
             size = image_size // 2 ** (len(widths) - 1)
             self.out = _pooling_head(pool, widths[-1], size, num_head_channels, out_channels)
 
-    def forward(self, x, timesteps):
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Return logits [B, K], in the type of x, of x [B, C, H, W] at noise levels `timesteps` [B]."""
         check_image(x, self.in_channels, len(self.channel_mult))
         with full_precision(x):

@@ -1,10 +1,14 @@
-"""Networks from guided-diffusion's options, under their published names.
+"""The options of each network with their defaults, and guided-diffusion's functions that build the networks from them.
 
 Options that cannot work are refused with a UserError before anything is built. `use_fp16` is accepted and
 changes no weight: mixed precision is the caller's, who runs forward under torch.autocast (float16 on CUDA).
 Inside `with torch.device("meta"):` a network is built without memory for its weights.
 """
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from torch import nn
 
 from add.config import option
 from add.errors import UserError
@@ -13,6 +17,7 @@ from add.networks.point_network import SyntheticModel
 from add.networks.unet import SuperResModel, UNetModel
 from add.networks.unet_shape import (
     SUPER_RES_CHANNEL_MULT,
+    Numbers,
     check_counts,
     check_dropout,
     check_widths,
@@ -98,31 +103,36 @@ class PointConfig:
     dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
     learn_sigma: bool = option(False, "predict the variance as well: 4 outputs instead of 2")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.task < NUM_POINT_SETS:
             raise UserError(f"task is {self.task}: expected a point set from 0 to {NUM_POINT_SETS - 1}; change --task")
 
 
-KINDS = {"image": ModelConfig, "super_res": SuperResConfig, "classifier": ClassifierConfig, "points": PointConfig}
+NetworkConfig: TypeAlias = ModelConfig | SuperResConfig | ClassifierConfig | PointConfig
+
+KINDS: dict[str, type[NetworkConfig]] = {
+    "image": ModelConfig, "super_res": SuperResConfig, "classifier": ClassifierConfig, "points": PointConfig}
 
 
-def kind_of(config):
-    """Return what kind of network a config builds, one of KINDS."""
+def kind_of(config: NetworkConfig) -> str:
+    """Return the kind of network that a config builds, one of KINDS."""
     return next(kind for kind, config_class in KINDS.items() if type(config) is config_class)
 
 
-def create_network(config):
+def create_network(config: NetworkConfig) -> nn.Module:
     """Return the network of a config of any of the KINDS."""
-    build = {"image": create_model, "super_res": sr_create_model, "classifier": create_classifier,
-             "points": create_point_model}[kind_of(config)]
-    return build(**asdict(config))
+    builders: dict[str, Callable[..., nn.Module]] = {
+        "image": create_model, "super_res": sr_create_model, "classifier": create_classifier,
+        "points": create_point_model}
+    return builders[kind_of(config)](**asdict(config))
 
 
-def create_model(image_size, num_channels, num_res_blocks, channel_mult="", learn_sigma=False,
-                 class_cond=False, use_checkpoint=False, attention_resolutions="16", num_heads=1,
-                 num_head_channels=-1, num_heads_upsample=-1, use_scale_shift_norm=False, dropout=0,
-                 resblock_updown=False, use_fp16=False, use_new_attention_order=False,
-                 num_classes=NUM_CLASSES, class_dropout=0.0):
+def create_model(image_size: int, num_channels: int, num_res_blocks: int, channel_mult: Numbers = "",
+                 learn_sigma: bool = False, class_cond: bool = False, use_checkpoint: bool = False,
+                 attention_resolutions: Numbers = "16", num_heads: int = 1, num_head_channels: int = -1,
+                 num_heads_upsample: int = -1, use_scale_shift_norm: bool = False, dropout: float = 0,
+                 resblock_updown: bool = False, use_fp16: bool = False, use_new_attention_order: bool = False,
+                 num_classes: int = NUM_CLASSES, class_dropout: float = 0.0) -> UNetModel:
     """Return the UNetModel of these options, which ModelConfig explains."""
     _check_class_dropout(class_dropout, class_cond)
     multipliers = choose_channel_mult(image_size, channel_mult)
@@ -140,9 +150,10 @@ def create_model(image_size, num_channels, num_res_blocks, channel_mult="", lear
         use_new_attention_order=use_new_attention_order, knows_no_class=class_dropout > 0)
 
 
-def sr_create_model(large_size, small_size, num_channels, num_res_blocks, learn_sigma, class_cond,
-                    use_checkpoint, attention_resolutions, num_heads, num_head_channels, num_heads_upsample,
-                    use_scale_shift_norm, dropout, resblock_updown, use_fp16, num_classes=NUM_CLASSES):
+def sr_create_model(large_size: int, small_size: int, num_channels: int, num_res_blocks: int, learn_sigma: bool,
+                    class_cond: bool, use_checkpoint: bool, attention_resolutions: Numbers, num_heads: int,
+                    num_head_channels: int, num_heads_upsample: int, use_scale_shift_norm: bool, dropout: float,
+                    resblock_updown: bool, use_fp16: bool, num_classes: int = NUM_CLASSES) -> SuperResModel:
     """Return the SuperResModel from `small_size` to `large_size` pixels; ModelConfig explains the rest.
 
     The network takes a low-resolution image of any size, so `small_size` is only checked for sense.
@@ -162,9 +173,10 @@ def sr_create_model(large_size, small_size, num_channels, num_res_blocks, learn_
         use_scale_shift_norm=use_scale_shift_norm, resblock_updown=resblock_updown)
 
 
-def create_classifier(image_size, classifier_use_fp16, classifier_width, classifier_depth,
-                      classifier_attention_resolutions, classifier_use_scale_shift_norm,
-                      classifier_resblock_updown, classifier_pool, num_classes=NUM_CLASSES):
+def create_classifier(image_size: int, classifier_use_fp16: bool, classifier_width: int, classifier_depth: int,
+                      classifier_attention_resolutions: Numbers, classifier_use_scale_shift_norm: bool,
+                      classifier_resblock_updown: bool, classifier_pool: str,
+                      num_classes: int = NUM_CLASSES) -> EncoderUNetModel:
     """Return the EncoderUNetModel of these options, which ClassifierConfig explains."""
     multipliers = choose_channel_mult(image_size)
     rates = choose_attention_rates(
@@ -180,7 +192,8 @@ def create_classifier(image_size, classifier_use_fp16, classifier_width, classif
         pool=classifier_pool)
 
 
-def create_point_model(task, num_channels, num_res_blocks, dropout=0.0, learn_sigma=False):
+def create_point_model(task: int, num_channels: int, num_res_blocks: int, dropout: float = 0.0,
+                       learn_sigma: bool = False) -> SyntheticModel:
     """Return the SyntheticModel of these options, which PointConfig explains; `task` changes no weight's shape."""
     check_counts(num_channels=num_channels, num_res_blocks=num_res_blocks)
     check_dropout(dropout)

@@ -6,16 +6,17 @@ it. The forward pass calls the same operations in the same order, so its bits ar
 """
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd.function import once_differentiable
 
 
-def norm_silu(norm, x, told=None):
+def norm_silu(norm: nn.Module, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
     """Return silu(offset + (gain + 1) * norm(x)), with gain and offset the halves of `told` (ADM, Eq. 3).
 
     On a CPU it has first derivatives only.
 
     Args:
-        norm: GroupNorm.
+        norm: nn.GroupNorm, as it comes out of an nn.Sequential.
         x: [B, C, H, W].
         told: [B, 2 C, 1, 1], or None for silu(norm(x)).
     """

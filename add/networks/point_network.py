@@ -1,4 +1,4 @@
-"""The network for points in the plane; Su et al. 2022 (DDIB, arXiv:2203.08382), the 2-D experiments."""
+"""Network for points in the plane; Su et al. 2022 (DDIB, arXiv:2203.08382), the 2-D experiments."""
 import torch
 from torch import nn
 
@@ -23,13 +23,15 @@ class PointNorm(GroupNorm):
     With groups of two or four numbers that takes a third of the time of the general one on a CPU, half with gradients.
     """
 
-    def __init__(self, channels):
+    averaging: torch.Tensor  # [C, C], of weight 1 / width within a group
+
+    def __init__(self, channels: int) -> None:
         super().__init__(channels)
         width = channels // NORM_GROUPS
         averaging = torch.block_diag(*[torch.full((width, width), 1 / width)] * NORM_GROUPS)
         self.register_buffer("averaging", averaging, persistent=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [B, C] normalised, in the type of x."""
         wide = x.to(self.averaging.dtype)
         centred = wide - wide @ self.averaging
@@ -40,7 +42,7 @@ class PointNorm(GroupNorm):
 class PointResBlock(EmbedBlock):
     """Residual block on vectors [B, C]; the embedding [B, E] is added before the second normalisation."""
 
-    def __init__(self, channels, emb_channels, dropout, use_checkpoint=False):
+    def __init__(self, channels: int, emb_channels: int, dropout: float, use_checkpoint: bool = False) -> None:
         super().__init__()
         self.use_checkpoint = use_checkpoint
         self.in_layers = nn.Sequential(PointNorm(channels), nn.SiLU(), nn.Linear(channels, channels))
@@ -48,8 +50,8 @@ class PointResBlock(EmbedBlock):
         self.out_layers = nn.Sequential(
             PointNorm(channels), nn.SiLU(), nn.Dropout(dropout), zeroed(nn.Linear(channels, channels)))
 
-    def forward(self, x, emb):
-        """Return [B, C]."""
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        """Return [B, C] for x [B, C] and emb [B, E]."""
         return run_block(self._forward, self.use_checkpoint, x, emb)
 
     def _forward(self, x, emb):
@@ -68,8 +70,8 @@ class SyntheticModel(PrecisionMixin, nn.Module):
         use_checkpoint: recompute activations in the backward pass.
     """
 
-    def __init__(self, in_channels, model_channels, out_channels, num_res_blocks, dropout=0.0,
-                 use_checkpoint=False):
+    def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_res_blocks: int,
+                 dropout: float = 0.0, use_checkpoint: bool = False) -> None:
         super().__init__()
         self.in_channels, self.model_channels = in_channels, model_channels
 
@@ -85,7 +87,7 @@ class SyntheticModel(PrecisionMixin, nn.Module):
         self.out = nn.Sequential(
             PointNorm(2 * model_channels), nn.SiLU(), zeroed(nn.Linear(2 * model_channels, out_channels)))
 
-    def forward(self, x, timesteps):
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Return [B, out_channels], in the type of x, for points x [B, in_channels] and timesteps [B].
 
         Autocast is off inside: a group of two channels is normalised to about +1 and -1, which blows up the

@@ -1,15 +1,18 @@
-"""Running a network in lower precision, and what guided-diffusion's callers ask of one about its precision."""
+"""Autocast of a network to lower precision, and guided-diffusion's methods on the precision of weights."""
 import warnings
 
 import torch
+from torch import nn
+
+from add.interfaces import Model
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def under_autocast(network, device, precision):
+def under_autocast(network: Model, device: torch.device, precision: str) -> Model:
     """Return `network` run under autocast to one of AUTOCAST_TYPES, its output float32; itself for another precision.
 
-    Weights stay as they are. device: torch.device.
+    Weights stay as they are.
     """
     dtype = AUTOCAST_TYPES.get(precision)
     if dtype is None:
@@ -25,16 +28,20 @@ def under_autocast(network, device, precision):
 class PrecisionMixin:
     """The type of a network's weights, and guided-diffusion's two conversions, which change nothing here."""
 
-    @property
-    def dtype(self):
-        """The type of the parameters."""
-        return self.time_embed[0].weight.dtype
+    time_embed: nn.Sequential
 
-    def convert_to_fp16(self):
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters."""
+        first = self.time_embed[0]
+        assert isinstance(first, nn.Linear), "time_mlp begins with a linear layer"
+        return first.weight.dtype
+
+    def convert_to_fp16(self) -> None:
         """Warn that weights keep their type: mixed precision is torch.autocast's."""
         self._warn_unconverted("convert_to_fp16")
 
-    def convert_to_fp32(self):
+    def convert_to_fp32(self) -> None:
         """Warn that weights keep their type: there is no lower precision to undo."""
         self._warn_unconverted("convert_to_fp32")
 

@@ -2,6 +2,7 @@
 
 A stage is made of blocks, and the blocks of one network share their options; `BlockBuilder` holds these.
 """
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -12,7 +13,10 @@ from add.networks.blocks import Downsample, EmbedSequential, ResBlock, Upsample
 
 @dataclass(frozen=True)
 class BlockBuilder:
-    """Makes the blocks of one network; `emb_channels` is the width of its timestep embedding."""
+    """The options that the blocks of a network share, and the blocks made of them.
+
+    `emb_channels` is the width of the timestep embedding.
+    """
 
     emb_channels: int
     dropout: float = 0.0
@@ -24,40 +28,41 @@ class BlockBuilder:
     use_new_attention_order: bool = False
     use_checkpoint: bool = False
 
-    def res(self, channels, out_channels, **resample):
+    def res(self, channels: int, out_channels: int, **resample: bool) -> ResBlock:
         """Return a residual block; `resample` is empty, up=True or down=True."""
         return ResBlock(channels, self.emb_channels, self.dropout, out_channels, self.use_scale_shift_norm,
                         self.use_checkpoint, **resample)
 
-    def attention(self, channels):
+    def attention(self, channels: int) -> AttentionBlock:
         """Return an attention block."""
         return AttentionBlock(channels, self.num_heads, self.num_head_channels, self.use_new_attention_order,
                               self.use_checkpoint)
 
-    def layers(self, channels, out_channels, attend):
+    def layers(self, channels: int, out_channels: int, attend: bool) -> list[nn.Module]:
         """Return the list of a residual block and, if `attend`, an attention block after it."""
         residual = self.res(channels, out_channels)
         return [residual, self.attention(out_channels)] if attend else [residual]
 
-    def downsample(self, channels):
-        """Return what halves height and width between two levels."""
+    def downsample(self, channels: int) -> ResBlock | Downsample:
+        """Return the block that halves height and width between two levels."""
         if self.resblock_updown:
             return self.res(channels, channels, down=True)
         return Downsample(channels, self.conv_resample)
 
-    def upsample(self, channels):
-        """Return what doubles height and width between two levels."""
+    def upsample(self, channels: int) -> ResBlock | Upsample:
+        """Return the block that doubles height and width between two levels."""
         if self.resblock_updown:
             return self.res(channels, channels, up=True)
         return Upsample(channels, self.conv_resample)
 
 
-def level_widths(model_channels, channel_mult):
+def level_widths(model_channels: int, channel_mult: Sequence[float]) -> list[int]:
     """Return the channels of each level, finest first; a multiplier may be a fraction."""
     return [int(mult * model_channels) for mult in channel_mult]
 
 
-def down_path(builder, in_channels, widths, num_res_blocks, attention_rates):
+def down_path(builder: BlockBuilder, in_channels: int, widths: Sequence[int], num_res_blocks: int,
+              attention_rates: Container[int]) -> tuple[nn.ModuleList, list[int]]:
     """Return the blocks from image to coarsest level, and the width that each of them puts out.
 
     Args:
@@ -77,13 +82,14 @@ def down_path(builder, in_channels, widths, num_res_blocks, attention_rates):
     return nn.ModuleList(blocks), outputs
 
 
-def middle(builder, width):
+def middle(builder: BlockBuilder, width: int) -> EmbedSequential:
     """Return the blocks at the coarsest level: residual, attention, residual."""
     return EmbedSequential(
         builder.res(width, width), builder.attention(width), builder.res(width, width))
 
 
-def up_path(builder, widths, skip_widths, num_res_blocks, attention_rates):
+def up_path(builder: BlockBuilder, widths: Sequence[int], skip_widths: Sequence[int], num_res_blocks: int,
+            attention_rates: Container[int]) -> nn.ModuleList:
     """Return the blocks from coarsest level back to full size.
 
     Each takes the concatenation of its predecessor's output and of one output of the down path, last first;

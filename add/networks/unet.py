@@ -1,5 +1,7 @@
 """The UNet that predicts the noise in an image; Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233)."""
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from add.networks.precision import PrecisionMixin
 from add.networks.stages import BlockBuilder, down_path, level_widths, middle, up_path
 
 
-def check_image(x, in_channels, num_levels):
+def check_image(x: torch.Tensor, in_channels: int, num_levels: int) -> None:
     """Raise UserError unless x is [B, in_channels, H, W] with H and W divisible by 2 at every level."""
     step = 2 ** (num_levels - 1)
     if x.ndim != 4 or x.shape[1] != in_channels or x.shape[2] % step or x.shape[3] % step:
@@ -40,11 +42,13 @@ class UNetModel(PrecisionMixin, nn.Module):
         use_scale_shift_norm, resblock_updown, use_new_attention_order, use_checkpoint: see blocks, attention.
     """
 
-    def __init__(self, image_size, in_channels, model_channels, out_channels, num_res_blocks,
-                 attention_resolutions, dropout=0.0, channel_mult=(1, 2, 4, 8), conv_resample=True,
-                 num_classes=None, use_checkpoint=False, num_heads=1, num_head_channels=-1,
-                 num_heads_upsample=-1, use_scale_shift_norm=False, resblock_updown=False,
-                 use_new_attention_order=False, knows_no_class=False):
+    def __init__(self, image_size: int, in_channels: int, model_channels: int, out_channels: int,
+                 num_res_blocks: int, attention_resolutions: Iterable[int], dropout: float = 0.0,
+                 channel_mult: Sequence[float] = (1, 2, 4, 8), conv_resample: bool = True,
+                 num_classes: int | None = None, use_checkpoint: bool = False, num_heads: int = 1,
+                 num_head_channels: int = -1, num_heads_upsample: int = -1, use_scale_shift_norm: bool = False,
+                 resblock_updown: bool = False, use_new_attention_order: bool = False,
+                 knows_no_class: bool = False) -> None:
         super().__init__()
         self.image_size, self.in_channels, self.out_channels = image_size, in_channels, out_channels
         self.model_channels, self.channel_mult = model_channels, tuple(channel_mult)
@@ -68,7 +72,7 @@ class UNetModel(PrecisionMixin, nn.Module):
         self.out = nn.Sequential(
             GroupNorm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)))
 
-    def forward(self, x, timesteps, y=None):
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         """Return [B, out_channels, H, W], in the type of x.
 
         Under autocast the blocks run in the lower precision, the embedding and the last layers do not.
@@ -114,10 +118,11 @@ class SuperResModel(UNetModel):
     Takes UNetModel's arguments; `in_channels` counts the channels of one of the two images.
     """
 
-    def __init__(self, image_size, in_channels, *args, **kwargs):
+    def __init__(self, image_size: int, in_channels: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(image_size, 2 * in_channels, *args, **kwargs)
 
-    def forward(self, x, timesteps, low_res=None, y=None):
+    def forward(self, x: torch.Tensor, timesteps: torch.Tensor,  # type: ignore[override]  # guided-diffusion's order
+                low_res: torch.Tensor | None = None, y: torch.Tensor | None = None) -> torch.Tensor:
         """Return [B, out_channels, H, W], in the type of x.
 
         Args:

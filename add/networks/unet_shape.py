@@ -1,25 +1,31 @@
-"""The size of each level of a UNet from image size and option strings, checked before anything is built."""
+"""Channels and attention of each level of a UNet, from image size and option strings, checked before it is built."""
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
 from add.errors import UserError
 from add.networks.attention import count_heads
 from add.networks.blocks import check_groups
 from add.networks.stages import level_widths
 
+Numbers: TypeAlias = str | int | Sequence[int]  # several whole numbers, "16,8" or a list; or one
+
 # Channel multipliers by image size, finest level first; 32 is ours, the others are guided-diffusion's.
-CHANNEL_MULT = {
+CHANNEL_MULT: dict[int, tuple[float, ...]] = {
     32: (1, 2, 2, 2),
     64: (1, 2, 3, 4),
     128: (1, 1, 2, 3, 4),
     256: (1, 1, 2, 2, 4, 4),
     512: (0.5, 1, 1, 2, 2, 4, 4),
 }
-SUPER_RES_CHANNEL_MULT = {**CHANNEL_MULT, 512: (1, 1, 2, 2, 4, 4)}
+SUPER_RES_CHANNEL_MULT: dict[int, tuple[float, ...]] = {**CHANNEL_MULT, 512: (1, 1, 2, 2, 4, 4)}
 
 
-def parse_ints(value, option):
+def parse_ints(value: Numbers, option: str) -> tuple[int, ...]:
     """Return the tuple of positive ints in `value`: "16,8", a list, or one int. "" is the empty tuple.
 
     `option` is the name to use in the UserError raised for anything else.
     """
+    entries: Sequence[Any]
     if isinstance(value, str):
         entries = value.split(",") if value.strip() else []
     else:
@@ -36,7 +42,9 @@ def parse_ints(value, option):
     return numbers
 
 
-def choose_channel_mult(image_size, channel_mult="", defaults=CHANNEL_MULT, option="image_size"):
+def choose_channel_mult(image_size: int, channel_mult: Numbers = "",
+                        defaults: Mapping[int, tuple[float, ...]] = CHANNEL_MULT,
+                        option: str = "image_size") -> tuple[float, ...]:
     """Return the multipliers of each level, finest first: those given, or the default for the image size.
 
     Raises UserError for a size without a default, and for one that cannot be halved at every level.
@@ -56,7 +64,8 @@ def choose_channel_mult(image_size, channel_mult="", defaults=CHANNEL_MULT, opti
     return multipliers
 
 
-def choose_attention_rates(image_size, attention_resolutions, num_levels, option="attention_resolutions"):
+def choose_attention_rates(image_size: int, attention_resolutions: Numbers, num_levels: int,
+                           option: str = "attention_resolutions") -> tuple[int, ...]:
     """Return the downsampling rates at which the feature map has one of the `attention_resolutions` (pixels).
 
     Raises UserError for a resolution that no level has; it would go without attention unnoticed. "" is none
@@ -73,8 +82,8 @@ def choose_attention_rates(image_size, attention_resolutions, num_levels, option
     return tuple(rates[size] for size in wanted)
 
 
-def check_widths(num_channels, channel_mult, attention_rates, num_heads=1, num_head_channels=-1,
-                 num_heads_upsample=-1):
+def check_widths(num_channels: int, channel_mult: Sequence[float], attention_rates: Collection[int],
+                 num_heads: int = 1, num_head_channels: int = -1, num_heads_upsample: int = -1) -> None:
     """Raise UserError unless groups and heads divide the channels of every layer that they apply to."""
     for level, width in enumerate(level_widths(num_channels, channel_mult)):
         check_groups(width)
@@ -85,7 +94,7 @@ def check_widths(num_channels, channel_mult, attention_rates, num_heads=1, num_h
             count_heads(width, num_heads_upsample, num_head_channels, option="num_heads_upsample")
 
 
-def check_counts(**options):
+def check_counts(**options: object) -> None:
     """Raise UserError for an option, given by name, that is not a whole number of at least 1."""
     for option, value in options.items():
         if not isinstance(value, int) or value < 1:
@@ -93,7 +102,7 @@ def check_counts(**options):
                 f"{option} is {value!r}: expected a whole number of at least 1; change --{option}")
 
 
-def check_dropout(dropout):
+def check_dropout(dropout: float) -> None:
     """Raise UserError unless `dropout` is a probability below 1."""
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}: expected 0 <= dropout < 1; change --dropout")

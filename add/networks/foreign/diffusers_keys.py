@@ -1,6 +1,7 @@
-"""Weights of a UNetModel as those of diffusers' `UNet2DModel`, and back; diffusers itself is not needed.
+"""Conversion of a UNetModel's options and weights to those of diffusers' `UNet2DModel`, and back.
 
-Both are the network of Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233) under other names. What differs:
+Both are the network of Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233) under other names, and diffusers itself is
+not needed. What differs:
 
 - diffusers has one projection each for queries, keys and values, and knows the global head order only (queries
   before keys before values); a model of the other order is permuted, which is exact.
@@ -10,6 +11,8 @@ Both are the network of Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233) under o
 Our network is always built as ModelConfig says, so what a UNet2DModel may have besides is refused.
 """
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -42,14 +45,14 @@ BLOCK_TYPES = {
 }
 
 # What a UNet2DModel must be told, or leave at its default, to be our network.
-FIXED = {
+FIXED: dict[str, Any] = {
     "in_channels": IMAGE_CHANNELS, "center_input_sample": False, "time_embedding_type": "positional",
     "freq_shift": 0, "flip_sin_to_cos": True, "mid_block_type": "UNetMidBlock2D", "mid_block_scale_factor": 1,
     "downsample_padding": 1, "act_fn": "silu", "norm_num_groups": 32, "norm_eps": 1e-5, "add_attention": True,
     "class_embed_type": None, "num_train_timesteps": None,
 }
 # UNet2DModel's defaults of what may vary.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "sample_size": None, "out_channels": 3, "time_embedding_dim": None,
     "down_block_types": ("DownBlock2D", *["AttnDownBlock2D"] * 3),
     "up_block_types": (*["AttnUpBlock2D"] * 3, "UpBlock2D"), "block_out_channels": (224, 448, 672, 896),
@@ -60,7 +63,8 @@ DEFAULTS = {
 SHIFTS = {False: "default", True: "scale_shift"}
 
 
-def to_diffusers(state_dict, config):
+def to_diffusers(state_dict: Mapping[str, torch.Tensor],
+                 config: ModelConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return (config, state dict) so that UNet2DModel(**config), loaded with it, computes what our model does.
 
     Its forward takes the class labels as `class_labels`, and returns the prediction as `.sample`. With class_dropout
@@ -79,7 +83,7 @@ def to_diffusers(state_dict, config):
     if not config.use_new_attention_order:
         state_dict = permute_attention_order(
             state_dict, True, config.num_heads, config.num_head_channels, config.num_heads_upsample)
-    theirs = {}
+    theirs: dict[str, torch.Tensor] = {}
     for key, (names, shape) in table.items():
         _check_shape(key, state_dict[key], shape)
         tensor = state_dict[key].flatten(1) if len(shape) == 3 else state_dict[key]  # [C_out, C, 1] -> [C_out, C]
@@ -88,7 +92,8 @@ def to_diffusers(state_dict, config):
     return their_config, theirs
 
 
-def from_diffusers(config, state_dict):
+def from_diffusers(config: Mapping[str, Any],
+                   state_dict: Mapping[str, torch.Tensor]) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
     """Return (ModelConfig, state dict) of a UNet2DModel's config and weights.
 
     The model has the global head order (`use_new_attention_order=True`); permute_attention_order gives the other. Every

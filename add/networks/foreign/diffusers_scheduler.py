@@ -1,19 +1,23 @@
-"""Noise schedules and predictions as the config of a diffusers scheduler, and back."""
+"""Conversion of a DiffusionConfig to the config of a diffusers scheduler, and back."""
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from add.diffusion import DiffusionConfig
 from add.diffusion.schedules import SCHEDULES, named_beta_schedule
 from add.errors import UserError
+from add.interfaces import PathLike
 
 PREDICTIONS = {"epsilon": "epsilon", "x_start": "sample", "v": "v_prediction"}  # ours -> theirs
 VARIANCES = {"fixed_small": True, "fixed_small_log": True, "fixed_large": False, "fixed_large_log": False}  # small?
-SCHEDULER_DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
-                      "trained_betas": None, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+SCHEDULER_DEFAULTS: dict[str, Any] = {
+    "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
+    "trained_betas": None, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
 SAME_BETAS = 1e-4  # relative; theirs may be float32
 
 
-def scheduler_of(config):
+def scheduler_of(config: DiffusionConfig) -> tuple[dict[str, Any], list[str]]:
     """Return (config of diffusers' scheduler, sentences on what it can't do) of a DiffusionConfig.
 
     A DDIMScheduler, or a DDPMScheduler where variances are learned. Sampling begins at timestep T - T/n and ends at 0,
@@ -27,7 +31,7 @@ def scheduler_of(config):
         raise UserError(f"the model was trained with --rescale_timesteps on {steps} steps: expected whole timesteps, "
                         f"which are all that diffusers tells a model; only such a model, or one of 1000 steps, can be "
                         f"converted")
-    scheduler = {
+    scheduler: dict[str, Any] = {
         "_class_name": "DDPMScheduler" if config.learn_sigma else "DDIMScheduler", "num_train_timesteps": steps,
         "prediction_type": PREDICTIONS[config.predicted], "clip_sample": True, "clip_sample_range": 1.0,
         "steps_offset": 0, "rescale_betas_zero_snr": config.zero_terminal_snr,
@@ -51,11 +55,11 @@ def scheduler_of(config):
     return scheduler, notes
 
 
-def diffusion_of(scheduler, path, learn_sigma):
+def diffusion_of(scheduler: Mapping[str, Any], path: PathLike, learn_sigma: bool) -> DiffusionConfig:
     """Return the DiffusionConfig of a scheduler's config; what decides only how it samples says nothing here.
 
     Args:
-        scheduler: dict as in scheduler_config.json. path: its file, for messages.
+        scheduler: as in scheduler_config.json. path: its file, for messages.
         learn_sigma: whether the network predicts variances.
 
     Raises:

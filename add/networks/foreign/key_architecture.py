@@ -1,13 +1,15 @@
-"""What the keys and shapes of a state dict tell of a network: its kind, widths, levels, attention and outputs.
+"""The architecture of a network (kind, widths, levels, attention, outputs) from the keys and shapes of its weights.
 
 guided-diffusion, improved-diffusion, DDIB, ADD and this program name the layers alike.
 """
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from add.errors import UserError
 from add.networks.encoder import POOLS
-from add.networks.network_configs import IMAGE_CHANNELS, kind_of
+from add.networks.network_configs import IMAGE_CHANNELS, ClassifierConfig, NetworkConfig, PointConfig, kind_of
 from add.networks.stages import level_widths
 from add.networks.unet_shape import CHANNEL_MULT, SUPER_RES_CHANNEL_MULT, choose_attention_rates, choose_channel_mult
 
@@ -17,7 +19,7 @@ DEFAULT_MULT = {"image": CHANNEL_MULT, "super_res": SUPER_RES_CHANNEL_MULT, "cla
 
 @dataclass(frozen=True)
 class Architecture:
-    """What keys and shapes tell of a network; None where they do not, or where a kind has no such thing.
+    """The features of a network that keys and shapes tell; None where they do not, or where a kind has no such thing.
 
     widths: channels of each level, finest first. attends: which levels do. classes: rows of the label embedding, or
     classes that a classifier tells apart. pooled_size: pixels along a side of the map that attention pooling takes.
@@ -27,8 +29,8 @@ class Architecture:
     num_channels: int
     num_res_blocks: int
     learn_sigma: bool | None
-    widths: tuple = ()
-    attends: tuple = ()
+    widths: tuple[int, ...] = ()
+    attends: tuple[bool, ...] = ()
     classes: int | None = None
     use_scale_shift_norm: bool | None = None
     resblock_updown: bool | None = None
@@ -36,12 +38,12 @@ class Architecture:
     pooled_size: int | None = None
 
 
-def architecture_of(config):
+def architecture_of(config: NetworkConfig) -> Architecture:
     """Return the Architecture that the network of a config shows in its keys and shapes."""
     kind = kind_of(config)
-    if kind == "points":
+    if isinstance(config, PointConfig):
         return Architecture(kind, config.num_channels, config.num_res_blocks, config.learn_sigma)
-    if kind == "classifier":
+    if isinstance(config, ClassifierConfig):
         channels, depth, resolutions = (
             config.classifier_width, config.classifier_depth, config.classifier_attention_resolutions)
     else:
@@ -49,10 +51,11 @@ def architecture_of(config):
     size = getattr(config, SIZE_NAMES[kind])
     multipliers = choose_channel_mult(size, getattr(config, "channel_mult", ""), DEFAULT_MULT[kind])
     rates = choose_attention_rates(size, resolutions, len(multipliers))
-    common = {"kind": kind, "num_channels": channels, "num_res_blocks": depth,
-              "widths": tuple(level_widths(channels, multipliers)),
-              "attends": tuple(2**level in rates for level in range(len(multipliers)))}
-    if kind == "classifier":
+    common: dict[str, Any] = {
+        "kind": kind, "num_channels": channels, "num_res_blocks": depth,
+        "widths": tuple(level_widths(channels, multipliers)),
+        "attends": tuple(2**level in rates for level in range(len(multipliers)))}
+    if isinstance(config, ClassifierConfig):
         pooled = size // 2 ** (len(multipliers) - 1) if config.classifier_pool == "attention" else None
         return Architecture(
             learn_sigma=None, classes=config.num_classes, use_scale_shift_norm=config.classifier_use_scale_shift_norm,
@@ -65,10 +68,11 @@ def architecture_of(config):
         resblock_updown=config.resblock_updown if len(multipliers) > 1 else None, **common)
 
 
-def read_architecture(state_dict, given=None):
-    """Return the Architecture of a state dict; raises UserError where it is of no network that we have.
+def read_architecture(state_dict: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Architecture:
+    """Return the Architecture of a state dict, {key: anything with a shape}.
 
-    `given` may hold the residual blocks per level, for a network whose keys fit more than one number of them.
+    Raises UserError for a network that is not one of ours. `given` may hold the residual blocks per level, for a
+    network whose keys fit more than one number of them.
     """
     channels = _shape(state_dict, "time_embed.0.weight", 2)[1]
     first = _shape(state_dict, "input_blocks.0.0.weight")
@@ -80,8 +84,9 @@ def read_architecture(state_dict, given=None):
     classifies = not any(key.startswith("output_blocks.") for key in state_dict)
     kind = "classifier" if classifies else "image" if first[1] == IMAGE_CHANNELS else "super_res"
     depth, widths, attends, updown = _read_levels(state_dict, kind, channels, given or {})
-    common = {"kind": kind, "num_channels": channels, "num_res_blocks": depth, "widths": widths, "attends": attends,
-              "resblock_updown": updown, "use_scale_shift_norm": _read_scale_shift(state_dict)}
+    common: dict[str, Any] = {
+        "kind": kind, "num_channels": channels, "num_res_blocks": depth, "widths": widths, "attends": attends,
+        "resblock_updown": updown, "use_scale_shift_norm": _read_scale_shift(state_dict)}
     if classifies:
         return Architecture(learn_sigma=None, **common, **_read_pool(state_dict))
     outputs = _shape(state_dict, "out.2.weight", 4)[0]
@@ -122,7 +127,9 @@ def _read_levels(state_dict, kind, channels, given):
 
 def _levels(state_dict, num_blocks, depth, has_up_path):
     """Return (widths, attends, resblock_updown) if the blocks form levels of `depth` residual blocks, else None."""
-    widths, attends, resampling = [], [], set()
+    widths: list[int] = []
+    attends: list[bool] = []
+    resampling = set()
     for start in range(0, num_blocks, depth + 1):
         blocks = [f"input_blocks.{place}" for place in range(start + 1, start + depth + 1)]
         found = {(_width(state_dict, f"{block}.0"), f"{block}.1.qkv.weight" in state_dict) for block in blocks}

@@ -1,22 +1,24 @@
-"""The published checkpoints and the options that they were made with: what their keys do not tell is looked up here.
+"""Table of the published checkpoints and the options that they were made with, for what their keys do not tell.
 
 The options are those that the READMEs of guided-diffusion and improved-diffusion (OpenAI) and the code of ADD
 (Liu et al. 2024, arXiv:2311.12316) give for each file, with the defaults of that project for the rest.
 """
-from add.diffusion import DiffusionConfig
-from add.networks.network_configs import ClassifierConfig, ModelConfig, SuperResConfig
+from typing import Any
 
-_ADM = {"attention_resolutions": "32,16,8", "learn_sigma": True, "resblock_updown": True}
+from add.diffusion import DiffusionConfig
+from add.networks.network_configs import ClassifierConfig, ModelConfig, NetworkConfig, SuperResConfig
+
+_ADM: dict[str, Any] = {"attention_resolutions": "32,16,8", "learn_sigma": True, "resblock_updown": True}
 _ADM_256 = _ADM | {"image_size": 256, "num_channels": 256, "num_head_channels": 64}
 _ADM_DIFFUSION = DiffusionConfig(learn_sigma=True)
 
-_IDDPM_64 = {"image_size": 64, "num_res_blocks": 3, "learn_sigma": True}
-_IDDPM_LSUN = {"image_size": 256, "num_heads": 1, "attention_resolutions": "16", "learn_sigma": True,
-               "use_scale_shift_norm": False}
+_IDDPM_64: dict[str, Any] = {"image_size": 64, "num_res_blocks": 3, "learn_sigma": True}
+_IDDPM_LSUN: dict[str, Any] = {"image_size": 256, "num_heads": 1, "attention_resolutions": "16", "learn_sigma": True,
+                               "use_scale_shift_norm": False}
 _IDDPM_COSINE = DiffusionConfig(diffusion_steps=4000, noise_schedule="cosine", learn_sigma=True,
                                 rescale_timesteps=True, rescale_learned_sigmas=True)
 
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[NetworkConfig, DiffusionConfig]] = {
     "guided-diffusion's 64x64_diffusion.pt": (
         ModelConfig(image_size=64, num_channels=192, num_res_blocks=3, num_head_channels=64, dropout=0.1,
                     class_cond=True, use_new_attention_order=True, **_ADM),

@@ -1,18 +1,22 @@
-"""The options of a network from nothing but its state dict, for checkpoints that come without a configuration.
+"""Recognition of a network's options from its state dict alone, for checkpoints that come without a configuration.
 
 Keys and shapes tell the `architecture`: the kind of network, its width, depth, levels, attention, classes and whether
 it predicts variances. They do not tell the heads of an attention layer and their order, the image size, or the
 diffusion: these come from the options that the user gave, else from the published file of the same architecture
 (`published`), else from the projects' defaults; what was not told is said in notes.
 """
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks.foreign.key_architecture import DEFAULT_MULT, SIZE_NAMES, architecture_of, read_architecture
 from add.networks.foreign.published_models import PUBLISHED
-from add.networks.network_configs import KINDS
+from add.networks.network_configs import KINDS, NetworkConfig
 from add.networks.unet_shape import CHANNEL_MULT, parse_ints
+
+ConfigT = TypeVar("ConfigT", bound=NetworkConfig | DiffusionConfig)
 
 # What may differ from a published file's options without making the weights another file's.
 HARMLESS = {"use_fp16", "classifier_use_fp16", "use_checkpoint", "dropout", "timestep_respacing", "use_kl",
@@ -28,12 +32,13 @@ MEANING = ("num_heads", "num_heads_upsample", "num_head_channels", "use_new_atte
 class Recognised:
     """A recognised network: configs of the network and its diffusion, and sentences on what was not told."""
 
-    model: object
+    model: NetworkConfig
     diffusion: DiffusionConfig
-    notes: tuple
+    notes: tuple[str, ...]
 
 
-def recognise(state_dict, given=None, assumed=None):
+def recognise(state_dict: Mapping[str, Any], given: Mapping[str, Any] | None = None,
+              assumed: Mapping[str, Any] | None = None) -> Recognised:
     """Return the Recognised network of a state dict.
 
     Args:
@@ -48,7 +53,7 @@ def recognise(state_dict, given=None, assumed=None):
     found = read_architecture(state_dict, given)
     size_name = SIZE_NAMES.get(found.kind)
     published = _published(found, given)
-    notes = []
+    notes: list[str] = []
     size = None if size_name is None else _size(found, given, size_name, published, notes)
     told = _told(found, given, size, size_name)
     _refuse_contradictions(found, told, given)
@@ -60,11 +65,15 @@ def recognise(state_dict, given=None, assumed=None):
     known |= looked_up
     options = {name: value for name, value in assumed.items() if name in names} | known
     if found.kind == "super_res" and "small_size" not in options:
-        options["small_size"] = max(1, size // 4)
-    configs = [config(**{field.name: options[field.name] for field in fields(config) if field.name in options})
-               for config in (KINDS[found.kind], DiffusionConfig)]
-    notes += _say_assumed(configs, set(known))
-    return Recognised(*configs, tuple(notes))
+        options["small_size"] = max(1, options[size_name] // 4)
+    model, diffusion = _build(KINDS[found.kind], options), _build(DiffusionConfig, options)
+    notes += _say_assumed((model, diffusion), set(known))
+    return Recognised(model, diffusion, tuple(notes))
+
+
+def _build(config_class: type[ConfigT], options: Mapping[str, Any]) -> ConfigT:
+    """Return the config of the options that its class has."""
+    return config_class(**{field.name: options[field.name] for field in fields(config_class) if field.name in options})
 
 
 def _published(found, given):
@@ -100,14 +109,15 @@ def _size(found, given, name, published, notes):
     if len(sizes) == 1:
         return sizes.pop()
     shown = ",".join(map(str, _multipliers(found)))
-    sizes = [size for size, multipliers in DEFAULT_MULT[found.kind].items() if list(multipliers) == _multipliers(found)]
-    if len(sizes) != 1:
+    fitting = [size for size, multipliers in DEFAULT_MULT[found.kind].items()
+               if list(multipliers) == _multipliers(found)]
+    if len(fitting) != 1:
         raise UserError(f"the weights do not tell the image size: expected channel multipliers that are the default of "
-                        f"one size, and {shown} are of {' and '.join(map(str, sizes)) or 'none'}; give --{name}, in "
+                        f"one size, and {shown} are of {' and '.join(map(str, fitting)) or 'none'}; give --{name}, in "
                         f"pixels")
-    notes.append(f"{name} {sizes[0]} is assumed, whose default channel multipliers these are ({shown}); give --{name} "
-                 f"if it is another")
-    return sizes[0]
+    notes.append(f"{name} {fitting[0]} is assumed, whose default channel multipliers these are ({shown}); give "
+                 f"--{name} if it is another")
+    return fitting[0]
 
 
 def _multipliers(found):
