@@ -4,34 +4,87 @@ What runs around the steps (intervals, checkpoints, progress.csv) is add/trainin
 """
 import copy
 import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from torch import nn
 
+from add.interfaces import Note, PathLike, Processes, Row
 from add.training.checkpoints import load_weights
 from add.training.ema import EMA
 from add.training.loop import Loop
 from add.training.previews import tile
+from add.training.run_config import LoopConfig
+from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
+from add.training.training_data import Stream
 
-FIRST_INDEX = 2**35  # apart from those of data, noise and dropout
+SIDES = ("discriminator", "generator")  # in the order of their steps
+FIRST_INDEX = 2**35  # of the seeds of a `Draw`, apart from those of data, noise and dropout
 
-SIDES = ("discriminator", "generator")
+
+class Rival(Protocol):
+    """A method that `AdversarialTrainer` trains: its networks, optimisers, losses and samples.
+
+    Attributes:
+        generator, discriminator: the networks.
+        columns: names of what the losses' terms add to progress.csv.
+        needs_classes: whether batches are groups of images of one class, [B, k, 3, S, S]; k is then its `group`.
+        lr_factor: what the learning rate is multiplied with at this step.
+    """
+
+    @property
+    def generator(self) -> Any: ...
+
+    @property
+    def discriminator(self) -> nn.Module: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def needs_classes(self) -> bool: ...
+
+    @property
+    def lr_factor(self) -> float: ...
+
+    def optimizers(self, lr: float) -> tuple[torch.optim.Optimizer, ...]:
+        """Return the optimiser of the generator and that of the discriminator."""
+
+    def begin_step(self, progress: float, step: int) -> None:
+        """Get ready for step `step`; progress in [0, 1] is the share of the run that is done."""
+
+    def discriminator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: "Draw"
+                           ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return (loss, its terms {name: 0-d}) of real images and as many generated ones."""
+
+    def generator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: "Draw"
+                       ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return (loss, its terms {name: 0-d}) of as many generated images as `real` has."""
+
+    def sample(self, generator: Any, numbers: Sequence[int], seed: int, references: torch.Tensor | None = None
+               ) -> torch.Tensor:
+        """Return images [n, 3, S, S], one for each number, by a generator such as an average of its own."""
 
 
 class AdversarialTrainer(Loop):
     """Trains a generator against a discriminator.
 
     Args:
-        rival: a method such as `progan.ProGAN`, which has networks, optimisers, losses and a factor of the learning
-            rate; on world.device.
-        stream: infinite iterator with state_dict()/load_state_dict(), giving (images, labels) as the rival takes them.
-        config: LoopConfig; run, world, report, note: see Loop.
+        rival: a method such as `progan.ProGAN`, on world.device.
+        stream: gives (images, labels or None) as the rival takes them.
+        config, run, world, report, note: see Loop.
         examples: references [n, k, 3, S, S] for previews of a rival that fuses images, or None.
     """
 
-    def __init__(self, rival, stream, config, run, world, examples=None, report=lambda row: None,
-                 note=lambda text: None):
+    config: LoopConfig
+
+    def __init__(self, rival: Rival, stream: Stream, config: LoopConfig, run: RunFolder, world: Processes,
+                 examples: torch.Tensor | None = None, report: Callable[[Row], None] = lambda row: None,
+                 note: Note = lambda text: None) -> None:
         super().__init__(config, run, world, report, note)
         self.rival, self.stream, self.examples = rival, stream, examples
         self.networks = {side: getattr(rival, side) for side in SIDES}
@@ -44,7 +97,7 @@ class AdversarialTrainer(Loop):
         self.seconds_before = 0.0  # of training, in the parts before this one
 
     @property
-    def progress(self):
+    def progress(self) -> float:
         """The share of the run that is done, by steps or by time, whichever is further.
 
         A resumed run's time is that of the parts before and the minutes that this one may take.
@@ -54,14 +107,14 @@ class AdversarialTrainer(Loop):
             shares.append(self.seconds / (self.seconds_before + 60 * self.config.max_minutes))
         return min(1.0, max(shares))
 
-    def advance(self):
+    def advance(self) -> tuple[dict[str, torch.Tensor]]:
         """Take a step of each side; return (terms {name: 0-d tensor},)."""
         progress = self.world.gather(self.progress)[0] if self.config.max_minutes else self.progress  # clocks differ
         self.rival.begin_step(progress, self.step)
         real, labels = next(self.stream)
         real = real.to(self.world.device)
         labels = None if labels is None else labels.to(self.world.device)
-        terms = {}
+        terms: dict[str, torch.Tensor] = {}
         for place, side in enumerate(SIDES):
             for name, network in self.networks.items():
                 network.requires_grad_(name == side)
@@ -82,7 +135,7 @@ class AdversarialTrainer(Loop):
                                           if p.grad is not None]).norm()
         return (terms,)
 
-    def _share_gradients(self, side):
+    def _share_gradients(self, side: str) -> None:
         """Average the gradients of a side over all processes; a parameter that no process used keeps none."""
         if self.world.size == 1:
             return
@@ -96,17 +149,17 @@ class AdversarialTrainer(Loop):
 
     # What the loop asks for
 
-    def last_rate(self):
-        """Return the learning rate of the step before, by the options and by the method."""
+    def last_rate(self) -> float:
+        """Return the learning rate of the step before, the method's factor included."""
         return self.rival.lr_factor * super().last_rate()
 
-    def new_window(self):
+    def new_window(self) -> "TermWindow":
         """Return an empty TermWindow."""
         return TermWindow()
 
-    def checkpoint(self):
+    def checkpoint(self) -> dict[str, Any]:
         """Return what RunFolder.save takes beside the step; the discriminator stands with the optimisers."""
-        def state_of(module):
+        def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
             return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
         names = [name for name, _ in self.rival.generator.named_parameters()]
@@ -122,7 +175,7 @@ class AdversarialTrainer(Loop):
                       "progress": self.progress, "stream": self.stream.state_dict()},
         }
 
-    def restore(self, found, path):
+    def restore(self, found: dict[str, Any], path: PathLike) -> None:
         """Continue from a checkpoint as RunFolder.read returns it.
 
         Raises:
@@ -141,8 +194,8 @@ class AdversarialTrainer(Loop):
         self.step = self.saved_step = found["step"]
 
     @torch.no_grad()
-    def picture(self):
-        """Return a uint8 grid of samples of the first average, from the same noise each time."""
+    def picture(self) -> np.ndarray:
+        """Return a uint8 grid of samples by the first EMA, [height, width, 3], from the same noise each time."""
         generator = copy.deepcopy(self.rival.generator).eval()
         for parameter, average in zip(generator.parameters(), next(iter(self.emas.values())).parameters, strict=True):
             parameter.copy_(average)
@@ -154,14 +207,15 @@ class AdversarialTrainer(Loop):
 class TermWindow:
     """Terms of the losses since the last status line, kept on the device so that steps need not wait for them."""
 
-    def __init__(self):
-        self.start, self.terms = time.monotonic(), []
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.terms: list[dict[str, torch.Tensor]] = []
 
-    def add(self, terms):
+    def add(self, terms: dict[str, torch.Tensor]) -> None:
         """Take in a step: {name: 0-d tensor}; steps may differ in names."""
         self.terms.append(terms)
 
-    def summary(self, world):
+    def summary(self, world: Processes) -> dict[str, float]:
         """Return the means over the window and all processes; "loss" is the generator's."""
         names = dict.fromkeys(name for terms in self.terms for name in terms)
         means = torch.stack([torch.stack([terms[name].double() for terms in self.terms if name in terms]).mean()
@@ -176,25 +230,25 @@ class TermWindow:
 
 
 class Draw:
-    """Draws for one loss of one step, or for samples.
+    """Random numbers for one loss of one step, or for samples.
 
     Args:
         seed, step: of the run. index: tells apart the losses of a step, and the processes.
-        device: torch.device of what is drawn.
+        device: of the tensors that are drawn.
     """
 
-    def __init__(self, seed, step, index, device="cpu"):
+    def __init__(self, seed: int, step: int, index: int, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.generator = torch.Generator().manual_seed(step_seed(seed, step, FIRST_INDEX + index))
 
-    def normal(self, *shape):
+    def normal(self, *shape: int) -> torch.Tensor:
         """Return standard normal numbers, float32 of `shape`."""
         return torch.randn(shape, generator=self.generator).to(self.device)
 
-    def uniform(self, *shape):
+    def uniform(self, *shape: int) -> torch.Tensor:
         """Return numbers in [0, 1), float32 of `shape`."""
         return torch.rand(shape, generator=self.generator).to(self.device)
 
-    def integers(self, high, *shape):
+    def integers(self, high: int, *shape: int) -> torch.Tensor:
         """Return whole numbers from 0 to high - 1, int64 of `shape`."""
         return torch.randint(high, shape, generator=self.generator).to(self.device)

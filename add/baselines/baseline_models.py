@@ -1,18 +1,27 @@
-"""The methods by name: what configures them, and what is trained."""
+"""The baseline methods by name: their configs, how one is made from its options, and how a trained one is loaded."""
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from add.baselines.adversarial import Rival
 from add.baselines.lofgan import LoFGAN, LoFGANConfig
 from add.baselines.mixdl import MixDL, MixDLConfig
 from add.baselines.progan import ProGAN, ProGANConfig
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 from add.training.checkpoints import find_checkpoint, load_weights, read_facts, read_state
 
-METHODS = {"progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
-DEFAULTS = {"progan": {}, "lofgan": {"batch_size": 8}, "mixdl": {}}  # training options that a method has its own way
+METHODS: dict[str, tuple[type, Callable[..., Rival]]] = {
+    "progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
+DEFAULTS: dict[str, Row] = {  # training options whose default is another one for a method
+    "progan": {}, "lofgan": {"batch_size": 8}, "mixdl": {}}
 SIZES = (32, 64, 128, 256)
 
 
-def make_rival(method, config, image_size, num_classes=0):
+def make_rival(method: str, config: Any, image_size: int, num_classes: int = 0) -> Rival:
     """Return the rival of a method; raises UserError for an image size that none of them takes."""
     if image_size not in SIZES:
         raise UserError(f"image_size is {image_size}: expected one of {', '.join(map(str, SIZES))}; change "
@@ -22,22 +31,22 @@ def make_rival(method, config, image_size, num_classes=0):
 
 @dataclasses.dataclass(frozen=True)
 class LoadedRival:
-    """A trained rival: its generator in eval mode, at the progress that training had come to.
+    """A trained rival, with its generator in eval mode, as far grown as training had come.
 
     path: the checkpoint; facts: what the run's config.json says.
     """
 
-    rival: object
-    path: object
-    facts: dict
+    rival: Rival
+    path: Path
+    facts: Row
 
     @property
-    def generator(self):
+    def generator(self) -> Any:
         """The network that samples."""
         return self.rival.generator
 
 
-def load_rival(path, device="cpu"):
+def load_rival(path: PathLike, device: torch.device | str = "cpu") -> LoadedRival:
     """Return the LoadedRival of a checkpoint file or run folder; of a folder, the newest EMA.
 
     Raises:

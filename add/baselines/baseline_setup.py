@@ -1,6 +1,8 @@
-"""From options to an AdversarialTrainer that is ready to run: images, networks, run folder, what to go on from."""
+"""Setup of a baseline's training run: from options to an AdversarialTrainer with images, networks and run folder."""
 import dataclasses
 import platform
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -11,6 +13,7 @@ from add.config import option
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
 from add.errors import UserError
+from add.interfaces import Note, Processes, Row
 from add.training.checkpoints import read_facts
 from add.training.resume_checks import check_images
 from add.training.run_config import LoopConfig
@@ -38,14 +41,15 @@ class BaselineConfig(LoopConfig):
     ema_rate: str = option("0.999", "EMA rate of the generator, or several with commas")
 
 
-def prepare_rival(config, method_config, world, report=lambda row: None, note=lambda text: None):
+def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
+                  report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None
+                  ) -> AdversarialTrainer:
     """Return the AdversarialTrainer of a run, resumed from its newest good checkpoint where there is one.
 
     Nothing is written before all of it is known to be usable.
 
     Args:
-        config: BaselineConfig with data_dir and run_dir filled in. method_config: config of its method.
-        world: rank, size, is_main and device of this process.
+        config: with data_dir and run_dir filled in. method_config: config of its method.
         report, note: see Loop; called in the main process only.
 
     Raises:
@@ -60,11 +64,12 @@ def prepare_rival(config, method_config, world, report=lambda row: None, note=la
     stream, examples = _open_stream(rival, images, config, world)
     run = RunFolder(config.run_dir, ("discriminator_loss", *rival.columns))
     run.check()
-    facts = {"kind": config.method, "model": dataclasses.asdict(method_config), "image_size": config.image_size,
-             "train": dataclasses.asdict(config), "processes": world.size,
-             "data": {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
-                      "fingerprint": fingerprint(config.data_dir, images.paths)},
-             "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+    facts: Row = {
+        "kind": config.method, "model": dataclasses.asdict(method_config), "image_size": config.image_size,
+        "train": dataclasses.asdict(config), "processes": world.size,
+        "data": {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
+                 "fingerprint": fingerprint(config.data_dir, images.paths)},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__}}
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")
@@ -85,6 +90,24 @@ def prepare_rival(config, method_config, world, report=lambda row: None, note=la
     return trainer
 
 
+def references_of(images: ImageSet, group: int, count: int, seed: int, numbers: Iterable[int] | None = None
+                  ) -> torch.Tensor:
+    """Return float32 [n, group, 3, S, S] in [-1, 1]: for each number, `group` images of one class, classes in turn.
+
+    Args:
+        images: with labels. count: n, the numbers 0 to n - 1, unless `numbers` names others.
+    """
+    assert images.labels is not None, "references are images of one class"
+    labels = sorted(set(images.labels.tolist()))
+    rows = []
+    for number in range(count) if numbers is None else numbers:
+        random = torch.Generator().manual_seed(step_seed(seed, number, 2**36))
+        members = (images.labels == labels[number % len(labels)]).nonzero()[0]
+        order = torch.randperm(len(members), generator=random)[:group].repeat(group)[:group]
+        rows.append(to_model_input(images.batch(members[order.numpy()], crop="center")))
+    return torch.stack(rows)
+
+
 def _read_images(config):
     if config.method != "lofgan":
         return ImageSet.from_folder(config.data_dir, config.image_size, skip_bad=config.skip_bad)
@@ -100,22 +123,6 @@ def _open_stream(rival, images, config, world):
         return BatchStream(images, config.batch_size, config.seed, world.rank, world.size, config.augment), None
     stream = GroupStream(images, config.batch_size, rival.group, config.seed, world.rank, world.size, config.augment)
     return stream, references_of(images, rival.group, config.num_preview, seed=1) if config.num_preview else None
-
-
-def references_of(images, group, count, seed, numbers=None):
-    """Return float32 [n, group, 3, S, S] in [-1, 1]: for each number, `group` images of one class, classes in turn.
-
-    Args:
-        images: ImageSet with labels. count: n, the numbers 0 to n - 1, unless `numbers` names others.
-    """
-    labels = sorted(set(images.labels.tolist()))
-    rows = []
-    for number in range(count) if numbers is None else numbers:
-        random = torch.Generator().manual_seed(step_seed(seed, number, 2**36))
-        members = (images.labels == labels[number % len(labels)]).nonzero()[0]
-        order = torch.randperm(len(members), generator=random)[:group].repeat(group)[:group]
-        rows.append(to_model_input(images.batch(members[order.numpy()], crop="center")))
-    return torch.stack(rows)
 
 
 def _check_run(run, facts):

@@ -1,15 +1,18 @@
-"""Augmentations that let gradients pass, for real and generated images alike; Zhao et al. 2020 (arXiv:2006.10738)."""
+"""DiffAugment, differentiable augmentations of real and generated images; Zhao et al. 2020 (arXiv:2006.10738)."""
+from collections.abc import Iterable
+
 import torch
 from torch.nn import functional as F
 
+from add.baselines.adversarial import Draw
 from add.errors import UserError
 
 SHIFT = 1 / 8  # of the side: the largest translation
 CUT = 1 / 2  # of the side: the square that is cut out
 
 
-def parse(policy):
-    """Return the augmentations of a comma-separated policy, () for an empty one; UserError for an unknown name."""
+def parse(policy: str) -> tuple[str, ...]:
+    """Return the names in a comma-separated policy, () of an empty one; raises UserError for an unknown name."""
     names = tuple(name.strip() for name in policy.split(",")) if policy.strip() else ()
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
@@ -18,17 +21,17 @@ def parse(policy):
     return names
 
 
-def augment(images, names, draw):
+def augment(images: torch.Tensor, names: Iterable[str], draw: Draw) -> torch.Tensor:
     """Return images [B, C, S, S] with every augmentation of `names` in turn; each image has its own draws.
 
-    The colours can leave the images' range, as in the paper: clipping them would end gradients.
+    The colours can leave the images' range, as in the paper: clipping them would stop gradients.
     """
     for name in names:
         images = AUGMENTATIONS[name](images, draw)
     return images
 
 
-def colour(images, draw):
+def colour(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Return images with brightness changed by -0.5 to 0.5, saturation times 0 to 2 and contrast times 0.5 to 1.5."""
     brightness, saturation, contrast = draw.uniform(3, len(images), 1, 1, 1).unbind()
     images = images + (brightness - 0.5)
@@ -38,7 +41,7 @@ def colour(images, draw):
     return level + (contrast + 0.5) * (images - level)
 
 
-def translation(images, draw):
+def translation(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Return images moved by up to an eighth of their side along both axes; zeros come in."""
     size = images.shape[-1]
     reach = round(size * SHIFT)
@@ -47,7 +50,7 @@ def translation(images, draw):
     return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 
 
-def cutout(images, draw):
+def cutout(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Return images with a square of zeros of half their side; its centre lies anywhere in the image."""
     size = images.shape[-1]
     side = round(size * CUT)

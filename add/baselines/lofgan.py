@@ -17,12 +17,14 @@ networks: see lofgan_networks.py. The paper trains on many classes and makes ima
 few classes; with only two of them the discriminator's classification is a weak signal, but still one.
 """
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from add.baselines.lofgan_fusion import fuse, make_plan, num_uniforms
+from add.baselines.adversarial import Draw
+from add.baselines.lofgan_fusion import FusionPlan, fuse, make_plan, num_uniforms
 from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
 from add.config import expect, option
 from add.errors import UserError
@@ -48,7 +50,7 @@ class LoFGANConfig:
     local_weight: float = option(0.5, "weight of the generator's local reconstruction loss")
     penalty_weight: float = option(10.0, "weight of the gradient penalty on real images; 0: none, which saves time")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect(self.shots >= 2, "shots", self.shots, "2 or more")
         expect(0 < self.fusion_rate <= 1, "fusion_rate", self.fusion_rate, "a share above 0, up to 1")
         expect(self.map_size in MAP_SIZES, "map_size", self.map_size, f"one of {', '.join(map(str, MAP_SIZES))}")
@@ -61,12 +63,13 @@ class LoFGANConfig:
             expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
 
-def hinge_loss(real_scores, fake_scores):
+def hinge_loss(real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.Tensor:
     """Return the discriminator's hinge loss: mean of max(0, 1 - real) plus mean of max(0, 1 + fake)."""
     return F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
 
 
-def local_reconstruction_loss(made, images, plan, matches, map_size):
+def local_reconstruction_loss(made: torch.Tensor, images: torch.Tensor, plan: FusionPlan, matches: torch.Tensor,
+                              map_size: int) -> torch.Tensor:
     """Return the mean absolute difference of images made [B, 3, S, S] from the images fused as their maps were.
 
     Both are looked at where the places of the maps lie: every (S / map_size)th pixel of every so many-th row.
@@ -78,7 +81,7 @@ def local_reconstruction_loss(made, images, plan, matches, map_size):
     return F.l1_loss(made[..., ::step, ::step], fuse(images[..., ::step, ::step], plan, matches))
 
 
-def class_penalty(logits, classes, images, rows):
+def class_penalty(logits: torch.Tensor, classes: torch.Tensor, images: torch.Tensor, rows: int) -> torch.Tensor:
     """Return the squared norm of the gradient of the mean logit of the images' own classes, divided by `rows`.
 
     Args:
@@ -91,10 +94,10 @@ def class_penalty(logits, classes, images, rows):
 
 
 class LoFGAN:
-    """LoFGAN as the adversarial loop drives it.
+    """LoFGAN's networks, optimisers, losses and samples, for AdversarialTrainer.
 
     Args:
-        config: a LoFGANConfig. image_size: in pixels. num_classes: of the labels, at least 1.
+        image_size: in pixels. num_classes: of the labels, at least 1.
 
     Attributes:
         group: k, how many images of one class a row of a batch holds.
@@ -105,7 +108,7 @@ class LoFGAN:
                "gradient_penalty")
     needs_classes = True
 
-    def __init__(self, config, image_size, num_classes=0):
+    def __init__(self, config: LoFGANConfig, image_size: int, num_classes: int = 0) -> None:
         if image_size not in SIZES:
             raise UserError(f"image_size is {image_size}: LoFGAN makes images of {', '.join(map(str, SIZES))} pixels; "
                             f"change --image_size")
@@ -116,22 +119,24 @@ class LoFGAN:
         self.generator = Generator(image_size, config.map_size, config.generator_channels)
         self.discriminator = Discriminator(image_size, config.discriminator_channels, config.max_channels, num_classes)
 
-    def optimizers(self, lr):
+    def optimizers(self, lr: float) -> tuple[torch.optim.Optimizer, ...]:
         """Return Adam for the generator and for the discriminator."""
         return tuple(torch.optim.Adam(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
                      for network in (self.generator, self.discriminator))
 
-    def begin_step(self, progress, step):
+    def begin_step(self, progress: float, step: int) -> None:
         """Let the learning rate fall evenly over the second half; progress in [0, 1] is the share that is done."""
         self.lr_factor = min(1.0, 2 * (1 - progress))
 
-    def discriminator_loss(self, real, labels, draw):
+    def discriminator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                           ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): hinge loss, classification of real images, the gradient penalty.
 
         Args:
             real: [B, k, 3, S, S] in [-1, 1], k images of one class in each row. labels: int64 [B].
             draw: the step's random numbers.
         """
+        assert labels is not None, "LoFGAN is trained with labels"
         with torch.no_grad():
             fake, _ = self.generator(real, self._plan(real, draw))
         penalised = self.config.penalty_weight > 0
@@ -147,11 +152,13 @@ class LoFGAN:
                  "d_class_loss": class_loss, "gradient_penalty": penalty}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def generator_loss(self, real, labels, draw):
+    def generator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                       ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): minus the mean score, classification and local reconstruction of images made.
 
         Takes what `discriminator_loss` takes.
         """
+        assert labels is not None, "LoFGAN is trained with labels"
         plan = self._plan(real, draw)
         made, matches = self.generator(real, plan)
         scores, logits = self.discriminator(made)
@@ -163,7 +170,8 @@ class LoFGAN:
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
-    def sample(self, generator, numbers, seed, references=None):
+    def sample(self, generator: Generator, numbers: Sequence[int], seed: int, references: torch.Tensor | None = None
+               ) -> torch.Tensor:
         """Return images [n, 3, S, S] in (-1, 1); image i depends on seed, numbers[i] and references[i] alone.
 
         Args:

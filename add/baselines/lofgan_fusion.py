@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 @dataclasses.dataclass(frozen=True)
 class FusionPlan:
-    """What is left to chance in the fusion of k maps [B, k, C, h, w].
+    """The random choices in a fusion of k feature maps [B, k, C, h, w].
 
     Attributes:
         base: int64 [B] in [0, k), which map is the base.
@@ -26,12 +26,12 @@ class FusionPlan:
     weights: torch.Tensor
 
 
-def num_uniforms(num_images, map_size):
+def num_uniforms(num_images: int, map_size: int) -> int:
     """Return how many random numbers a plan takes for k images with maps of map_size x map_size places."""
     return 1 + num_images + map_size ** 2
 
 
-def make_plan(uniforms, num_images, rate):
+def make_plan(uniforms: torch.Tensor, num_images: int, rate: float) -> FusionPlan:
     """Return the FusionPlan that follows from uniform random numbers; row i of it from row i of them.
 
     Base and places are drawn evenly; the weights are uniform numbers divided by their sum.
@@ -49,7 +49,7 @@ def make_plan(uniforms, num_images, rate):
 
 
 @torch.no_grad()
-def match(maps, plan):
+def match(maps: torch.Tensor, plan: FusionPlan) -> torch.Tensor:
     """Return int64 [B, k, n]: where each map is most like the base at the plan's places, by cosine similarity.
 
     The base itself is matched with its own places.
@@ -65,7 +65,7 @@ def match(maps, plan):
     return matches
 
 
-def fuse(maps, plan, matches):
+def fuse(maps: torch.Tensor, plan: FusionPlan, matches: torch.Tensor) -> torch.Tensor:
     """Return the base [B, C, h, w] with its local representations f(t) at the plan's places replaced.
 
     In their stead comes the sum over all maps of weight times matched representation, written as f plus the weighted

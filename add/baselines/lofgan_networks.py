@@ -12,11 +12,12 @@ averages of a network's activations do not fit the averaged weights that samples
 authors do without). The discriminator's convolutions have spectral normalisation (Miyato et al. 2018,
 arXiv:1802.05957), those of the shortcuts excepted.
 """
+import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from add.baselines.lofgan_fusion import fuse, match
+from add.baselines.lofgan_fusion import FusionPlan, fuse, match
 
 SLOPE = 0.2  # of the leaky ReLU
 NORM_GROUPS = 8
@@ -39,14 +40,14 @@ class _Block(nn.Sequential):
 
 
 class Generator(nn.Module):
-    """From k images of one class to one more; section "Generator".
+    """Generator of one image from k images of its class; section "Generator".
 
     Args:
         image_size, map_size: of the images and of the maps that are fused; powers of two, in pixels.
         channels: width of the first layer, a multiple of 8; it doubles with each halving of the size, up to 4 times.
     """
 
-    def __init__(self, image_size, map_size, channels):
+    def __init__(self, image_size: int, map_size: int, channels: int) -> None:
         super().__init__()
         self.map_size = map_size
         halvings = (image_size // map_size).bit_length() - 1
@@ -59,15 +60,15 @@ class Generator(nn.Module):
         _initialise(self)
 
     @property
-    def device(self):
-        """Return the device of the weights."""
+    def device(self) -> torch.device:
+        """The device of the weights."""
         return next(self.parameters()).device
 
-    def forward(self, images, plan):
+    def forward(self, images: torch.Tensor, plan: FusionPlan) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (images made [B, 3, S, S] in (-1, 1), matches int64 [B, k, n]: see lofgan_fusion.match).
 
         Args:
-            images: [B, k, 3, S, S] in [-1, 1], k of one class in each row. plan: a FusionPlan.
+            images: [B, k, 3, S, S] in [-1, 1], k of one class in each row. plan: of their fusion.
         """
         maps = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])  # [B, k, C, h, w]
         matches = match(maps, plan)
@@ -90,14 +91,14 @@ class _ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images to how real they look and to which class they belong; section "Discriminator".
+    """Discriminator with two outputs, a score of how real an image is and its class; section "Discriminator".
 
     Args:
         image_size: in pixels, a power of two.
         channels: width of the first layer; it doubles with each halving of the size, up to max_channels.
     """
 
-    def __init__(self, image_size, channels, max_channels, num_classes):
+    def __init__(self, image_size: int, channels: int, max_channels: int, num_classes: int) -> None:
         super().__init__()
         halvings = (image_size // LAST_SIZE).bit_length() - 1
         widths = [min(channels * 2 ** i, max_channels) for i in range(halvings + 1)]
@@ -109,7 +110,7 @@ class Discriminator(nn.Module):
         for conv in [self.first, *(conv for block in self.blocks for conv in (block.first, block.second))]:
             spectral_norm(conv)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (scores [B], higher for more real ones; logits [B, num_classes]) of images x [B, 3, S, S]."""
         features = F.leaky_relu(self.blocks(self.first(x)), SLOPE).mean(dim=(2, 3))
         return self.score(features)[:, 0], self.classify(features)

@@ -15,11 +15,13 @@ their own.
 """
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
+from add.baselines.adversarial import Draw
 from add.config import expect, option
 from add.errors import UserError
 from add.training.step_randomness import step_seed
@@ -55,7 +57,7 @@ class MixDLConfig:
     diffaugment: str = option("", "augmentations of DiffAugment (arXiv:2006.10738), such as color,translation,cutout; "
                                   "left out: none")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
         for name in ("channels", "latent_dim", "mapping_layers", "r1_interval", "mix_interval", "path_interval"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -67,18 +69,18 @@ class MixDLConfig:
             expect(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
         diffaugment.parse(self.diffaugment)
 
-    def widest(self, image_size):
-        """Return the most channels of a layer."""
+    def widest(self, image_size: int) -> int:
+        """Return the most channels of a layer in networks for images of this size in pixels."""
         return self.max_channels or min(max(SMALL_CHANNELS, 2 * image_size), PAPER_CHANNELS)
 
 
-def draw_coefficients(draw, count, points):
+def draw_coefficients(draw: Draw, count: int, points: int) -> torch.Tensor:
     """Return [count, points] from the flat Dirichlet distribution: rows of numbers in [0, 1] that sum to 1."""
     weights = -torch.log1p(-draw.uniform(count, points)) + 1e-12  # exponential; never all zero
     return weights / weights.sum(1, keepdim=True)
 
 
-def mix(latents, coefficients):
+def mix(latents: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     """Return the anchors [A, D], sum_i c_i z_i of each group of latents.
 
     Args:
@@ -88,14 +90,14 @@ def mix(latents, coefficients):
     return torch.einsum("ap,apd->ad", coefficients, grouped(latents, coefficients))
 
 
-def grouped(rows, coefficients):
+def grouped(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     """Return rows [B, ...] as [A, points, ...], for coefficients [A, points]."""
     count, points = coefficients.shape
     return rows[:count * points].unflatten(0, (count, points))
 
 
-def distance_loss(anchors, points, coefficients):
-    """Return KL(softmax_i(cosine of anchor and point i) || softmax_i(c_i)), meaned over anchors, divided by N.
+def distance_loss(anchors: torch.Tensor, points: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    """Return KL(softmax_i(cosine of anchor and point i) || softmax_i(c_i)), averaged over anchors and divided by N.
 
     arXiv:2111.11672 Sec. 3, the distance term of either network. It is 0 where the cosines are the coefficients plus
     any one number. Cosines lie in [-1, 1], so their softmax can be that of the coefficients, but never the coefficients
@@ -109,14 +111,38 @@ def distance_loss(anchors, points, coefficients):
     return divergences.mean()
 
 
+def r1_penalty(scores: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Return the mean over images of the squared norm of their score's gradient; arXiv:1801.04406, Eq. 9.
+
+    Args:
+        scores: [B], row i made from images [B, C, H, W], which require gradients.
+    """
+    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def path_lengths(images: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return [B]: how much images change with their latents, |J^T y| of arXiv:1912.04958 Eq. 4, y of variance 1 / S^2.
+
+    Latents of several layers count by the root of the mean of their squared lengths.
+
+    Args:
+        images: [B, 3, S, S] made from latents [B, L, D], which require gradients. noise: normal [B, 3, S, S].
+    """
+    height, width = images.shape[2:]
+    projected = torch.linalg.vecdot(images.flatten(1), noise.flatten(1)).sum() / math.sqrt(height * width)
+    gradient, = torch.autograd.grad(projected, latents, create_graph=True)
+    return torch.linalg.vector_norm(gradient, dim=(1, 2)) / math.sqrt(latents.shape[1])
+
+
 class Discriminator(stylegan2.Discriminator):
     """StyleGAN2's discriminator with a linear projection of its last hidden layer, where distances are taken."""
 
-    def __init__(self, image_size, channels, max_channels):
+    def __init__(self, image_size: int, channels: int, max_channels: int) -> None:
         super().__init__(image_size, channels, max_channels)
         self.projection = stylegan2.EqualLinear(self.features, self.features)
 
-    def compare(self, images, coefficients):
+    def compare(self, images: torch.Tensor, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (scores [B], distance loss) of B images with the anchors' images after them [B + A, 3, S, S].
 
         An anchor takes the minibatch's standard deviation from its points: only what it shows sets it apart.
@@ -132,17 +158,17 @@ class Discriminator(stylegan2.Discriminator):
 
 
 class MixDL:
-    """MixDL as the adversarial loop drives it.
+    """MixDL's networks, optimisers, losses and samples, for AdversarialTrainer.
 
     Args:
-        config: a MixDLConfig. image_size: in pixels, a power of two. num_classes: not used.
+        image_size: in pixels, a power of two. num_classes: not used.
     """
 
     columns = ("d_loss", "g_loss", "real_score", "fake_score", "r1", "d_distance", "g_distance", "path_length")
     needs_classes = False
     lr_factor = 1.0
 
-    def __init__(self, config, image_size, num_classes=0):
+    def __init__(self, config: MixDLConfig, image_size: int, num_classes: int = 0) -> None:
         if not (SMALLEST <= image_size <= LARGEST and image_size & (image_size - 1) == 0):
             raise UserError(f"image_size is {image_size}: MixDL makes images of a power of two from {SMALLEST} to "
                             f"{LARGEST} pixels; change --image_size")
@@ -151,9 +177,9 @@ class MixDL:
         self.generator = stylegan2.Generator(*sizes, config.latent_dim, config.mapping_layers, config.mapping_lr)
         self.discriminator = (Discriminator if config.lambda_d else stylegan2.Discriminator)(*sizes)
         self.augmentations = diffaugment.parse(config.diffaugment)
-        self.step = None
+        self.step: int | None = None
 
-    def optimizers(self, lr):
+    def optimizers(self, lr: float) -> tuple[torch.optim.Optimizer, ...]:
         """Return Adam for the generator and for the discriminator; arXiv:1912.04958 App. B, where lr is 0.002.
 
         Its lower rates for k steps and one of a penalty do not apply: here the penalty is part of a step.
@@ -161,11 +187,12 @@ class MixDL:
         return tuple(torch.optim.Adam(network.parameters(), lr=lr, betas=BETAS, eps=ADAM_EPS)
                      for network in (self.generator, self.discriminator))
 
-    def begin_step(self, progress, step):
+    def begin_step(self, progress: float, step: int) -> None:
         """Note the number of the step, which says which losses are due; `progress` is not used."""
         self.step = step
 
-    def discriminator_loss(self, real, labels, draw):
+    def discriminator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                           ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): the non-saturating logistic loss, the distance loss and, every so many steps, R1.
 
         With DiffAugment R1 takes the gradient of the augmented image's score with respect to the image before: the
@@ -184,6 +211,7 @@ class MixDL:
         fake = diffaugment.augment(fake, self.augmentations, draw)
         terms = {}
         if mixed:
+            assert isinstance(self.discriminator, Discriminator), "lambda_d above 0 comes with a projection"
             fake_scores, terms["d_distance"] = self.discriminator.compare(fake, coefficients)
         else:
             fake_scores = self.discriminator(fake)
@@ -196,7 +224,8 @@ class MixDL:
         terms |= {"d_loss": loss, "real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def generator_loss(self, real, labels, draw):
+    def generator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                       ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): the non-saturating logistic loss, the distance loss and the path length penalty.
 
         The distance loss is a mean over the layers but the first and the last; it and the penalty come at some steps.
@@ -221,7 +250,8 @@ class MixDL:
         return loss, {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
-    def sample(self, generator, numbers, seed, references=None):
+    def sample(self, generator: stylegan2.Generator, numbers: Sequence[int], seed: int,
+               references: torch.Tensor | None = None) -> torch.Tensor:
         """Return images [n, 3, S, S] in about [-1, 1]; image i depends on the generator, seed and numbers[i] alone.
 
         Args:
@@ -232,11 +262,11 @@ class MixDL:
         for number in numbers:
             random.manual_seed(step_seed(seed, 0, int(number)))
             rows.append(torch.randn(generator.latent_dim + generator.noise_dim, generator=random))
-        rows = torch.stack(rows).to(generator.constant.device)
-        return generator(*rows.split([generator.latent_dim, generator.noise_dim], dim=1))
+        normal = torch.stack(rows).to(generator.constant.device)
+        return generator(*normal.split([generator.latent_dim, generator.noise_dim], dim=1))
 
     def _due(self, weight, interval):
-        """Whether a loss of this weight, taken every so many steps, is part of this step."""
+        """Return whether a loss of this weight, taken every so many steps, is part of this step."""
         assert self.step is not None, "begin_step comes before the losses"
         return weight > 0 and self.step % interval == 0
 
@@ -290,27 +320,3 @@ class MixDL:
         start = 1 + draw.integers(layers - 1, 1).item()
         other = self.generator.map(draw.normal(len(w), self.config.latent_dim))
         return torch.cat([w[:, :start], other[:, None].expand(-1, layers - start, -1)], dim=1)
-
-
-def r1_penalty(scores, images):
-    """Return the mean over images of the squared norm of their score's gradient; arXiv:1801.04406, Eq. 9.
-
-    Args:
-        scores: [B], row i made from images [B, C, H, W], which require gradients.
-    """
-    gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().flatten(1).sum(dim=1).mean()
-
-
-def path_lengths(images, latents, noise):
-    """Return [B]: how much images change with their latents, |J^T y| of arXiv:1912.04958 Eq. 4, y of variance 1 / S^2.
-
-    Latents of several layers count by the root of the mean of their squared lengths.
-
-    Args:
-        images: [B, 3, S, S] made from latents [B, L, D], which require gradients. noise: normal [B, 3, S, S].
-    """
-    height, width = images.shape[2:]
-    projected = torch.linalg.vecdot(images.flatten(1), noise.flatten(1)).sum() / math.sqrt(height * width)
-    gradient, = torch.autograd.grad(projected, latents, create_graph=True)
-    return torch.linalg.vector_norm(gradient, dim=(1, 2)) / math.sqrt(latents.shape[1])

@@ -5,11 +5,13 @@ Adam goes on as it is when the networks grow, where the authors' code starts it 
 deviation is that of the whole batch, not of groups of four.
 """
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from add.baselines.adversarial import Draw
 from add.baselines.progan_networks import Discriminator, Generator, enlarge, pixel_norm, shrink, sizes_between
 from add.config import expect, option
 from add.errors import UserError
@@ -31,7 +33,7 @@ class ProGANConfig:
     penalty_weight: float = option(10.0, "weight of the gradient penalty")
     drift_weight: float = option(0.001, "weight of the drift term")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect(self.channels >= 1, "channels", self.channels, "1 or more")
         expect(self.max_channels >= self.channels or self.max_channels == 0, "max_channels", self.max_channels,
                f"channels ({self.channels}) or more, or 0")
@@ -40,12 +42,12 @@ class ProGANConfig:
         for name in ("penalty_weight", "drift_weight"):
             expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
-    def width_limit(self, image_size):
-        """Return the layers' width at most."""
+    def width_limit(self, image_size: int) -> int:
+        """Return the largest width of a layer in networks for images of this size in pixels."""
         return self.max_channels or max(self.channels, 192 if image_size <= 64 else 512)
 
 
-def growth(progress, sizes, growth_share):
+def growth(progress: float, sizes: Sequence[int], growth_share: float) -> tuple[int, float]:
     """Return (size in pixels, alpha): how far the networks have grown after the share `progress` of the run.
 
     The first size is trained for one phase, every later one faded in for one (alpha from 0 to 1) and trained for one
@@ -58,7 +60,7 @@ def growth(progress, sizes, growth_share):
     return sizes[(int(phase) + 1) // 2], share if phase % 2 else 1.0
 
 
-def real_at(images, size, alpha):
+def real_at(images: torch.Tensor, size: int, alpha: float) -> torch.Tensor:
     """Return images [B, 3, S, S] at `size` pixels, as the generator makes them while it grows; Sec. 2, Fig. 2.
 
     alpha: from 0, the image of half the size enlarged, to 1, the plain one; between them, their weighted sum.
@@ -67,7 +69,8 @@ def real_at(images, size, alpha):
     return images if alpha == 1 else torch.lerp(enlarge(shrink(images)), images, alpha)
 
 
-def gradient_penalty(critic, real, fake, shares):
+def gradient_penalty(critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor,
+                     shares: torch.Tensor) -> torch.Tensor:
     """Return the mean of (|gradient of the critic| - 1)^2 between real and fake images; arXiv:1704.00028, Eq. 3.
 
     Args:
@@ -81,20 +84,20 @@ def gradient_penalty(critic, real, fake, shares):
 
 
 class ProGAN:
-    """ProGAN as the adversarial loop drives it.
+    """ProGAN's networks, optimisers, losses and samples, for AdversarialTrainer.
 
     What has grown is not part of the weights: `begin_step` sets it from the share of the run that is done, also before
     samples are drawn from a saved generator.
 
     Args:
-        config: a ProGANConfig. image_size: of the full-grown networks, in pixels. num_classes: not used.
+        image_size: of the full-grown networks, in pixels. num_classes: not used.
     """
 
     columns = ("d_loss", "g_loss", "wasserstein", "gradient_penalty", "drift", "size", "alpha")
     needs_classes = False
     lr_factor = 1.0
 
-    def __init__(self, config, image_size, num_classes=0):
+    def __init__(self, config: ProGANConfig, image_size: int, num_classes: int = 0) -> None:
         sizes = sizes_between(config.first_size, LARGEST)
         if image_size not in sizes:
             raise UserError(f"image_size is {image_size}: ProGAN makes images of {', '.join(map(str, sizes))} pixels; "
@@ -103,18 +106,19 @@ class ProGAN:
         self.sizes = sizes_between(config.first_size, image_size)
         shape = image_size, config.first_size, config.channels, config.width_limit(image_size)
         self.generator, self.discriminator = Generator(*shape), Discriminator(*shape)
-        self.size = self.alpha = None
+        self.size, self.alpha = 0, 0.0  # nothing yet
 
-    def optimizers(self, lr):
+    def optimizers(self, lr: float) -> tuple[torch.optim.Optimizer, ...]:
         """Return Adam for the generator and for the discriminator; Appendix A.1, where lr is 0.001."""
         return tuple(torch.optim.Adam(network.parameters(), lr=lr, betas=BETAS, eps=ADAM_EPS)
                      for network in (self.generator, self.discriminator))
 
-    def begin_step(self, progress, step):
+    def begin_step(self, progress: float, step: int) -> None:
         """Set how far the networks have grown; `progress` is the share of the run that is done, 0 to 1."""
         self.size, self.alpha = growth(progress, self.sizes, self.config.growth_share)
 
-    def discriminator_loss(self, real, labels, draw):
+    def discriminator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                           ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): WGAN-GP (arXiv:1704.00028, Eq. 3) and the drift term of Appendix A.1.
 
         Args:
@@ -133,14 +137,16 @@ class ProGAN:
                  "size": loss.new_tensor(self.size), "alpha": loss.new_tensor(self.alpha)}
         return loss, {name: term.detach() for name, term in terms.items()}
 
-    def generator_loss(self, real, labels, draw):
+    def generator_loss(self, real: torch.Tensor, labels: torch.Tensor | None, draw: Draw
+                       ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return (loss, its terms): minus the mean score of as many images as `real` has."""
         self._check_begun()
         loss = -self._critic(self._fake(len(real), draw)).mean()
         return loss, {"g_loss": loss.detach()}
 
     @torch.no_grad()
-    def sample(self, generator, numbers, seed, references=None):
+    def sample(self, generator: Generator, numbers: Sequence[int], seed: int, references: torch.Tensor | None = None
+               ) -> torch.Tensor:
         """Return images [n, 3, S, S] of the full size, about [-1, 1]; image i depends on seed and numbers[i] alone.
 
         Before the networks are full-grown, the images of the present size are enlarged by nearest neighbour.
@@ -160,4 +166,4 @@ class ProGAN:
         return self.discriminator(images, self.alpha)
 
     def _check_begun(self):
-        assert self.size is not None, "begin_step comes before losses and samples"
+        assert self.size > 0, "begin_step comes before losses and samples"

@@ -16,14 +16,14 @@ EPS = 1e-8
 
 
 class _Equalised(nn.Module):
-    """Weights drawn from N(0, 1) and scaled when used, so that Adam moves every layer at one pace; Sec. 4.1.
+    """A layer's weights, drawn from N(0, 1) and scaled when used, so that Adam moves every layer at one pace; Sec. 4.1.
 
     Args:
         shape: of the weight, outputs first. fan_in: numbers that each output sums up.
         gain: He's constant is gain / sqrt(fan_in). out_channels: of the bias, which starts at 0.
     """
 
-    def __init__(self, shape, fan_in, gain, out_channels):
+    def __init__(self, shape: tuple[int, ...], fan_in: int, gain: float, out_channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(shape))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -33,48 +33,49 @@ class _Equalised(nn.Module):
 class EqualisedConv(_Equalised):
     """Convolution with an equalised learning rate, Sec. 4.1; the bias is added after the scaling."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, padding=0, gain=LRELU_GAIN):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
+                 gain: float = LRELU_GAIN) -> None:
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), in_channels * kernel_size ** 2, gain,
                          out_channels)
         self.padding = padding
 
-    def forward(self, x):
-        """Return [B, out_channels, H', W']."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [B, out_channels, H', W'] of x [B, in_channels, H, W]."""
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
 class EqualisedLinear(_Equalised):
     """Linear layer with an equalised learning rate, Sec. 4.1."""
 
-    def __init__(self, in_features, out_features, gain=1.0):
+    def __init__(self, in_features: int, out_features: int, gain: float = 1.0) -> None:
         super().__init__((out_features, in_features), in_features, gain, out_features)
 
-    def forward(self, x):
-        """Return [B, out_features]."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [B, out_features] of x [B, in_features]."""
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
 class FirstFeatures(_Equalised):
-    """From the latent [B, Z] to the first feature map [B, C, 4, 4]: a 4x4 convolution of its one pixel, padded by 3.
+    """Layer from the latent [B, Z] to the first feature map [B, C, 4, 4]: a 4x4 convolution of one pixel, padded by 3.
 
     Each output sums up the Z numbers once, since every other tap lies on padding.
     """
 
-    def __init__(self, latent_dim, out_channels):
+    def __init__(self, latent_dim: int, out_channels: int) -> None:
         super().__init__((out_channels * SMALLEST ** 2, latent_dim), latent_dim, LRELU_GAIN, out_channels)
 
-    def forward(self, z):
-        """Return [B, out_channels, 4, 4]."""
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return [B, out_channels, 4, 4] of z [B, Z]."""
         h = F.linear(z, self.weight * self.scale).unflatten(1, (-1, SMALLEST, SMALLEST))
         return h + self.bias[:, None, None]
 
 
-def pixel_norm(x):
+def pixel_norm(x: torch.Tensor) -> torch.Tensor:
     """Return x [B, C, ...] with a mean square of 1 over C at every pixel; Sec. 4.2."""
     return x * (x.square().mean(dim=1, keepdim=True) + EPS).rsqrt()
 
 
-def minibatch_std(x):
+def minibatch_std(x: torch.Tensor) -> torch.Tensor:
     """Return x [B, C, H, W] with one more, constant channel: the batch's standard deviation; Sec. 3.
 
     That is the standard deviation over the batch at each place of each channel, averaged over all of them. It is
@@ -84,22 +85,22 @@ def minibatch_std(x):
     return torch.cat([x, std.expand(len(x), 1, *x.shape[2:])], dim=1)
 
 
-def enlarge(x):
+def enlarge(x: torch.Tensor) -> torch.Tensor:
     """Return x [B, C, H, W] at twice the size, by nearest neighbour."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def shrink(x):
+def shrink(x: torch.Tensor) -> torch.Tensor:
     """Return x [B, C, H, W] at half the size, by averages of 2x2 pixels."""
     return F.avg_pool2d(x, 2)
 
 
-def sizes_between(first, last):
+def sizes_between(first: int, last: int) -> list[int]:
     """Return the sizes in pixels from `first` to `last`, each twice the one before."""
     return [first << i for i in range((last // first).bit_length())]
 
 
-def widths(image_size, channels, max_channels):
+def widths(image_size: int, channels: int, max_channels: int) -> dict[int, int]:
     """Return {size: width of its layers}: `channels` at image_size, double at each half of it, up to max_channels.
 
     Table 2 has 16 channels at 1024 pixels and at most 512.
@@ -112,7 +113,7 @@ def _activate(x):
 
 
 class Generator(nn.Module):
-    """From latents to images, growing by blocks of an enlargement and two convolutions; Table 2, left.
+    """Growing generator from latents to images, whose blocks enlarge and convolve twice; Table 2, left.
 
     Args:
         image_size: of the full-grown network, in pixels. first_size: at which it can start to make images.
@@ -120,7 +121,7 @@ class Generator(nn.Module):
             first layer has channels.
     """
 
-    def __init__(self, image_size, first_size, channels, max_channels):
+    def __init__(self, image_size: int, first_size: int, channels: int, max_channels: int) -> None:
         super().__init__()
         self.sizes = sizes_between(first_size, image_size)
         width_at = widths(image_size, channels, max_channels)
@@ -135,7 +136,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleDict({
             f"{size}x{size}": EqualisedConv(width_at[size], 3, 1, gain=1.0) for size in self.sizes})
 
-    def forward(self, z, size, alpha=1.0):
+    def forward(self, z: torch.Tensor, size: int, alpha: float = 1.0) -> torch.Tensor:
         """Return images [B, 3, size, size], about [-1, 1], of latents z [B, Z].
 
         alpha: from 0, the enlarged image of half the size, to 1, what the layers of this size make; Fig. 2.
@@ -146,16 +147,16 @@ class Generator(nn.Module):
             if at == size and alpha < 1:
                 half = enlarge(self.to_rgb[f"{size // 2}x{size // 2}"](h))
             h = enlarge(h) if at > SMALLEST else h
-            for conv in self.blocks[f"{at}x{at}"]:
+            for conv in self.blocks[f"{at}x{at}"].children():
                 h = pixel_norm(_activate(conv(h)))
         image = self.to_rgb[f"{size}x{size}"](h)
         return torch.lerp(half, image, alpha) if alpha < 1 else image
 
 
 class Discriminator(nn.Module):
-    """From images to one number each, the generator's mirror image; Table 2, right. Takes the generator's arguments."""
+    """Growing critic from images to a score each, the generator's mirror image with its arguments; Table 2, right."""
 
-    def __init__(self, image_size, first_size, channels, max_channels):
+    def __init__(self, image_size: int, first_size: int, channels: int, max_channels: int) -> None:
         super().__init__()
         self.sizes = sizes_between(first_size, image_size)
         width_at = widths(image_size, channels, max_channels)
@@ -170,7 +171,7 @@ class Discriminator(nn.Module):
             EqualisedConv(width + 1, width, 3, padding=1), EqualisedConv(width, width, SMALLEST)])
         self.score = EqualisedLinear(width, 1)
 
-    def forward(self, x, alpha=1.0):
+    def forward(self, x: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
         """Return scores [B] of images x [B, 3, S, S] of any of its sizes, higher for more real ones.
 
         alpha: from 0, the score of the image at half its size, to 1, what the layers of this size see; Fig. 2.
@@ -179,7 +180,7 @@ class Discriminator(nn.Module):
         assert size in self.sizes and (alpha == 1 or size > self.sizes[0]), f"no fade-in at {size} pixels"
         h = _activate(self.from_rgb[f"{size}x{size}"](x))
         for at in reversed(sizes_between(2 * SMALLEST, size)):
-            for conv in self.blocks[f"{at}x{at}"]:
+            for conv in self.blocks[f"{at}x{at}"].children():
                 h = _activate(conv(h))
             h = shrink(h)
             if at == size and alpha < 1:

@@ -5,11 +5,13 @@ so that the training images and the mixing of them are all that differs.
 """
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS, mix
 from add.config import expect_at_least, option
 from add.data.transforms import augment
@@ -17,8 +19,6 @@ from add.errors import UserError
 
 NETWORKS = ("small_resnet", "resnet18", "densenet121")
 DENSENET_LEAST = 32  # pixels; it halves them five times
-
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ClassifierConfig:
     augment: str = option("dihedral", "flips and quarter turns of the training images, for every method but `plain`",
                           ("none", "mirror", "flips", "dihedral"))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, steps=1, batch_size=2)
         if self.lr <= 0 or self.weight_decay < 0:
             raise UserError(f"--lr is {self.lr} and --weight_decay {self.weight_decay}: expected a positive learning "
@@ -49,22 +49,26 @@ class SmallResNet(nn.Module):
         width: channels of the first stage; they double from stage to stage.
     """
 
-    def __init__(self, num_classes, width=16):
+    def __init__(self, num_classes: int, width: int = 16) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.blocks = nn.Sequential(ResidualBlock(width, width, 1), ResidualBlock(width, 2 * width, 2),
                                     ResidualBlock(2 * width, 4 * width, 2))
         self.head = nn.Linear(4 * width, num_classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits [B, K] of x [B, 3, H, W]."""
         return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation, added to the input."""
+    """Residual block: two 3 x 3 convolutions with batch normalisation, added to the input.
 
-    def __init__(self, channels_in, channels_out, stride):
+    Args:
+        stride: of the first convolution; above 1, or where the channels change, a 1 x 1 convolution fits the input.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(),
@@ -73,11 +77,12 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if same else nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [B, channels_out, H / stride, W / stride] of x [B, channels_in, H, W]."""
         return F.relu(self.body(x) + self.skip(x))
 
 
-def build_network(name, num_classes):
+def build_network(name: str, num_classes: int) -> nn.Module:
     """Return an untrained network, x [B, 3, H, W] -> logits [B, K], of a name in NETWORKS."""
     if name == "small_resnet":
         return SmallResNet(num_classes)
@@ -93,19 +98,20 @@ def build_network(name, num_classes):
     return nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=num_classes)
 
 
-def soft_cross_entropy(logits, labels):
+def soft_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the mean over the batch of -sum_k p_k log q_k, from logits [B, K] and class probabilities [B, K]."""
     return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def train_classifier(real, config, seed, synthetic=None, share=0.0, mixing="none", on_step=None):
+def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthetic: Labelled | None = None,
+                     share: float = 0.0, mixing: str = "none",
+                     on_step: Callable[[int, float], None] | None = None) -> nn.Module:
     """Return a network trained with soft cross-entropy, in evaluation mode.
 
     Args:
-        real: Labelled.
-        config: ClassifierConfig.
+        real: training images.
         seed: decides the initial weights, the batches, and their augmentation.
-        synthetic: Labelled, or None.
+        synthetic: generated images that batches are completed with.
         share: of every batch that is drawn from `synthetic`, in [0, 1).
         mixing: "none", "mixup" or "cutmix" of each batch.
         on_step: called as on_step(step, loss).
@@ -122,7 +128,8 @@ def train_classifier(real, config, seed, synthetic=None, share=0.0, mixing="none
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(config.network, real.labels.shape[1]).to(memory_format=torch.channels_last)
+        network = build_network(config.network, real.labels.shape[1])
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))
     network.train()
@@ -146,12 +153,10 @@ def train_classifier(real, config, seed, synthetic=None, share=0.0, mixing="none
 
 
 @torch.no_grad()
-def predict_logits(network, images, batch_size=256):
+def predict_logits(network: nn.Module, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
     """Return logits float32 [n, K] of images [n, 3, H, W]; batch_size does not change them."""
     parts = (part.contiguous(memory_format=torch.channels_last) for part in images.split(batch_size))
     return torch.cat([network(part) for part in parts])
-
-
 
 
 def _synthetic_per_batch(batch_size, synthetic, share):

@@ -1,4 +1,4 @@
-"""Do the generated images help? Methods that train one classifier with and without them.
+"""Methods of a classification comparison: what one classifier is trained on, with and without generated images.
 
 Every method trains the same network with the same number of steps, batch size and learning rates; only the images in
 a batch differ. A method is one of METHODS, and one with synthetic images may be followed by +mixup or +cutmix:
@@ -10,10 +10,14 @@ a batch differ. A method is one of METHODS, and one with synthetic images may be
 - `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule.
 """
 import dataclasses
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
-from add.classification.classifier import train_classifier
+from torch import nn
+
+from add.classification.classifier import ClassifierConfig, train_classifier
 from add.classification.label_rules import LABEL_RULES
+from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS
 from add.errors import UserError
 
@@ -22,7 +26,7 @@ SYNTHETIC = ("unconditional", "full", "progressive")
 
 
 class Method(NamedTuple):
-    """How a method trains. `source` is "" or the kind of synthetic images, one of SYNTHETIC, then @RULE if any."""
+    """Method of a comparison; `source` is "" or the kind of synthetic images, one of SYNTHETIC, then @RULE if any."""
 
     name: str
     source: str
@@ -30,9 +34,7 @@ class Method(NamedTuple):
     augment: bool
 
 
-
-
-def parse_method(name, samples=()):
+def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     """Return the `Method` of a name such as "flips" or "progressive+mixup"; raises UserError.
 
     Args:
@@ -52,14 +54,8 @@ def parse_method(name, samples=()):
     return Method(name, source if base in synthetic else "", mixing or "none", base != "plain")
 
 
-
-
-
-
-
-
-def check_synthetic(methods, synthetic):
-    """Raise UserError unless every method's synthetic images are there."""
+def check_synthetic(methods: Iterable[Method], synthetic: Container[str]) -> None:
+    """Raise UserError unless every method's synthetic images are among the sources in `synthetic`."""
     for method in methods:
         if method.source and method.source not in synthetic:
             what = "--translations" if method.source.split("@")[0] in ("full", "progressive") else "--samples_dir"
@@ -67,14 +63,13 @@ def check_synthetic(methods, synthetic):
                             f"leave the method out of --methods")
 
 
-def train_method(method, real, synthetic, config, share, seed):
-    """Return the classifier of one method and seed.
+def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelled], config: ClassifierConfig,
+                 share: float, seed: int) -> nn.Module:
+    """Return the classifier that one method trains with one seed, in evaluation mode.
 
     Args:
-        method: Method.
-        real: Labelled training images.
-        synthetic: {source of a Method: Labelled}.
-        config: ClassifierConfig.
+        real: training images.
+        synthetic: {source of a Method: its images}.
         share: of synthetic images in each batch, for a method that has any.
         seed: of weights and batches; methods share it, so that their scores can be compared in pairs.
 

@@ -1,17 +1,21 @@
 """Classifiers of every method and seed: trained once, kept with their weights, and scored on test sets."""
 import dataclasses
+import functools
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from add.classification.classifier import build_network, predict_logits
-from add.classification.classifier_methods import train_method
+from add.classification.classifier import ClassifierConfig, build_network, predict_logits
+from add.classification.classifier_methods import Method, train_method
 from add.classification.labelled_images import Labelled
 from add.classification.scores import classification_scores, linked_scores, severity_scores
 from add.data.files import save_json, save_torch
 from add.errors import UserError
+from add.interfaces import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,57 +27,88 @@ class TestSet:
     severity: np.ndarray | None
 
 
-def train_run(method, share, seed, real, validation, synthetic, digest, classifier_config, out_dir):
-    """Return the record of one run, trained now if it is not there; `digest` is that of its synthetic images."""
-    record_path, weights_path = run_paths(method, share, seed, out_dir)
-    if record_path.exists() and weights_path.exists():
-        record = json.loads(record_path.read_text())
-        if record["synthetic_sha256"] != digest:
-            raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
-                            f"continue, or another --out_dir")
-        return record
-    network = train_method(method, real.data, synthetic, classifier_config, share, seed)
-    scores = classification_scores(predict_logits(network, validation.images), validation.labels.argmax(dim=1))
-    save_torch(weights_path, network.state_dict())
-    record = {"method": method.name, "share": share, "seed": seed, "synthetic_sha256": digest, "validation": scores}
-    save_json(record_path, record)
-    return record
+@dataclasses.dataclass(frozen=True)
+class ClassifierRuns:
+    """The runs of a comparison, one for each method, share of synthetic images and seed, in a folder.
 
-
-def score_runs(method, share, test, validation, domain_means, config, classifier_config, out_dir):
-    """Return the scores on a test set of each seed's classifier, a list of {score: float}.
-
-    Args:
-        method: Method. share: of synthetic images, of the runs that were chosen.
-        test: TestSet. validation: Labelled, whose two domains' means are the ends of the linked scores.
-        domain_means: mean severity of each domain's training images, or None.
-        config: num_seeds and seed. classifier_config: ClassifierConfig. out_dir: where the runs lie.
+    folder: where a run's NAME.json (its scores) and NAME.pt (its weights) lie.
+    real, validation: training images, and those to choose by. synthetic: {source of a Method: images}.
+    config: of all classifiers.
     """
-    num_classes = test.data.labels.shape[1]
-    classes = test.data.labels.argmax(dim=1)
-    found = []
-    for i in range(config.num_seeds):
-        network = build_network(classifier_config.network, num_classes).to(memory_format=torch.channels_last)
-        weights = run_paths(method, share, config.seed + i, out_dir)[1]
-        network.load_state_dict(torch.load(weights, weights_only=True))
-        logits = predict_logits(network.eval(), test.data.images)
-        scores = classification_scores(logits, classes)
-        graded = test.severity is not None and domain_means is not None
-        if num_classes == 2:
-            ends = predict_logits(network, validation.images), validation.labels.argmax(dim=1)
-            scores |= severity_scores(logits, test.severity, domain_means) if graded else {}
-            scores |= linked_scores(logits, classes, *ends, *((test.severity, domain_means) if graded else ()))
-        found.append(scores)
-    return found
+
+    folder: Path
+    real: Labelled
+    validation: Labelled
+    synthetic: dict[str, Labelled]
+    config: ClassifierConfig
+
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the synthetic images and labels of each source."""
+        return {source: digest_of(data) for source, data in self.synthetic.items()}
+
+    def train(self, method: Method, share: float, seed: int) -> Row:
+        """Return the record of one run, trained now if it is not there.
+
+        Raises:
+            UserError: the run was made with other synthetic images or labels.
+        """
+        record_path, weights_path = self._paths(method, share, seed)
+        digest = self.digests.get(method.source)
+        if record_path.exists() and weights_path.exists():
+            record = json.loads(record_path.read_text())
+            if record["synthetic_sha256"] != digest:
+                raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
+                                f"continue, or another --out_dir")
+            return record
+        network = train_method(method, self.real, self.synthetic, self.config, share, seed)
+        scores = classification_scores(*self._validated(network))
+        save_torch(weights_path, network.state_dict())
+        record = {"method": method.name, "share": share, "seed": seed, "synthetic_sha256": digest,
+                  "validation": scores}
+        save_json(record_path, record)
+        return record
+
+    def score(self, method: Method, share: float, seeds: Sequence[int], test: TestSet,
+              domain_means: Sequence[float] | None) -> list[dict[str, float]]:
+        """Return {score: value} on a test set for the classifier of each seed.
+
+        Of two classes, the validation images of both are the ends of the linked scores.
+
+        Args:
+            domain_means: mean severity of each domain's training images, or None where it is not known.
+        """
+        num_classes = test.data.labels.shape[1]
+        classes = test.data.labels.argmax(dim=1)
+        found = []
+        for seed in seeds:
+            network = build_network(self.config.network, num_classes)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
+            logits = predict_logits(network.eval(), test.data.images)
+            scores = classification_scores(logits, classes)
+            if num_classes == 2:
+                end_logits, end_classes = self._validated(network)
+                if test.severity is None or domain_means is None:
+                    scores |= linked_scores(logits, classes, end_logits, end_classes)
+                else:
+                    scores |= severity_scores(logits, test.severity, domain_means)
+                    scores |= linked_scores(logits, classes, end_logits, end_classes, test.severity,
+                                            domain_means)
+            found.append(scores)
+        return found
+
+    def _validated(self, network):
+        """Return (logits [n, K], classes int64 [n]) of the validation images."""
+        return predict_logits(network, self.validation.images), self.validation.labels.argmax(dim=1)
+
+    def _paths(self, method, share, seed):
+        name = f"{method.name}_share{share:g}_seed{seed}" if method.source else f"{method.name}_seed{seed}"
+        return self.folder / f"{name}.json", self.folder / f"{name}.pt"
 
 
-def run_paths(method, share, seed, out_dir):
-    name = f"{method.name}_share{share:g}_seed{seed}" if method.source else f"{method.name}_seed{seed}"
-    return out_dir / "runs" / f"{name}.json", out_dir / "runs" / f"{name}.pt"
-
-
-def digest_of(data):
-    """Return the SHA-256 of images and labels."""
+def digest_of(data: Labelled) -> str:
+    """Return the SHA-256 of images and labels, as hexadecimal digits."""
     digest = hashlib.sha256(data.images.contiguous().numpy().tobytes())
     digest.update(data.labels.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""Are soft labels right? They are held against what can be measured in the images themselves."""
+"""Quality of soft labels: their agreement with the severity that can be measured in the images themselves."""
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from add.data import tissue
 from add.metrics.severity_meter import SeverityMeter, relative_severity
 
 BINS = 10
-MEASURED = ("phantom", "tissue")  # data whose images tell how far they have come
+MEASURED = ("phantom", "tissue")  # data whose images show how far they have come
 
 
 class LabelQuality(NamedTuple):
@@ -22,7 +23,7 @@ class LabelQuality(NamedTuple):
     rmse: float
 
 
-def label_quality(labels, severity, source_mean, target_mean):
+def label_quality(labels: np.ndarray, severity: np.ndarray, source_mean: float, target_mean: float) -> LabelQuality:
     """Return the `LabelQuality` of labels float [n], the share of the target domain.
 
     Args:
@@ -39,8 +40,8 @@ def label_quality(labels, severity, source_mean, target_mean):
                         float(np.sqrt(((labels - truth) ** 2).mean())))
 
 
-def severity_measure(dataset, image_size):
-    """Return measure(images uint8 [n, H, W, 3]) -> float64 [n] of a data set in MEASURED, or None.
+def severity_measure(dataset: str, image_size: int) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return measure(images uint8 [n, H, W, 3]) -> severity float64 [n] for a data set in MEASURED; None for others.
 
     The phantom's severity is measured by segmentation and regression (`SeverityMeter`), the tissue's is the share of
     brown pixels.
@@ -52,6 +53,6 @@ def severity_measure(dataset, image_size):
     return None
 
 
-def mean_by_place(severity, m):
-    """Return the mean severity at each place m = 1..N of the series, a list of floats."""
+def mean_by_place(severity: np.ndarray, m: np.ndarray) -> list[float]:
+    """Return the mean of severity [n] at each place m = 1..N of the series, from the places m [n] of the images."""
     return [float(severity[m == place].mean()) for place in range(1, int(m.max()) + 1)]

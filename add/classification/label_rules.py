@@ -1,9 +1,9 @@
-"""Rules for soft labels that look at the images: how far a progressive image has come from one domain to the other.
+"""Label rules: soft labels read from the images, as how far each has come from the source to the target domain.
 
-`depth` and `power` know only the place of an image in its series (`add.transition.soft_labels`). The two rules here
-give every image a score that grows from the source to the target domain, and read the label off the straight line
-that puts the mean score of real source images at 0 and that of real target images at 1, cut off at both ends. So both
-are calibrated by real images with nothing but their domain known.
+`depth` and `power` know only the place of an image in its series (`add.transition.soft_labels`). `classifier` and
+`likelihood` give every image a score that grows from the source to the target domain, and read the label off the
+straight line that puts the mean score of real source images at 0 and that of real target images at 1, cut off at both
+ends. So both are calibrated by real images with nothing but their domain known.
 
 - `classifier`, the default: the log-odds of small classifiers of the two domains. A probability would switch where the
   classifier's border lies; the log-odds keep growing on both sides. The classifiers are trained with mixup, which makes
@@ -13,14 +13,19 @@ are calibrated by real images with nothing but their domain known.
 - `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
   off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
 """
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from add.classification.classifier import predict_logits, train_classifier
+from add.classification.classifier import ClassifierConfig, predict_logits, train_classifier
 from add.classification.labelled_images import Labelled, one_hot
 from add.data.transforms import ORIENTATIONS, orient
+from add.diffusion import GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Model
+
+Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
 LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend")
 PLACE_WEIGHT = 0.3  # of depth in blend
@@ -29,7 +34,7 @@ TIMESTEP_SHARES = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # of T: where the two models 
 _CHUNK = 64  # images per network evaluation
 
 
-def line_between(scores, source_scores, target_scores):
+def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_scores: torch.Tensor) -> torch.Tensor:
     """Return the positions of `scores` on the line from the mean source score, 0, to the mean target score, 1.
 
     Args:
@@ -45,7 +50,8 @@ def line_between(scores, source_scores, target_scores):
     return (scores - low) / (high - low)
 
 
-def classifier_positions(images, source, target, config, folds=5, seed=0):
+def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,
+                         folds: int = 5, seed: int = 0) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The mean over `folds` cross-fitted classifiers and all eight orientations of the images.
@@ -53,7 +59,6 @@ def classifier_positions(images, source, target, config, folds=5, seed=0):
     Args:
         images: [n, 3, H, W].
         source, target: real images [a, 3, H, W] and [b, 3, H, W], at least 2 of each.
-        config: ClassifierConfig.
         folds: classifiers; each is trained without one part of the real images. No more than images in a domain.
         seed: of the parts and the training.
     """
@@ -78,7 +83,8 @@ def classifier_positions(images, source, target, config, folds=5, seed=0):
     return torch.stack(positions).mean(dim=0)
 
 
-def likelihood_positions(images, source, target, models, draws=1, seed=0):
+def likelihood_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, models: Models,
+                         draws: int = 1, seed: int = 0) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The score is the difference of the two models' mean squared errors in restoring the clean image, source minus
@@ -89,7 +95,7 @@ def likelihood_positions(images, source, target, models, draws=1, seed=0):
     Args:
         images, source, target: [n, 3, H, W], [a, 3, H, W], [b, 3, H, W]; the real images better ones that the models
             were not trained on, whose errors are too small.
-        models: ((source model, its GaussianDiffusion), (target model, its GaussianDiffusion)).
+        models: ((source model, its diffusion), (target model, its diffusion)).
         draws: noises per image and timestep.
         seed: of the noise.
     """
@@ -101,8 +107,8 @@ def likelihood_positions(images, source, target, models, draws=1, seed=0):
 
 
 @torch.no_grad()
-def restoring_gain(images, models, draws=1, seed=0):
-    """Return by how much the second model restores images better than the first, float64 [n, timesteps]."""
+def restoring_gain(images: torch.Tensor, models: Models, draws: int = 1, seed: int = 0) -> torch.Tensor:
+    """Return the first model's mean squared error in restoring images minus the second's, float64 [n, timesteps]."""
     gain = torch.zeros(len(images), len(TIMESTEP_SHARES), dtype=torch.float64)
     for column, share in enumerate(TIMESTEP_SHARES):
         for draw in range(draws):
@@ -115,7 +121,7 @@ def restoring_gain(images, models, draws=1, seed=0):
     return gain
 
 
-def two_sided(positions, source, target, num_domains):
+def two_sided(positions: torch.Tensor | np.ndarray, source: int, target: int, num_domains: int) -> np.ndarray:
     """Return soft labels float64 [n, num_domains]: positions [n] in [0, 1] on `target`, the rest on `source`."""
     weight = np.clip(np.asarray(positions, dtype=np.float64), 0, 1)
     labels = np.zeros((len(weight), num_domains))

@@ -1,5 +1,6 @@
-"""Images with class probabilities: those of folders, one per domain, and the series of translations."""
+"""Images with class probabilities, read from folders of domains or from finished translations."""
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from add.data.dataset import ImageSet
 from add.data.folders import list_domains
 from add.data.transforms import to_model_input
 from add.errors import UserError
+from add.interfaces import PathLike
 from add.results.translation_series import read_series
 
 
@@ -19,32 +21,32 @@ class Labelled:
     images: torch.Tensor
     labels: torch.Tensor
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, indices):
-        """Return the images and labels at `indices`."""
+    def subset(self, indices: torch.Tensor) -> "Labelled":
+        """Return the images and labels at `indices`, int64 [m] or bool [n]."""
         return Labelled(self.images[indices], self.labels[indices])
 
 
 class Domains(NamedTuple):
     """Real images by domain: their names, in the order of the label vectors, and the images with hard labels."""
 
-    names: tuple
+    names: tuple[str, ...]
     data: Labelled
-    paths: list
+    paths: list[str]
 
     @property
-    def classes(self):
+    def classes(self) -> torch.Tensor:
         """The class number of every image, int64 [n]."""
         return self.data.labels.argmax(dim=1)
 
-    def of(self, number):
-        """Return the images [n_k, 3, H, W] of one domain."""
+    def of(self, number: int) -> torch.Tensor:
+        """Return the images [n_k, 3, H, W] of domain k = `number`."""
         return self.data.images[self.classes == number]
 
 
-def read_domains(root, image_size, names=None):
+def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = None) -> Domains:
     """Return the `Domains` in a folder with one subfolder each; `names` gives another order than the sorted one."""
     found = list_domains(root)
     names = tuple(names or found)
@@ -57,13 +59,14 @@ def read_domains(root, image_size, names=None):
     return Domains(names, Labelled(all_images(images), one_hot(classes, len(names))), paths)
 
 
-def all_images(image_set):
+def all_images(image_set: ImageSet) -> torch.Tensor:
     """Return all images of an ImageSet, float32 [n, 3, H, W] in [-1, 1]."""
     return to_model_input(image_set.batch(range(len(image_set))))
 
 
-def read_translations(folders, image_size, rule, num_classes):
-    """Return (full, progressive), both Labelled, of finished translation folders.
+def read_translations(folders: Iterable[PathLike], image_size: int, rule: str, num_classes: int
+                      ) -> tuple[Labelled, Labelled]:
+    """Return (full translations with hard labels, all progressive images with soft labels) of translation folders.
 
     Args:
         rule: whose soft labels the progressive images carry.
@@ -78,10 +81,11 @@ def read_translations(folders, image_size, rule, num_classes):
         soft.append(torch.from_numpy(series.labels).float())
         last.append(torch.from_numpy(series.m == series.amount))
         targets.append(torch.full((len(series),), series.target))
-    images, soft, last, targets = (torch.cat(parts) for parts in (images, soft, last, targets))
-    return Labelled(images[last], one_hot(targets[last], num_classes)), Labelled(images, soft)
+    pixels, is_last = torch.cat(images), torch.cat(last)
+    full = Labelled(pixels[is_last], one_hot(torch.cat(targets)[is_last], num_classes))
+    return full, Labelled(pixels, torch.cat(soft))
 
 
-def one_hot(classes, num_classes):
+def one_hot(classes: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Return hard labels float32 [n, K] of class numbers int64 [n]."""
     return F.one_hot(classes, num_classes).float()

@@ -1,12 +1,14 @@
 """What a classification comparison found: a summary over the seeds, and tables of it."""
 import csv
 import io
+from collections.abc import Sequence
 
 from add.classification.scores import LOWER_IS_BETTER, interval, paired_difference
 from add.data.files import write_atomically
+from add.interfaces import PathLike, Row
 
 
-def summarise(by_method, baselines):
+def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[str]) -> Row:
     """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference"}}}.
 
     `against` names the strongest of the baselines by this score's own mean, and `difference` is the paired one to it,
@@ -16,7 +18,7 @@ def summarise(by_method, baselines):
         by_method: {method: [{score: float} for each seed]}, the same seeds for all.
         baselines: names of the methods to be beaten.
     """
-    summary = {method: {} for method in by_method}
+    summary: Row = {method: {} for method in by_method}
     for score in next(iter(by_method.values()))[0]:
         values = {method: [run[score] for run in runs] for method, runs in by_method.items()}
         strongest = _strongest(values, baselines, score)
@@ -30,7 +32,7 @@ def summarise(by_method, baselines):
     return summary
 
 
-def table(result):
+def table(result: Row) -> str:
     """Return the result as Markdown: a table per test set, means with 95 % confidence intervals over the seeds."""
     lines = []
     for name, summary in result["tests"].items():
@@ -47,7 +49,7 @@ def table(result):
     return "\n".join(lines)
 
 
-def write_csv(path, result):
+def write_csv(path: PathLike, result: Row) -> None:
     """Write the result as a table of test, method, share, seed, score and value, a row for each number."""
     first_seed = result["settings"]["first_seed"]
     text = io.StringIO()
@@ -76,4 +78,4 @@ def _strongest(values, baselines, score):
     if not baselines:
         return None
     means = {method: sum(values[method]) / len(values[method]) for method in baselines}
-    return (min if score in LOWER_IS_BETTER else max)(means, key=means.get)
+    return (min if score in LOWER_IS_BETTER else max)(means, key=means.__getitem__)

@@ -1,6 +1,7 @@
 """Scores of a classifier on a test set, and what repeated runs say: confidence intervals, paired differences."""
 import importlib.util
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +21,10 @@ class Interval(NamedTuple):
     mean: float
     low: float | None
     high: float | None
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's own method of this name is not used
 
 
-def check_packages():
+def check_packages() -> None:
     """Raise UserError where a package that the scores need is missing: before the training, not after it."""
     for name in ("scipy", "sklearn", "torchmetrics"):
         if importlib.util.find_spec(name) is None:
@@ -31,7 +32,7 @@ def check_packages():
                             f"`pip install \"add-diffusion[eval]\"`, and the same command again")
 
 
-def classification_scores(logits, classes):
+def classification_scores(logits: torch.Tensor, classes: torch.Tensor) -> dict[str, float]:
     """Return {score: float} of logits [n, K] against class numbers int64 [n].
 
     accuracy; macro_f1, the mean of the classes' F1; auc, the area under the ROC curve, one class against the rest,
@@ -62,7 +63,7 @@ def classification_scores(logits, classes):
     }
 
 
-def severity_scores(logits, severity, domain_means):
+def severity_scores(logits: torch.Tensor, severity: np.ndarray, domain_means: Sequence[float]) -> dict[str, float]:
     """Return how well the probability of class 1 of two grades the images whose severity is known.
 
     severity_spearman: rank correlation of the log-odds with severity, 0 where either is constant; severity_rmse: root
@@ -82,7 +83,7 @@ def severity_scores(logits, severity, domain_means):
             "severity_rmse": math.sqrt(((log_odds.sigmoid().numpy() - position) ** 2).mean())}
 
 
-def linked_positions(log_odds, low, high):
+def linked_positions(log_odds: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """Return positions float64 [n] in [0, 1] of log-odds on a line from the mean of `low`, 0, to that of `high`, 1.
 
     The link between what a classifier computes and a severity, the same for all: `low` and `high` are its log-odds of
@@ -98,7 +99,9 @@ def linked_positions(log_odds, low, high):
         return torch.full_like(log_odds, 0.5)
 
 
-def linked_scores(logits, classes, validation_logits, validation_classes, severity=None, domain_means=None):
+def linked_scores(logits: torch.Tensor, classes: torch.Tensor, validation_logits: torch.Tensor,
+                  validation_classes: torch.Tensor, severity: np.ndarray | None = None,
+                  domain_means: Sequence[float] | None = None) -> dict[str, float]:
     """Return how a classifier of two classes does on the line of `linked_positions`, whatever its confidence.
 
     halfway_accuracy: share of images on the right side of the line's middle, in place of the probability 1/2. Where
@@ -119,12 +122,12 @@ def linked_scores(logits, classes, validation_logits, validation_classes, severi
     return scores
 
 
-def log_odds_of_second(logits):
+def log_odds_of_second(logits: torch.Tensor) -> torch.Tensor:
     """Return the log-odds of class 1 of two, float64 [n], of logits [n, 2]."""
     return (logits[:, 1] - logits[:, 0]).double()
 
 
-def interval(values, confidence=0.95):
+def interval(values: Sequence[float] | torch.Tensor, confidence: float = 0.95) -> Interval:
     """Return the mean of float `values` and its `Interval` by Student's t distribution."""
     from scipy.stats import t
 
@@ -136,7 +139,7 @@ def interval(values, confidence=0.95):
     return Interval(mean, mean - float(half), mean + float(half), len(values))
 
 
-def paired_difference(values, others, confidence=0.95):
+def paired_difference(values: Sequence[float], others: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return the `Interval` of values - others, pair by pair: runs that share a seed.
 
     Shared luck of a seed cancels, so it is narrower than the difference of two intervals.

@@ -1,4 +1,4 @@
-"""Two sets of images in, numbers out: how good generated images are.
+"""Metrics of generated images against real ones: distance, variety, copies, colour, and the progress of a translation.
 
 Read in this order: features of a pretrained network (`image_features`); distances between sets (`kid`, `fid`,
 `neighbours`), variety (`perceptual`, `ssim`, `diversity`), copies and colour (`copies`, `stain`), how a translation

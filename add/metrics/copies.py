@@ -1,4 +1,4 @@
-"""Whether generated images are copies of training images: their nearest training images, against held-out ones' own.
+"""Copy test: how near generated images come to training images, against how near held-out images come.
 
 How near is too near depends on the data and the features, so images that were never trained on give the measure:
 a model that learned the distribution makes images as far from its training set as held-out images are.
@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from add.errors import UserError
+from add.metrics.image_features import Array
 from add.results.overview import INK, MARGIN, PAPER, paste_enlarged, tile_factor
 
 QUANTILE = 0.05  # of the held-out distances; what is nearer counts as suspiciously near
@@ -21,7 +22,7 @@ GAP = 2  # pixels, within a pair
 
 
 class CopyTest(NamedTuple):
-    """Distances to the nearest training image, and what they say.
+    """Result of a copy test: distances to the nearest training images, and how many are suspiciously small.
 
     share_closer is the share of generated images nearer to a training image than `threshold`; where generated and
     held-out images are alike it is expected_share. ratio_of_medians is 1 then, and falls towards 0 with copying.
@@ -37,7 +38,7 @@ class CopyTest(NamedTuple):
     ratio_of_medians: float
 
 
-def copy_test(fake, train, held_out, count=16):
+def copy_test(fake: Array, train: Array, held_out: Array, count: int = 16) -> CopyTest:
     """Return the CopyTest of generated images against the training set, in Euclidean distance of features or pixels.
 
     The threshold is the 5th percentile of the held-out distances, at rank 0.05 (h + 1), so that a further image of
@@ -69,7 +70,7 @@ def copy_test(fake, train, held_out, count=16):
                     float(np.median(distances.numpy()) / median))
 
 
-def nearest_neighbours(x, y):
+def nearest_neighbours(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the distance float64 [n] of each row of x [n, D] to the nearest row of y [m, D], and its index [n]."""
     x, y = x.double(), y.double()
     nearest = torch.cat([torch.cdist(part, y).argmin(dim=1) for part in x.split(ROWS_AT_ONCE)])
@@ -78,7 +79,7 @@ def nearest_neighbours(x, y):
     return distances, nearest
 
 
-def draw_pairs(fakes, neighbours, distances, title):
+def draw_pairs(fakes: np.ndarray, neighbours: np.ndarray, distances: Array, title: str) -> np.ndarray:
     """Return a picture of generated images beside their nearest training images, uint8 [height, width, 3].
 
     Args:
@@ -111,7 +112,7 @@ def draw_pairs(fakes, neighbours, distances, title):
     return np.asarray(canvas)
 
 
-def _checked(x, which):
+def _checked(x: Array, which: str) -> torch.Tensor:
     x = torch.as_tensor(x).detach().cpu()
     if x.ndim != 2:
         raise ValueError(f"the {which} set has shape {tuple(x.shape)}: expected features or pixels [n, D]")

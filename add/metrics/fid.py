@@ -10,12 +10,13 @@ is not sure to converge and turns complex.
 FID is biased: two samples of one distribution come out above 0, the more so the fewer the images. Compare values
 at the same number of images only, and beside that of real images against real ones (`real_against_real`).
 """
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from add.errors import UserError
-from add.metrics.image_features import checked_features, checked_pair
+from add.metrics.image_features import Array, checked_features, checked_pair
 
 
 class Floor(NamedTuple):
@@ -28,7 +29,7 @@ class Floor(NamedTuple):
     spread: float
 
 
-def fid(x, y):
+def fid(x: Array, y: Array) -> float:
     """Return the squared Frechet distance between features x [n, D] and y [m, D], in float64; n and m may differ.
 
     Raises:
@@ -41,7 +42,9 @@ def fid(x, y):
     return max(0.0, (shift + a.square().sum() + b.square().sum() - 2 * _cross_trace(a, b)).item())
 
 
-def real_against_real(features, count, generator=None, metric=fid, repeats=5):
+def real_against_real(features: Array, count: int, generator: torch.Generator | None = None,
+                      metric: Callable[[torch.Tensor, torch.Tensor], float | torch.Tensor] = fid,
+                      repeats: int = 5) -> Floor:
     """Return the Floor of a metric: its values between two disjoint random parts of one set, `count` images each.
 
     It is what a perfect generator would score against `count` real images, and so what a value at that number of
@@ -50,8 +53,8 @@ def real_against_real(features, count, generator=None, metric=fid, repeats=5):
     Args:
         features: [n, D], of real images.
         count: images in each part, at most n / 2.
-        generator: torch.Generator on the CPU that draws the parts.
-        metric: metric(x, y) -> number.
+        generator: on the CPU; draws the parts.
+        metric: metric(x, y) -> number, of features x [count, D] and y [count, D].
         repeats: times that the set is split.
 
     Raises:
@@ -63,11 +66,11 @@ def real_against_real(features, count, generator=None, metric=fid, repeats=5):
                         f"count of 2 to {len(features) // 2}; lower the count, or give more real images")
     if repeats < 1:
         raise UserError(f"{repeats} repeats were asked for: expected at least 1")
-    values = []
+    found = []
     for _ in range(repeats):
         order = torch.randperm(len(features), generator=generator)
-        values.append(float(metric(features[order[:count]], features[order[count:2 * count]])))
-    values = torch.tensor(values, dtype=torch.float64)
+        found.append(float(metric(features[order[:count]], features[order[count:2 * count]])))
+    values = torch.tensor(found, dtype=torch.float64)
     return Floor(values.mean().item(), values.std(correction=0).item())
 
 

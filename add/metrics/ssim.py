@@ -1,4 +1,4 @@
-"""How alike two images are in structure: SSIM, MS-SSIM and the agreement of their edges, each per pair.
+"""Structural similarity of pairs of images: SSIM, MS-SSIM and the agreement of their edges.
 
 SSIM: Wang et al. 2004 (IEEE Transactions on Image Processing 13.4), Gaussian window of 11 x 11 pixels with sigma 1.5.
 MS-SSIM: Wang, Simoncelli and Bovik 2003 (Asilomar), Eq. 7, SSIM's contrast and structure over halved sizes. Its five
@@ -18,7 +18,7 @@ GREY = (0.299, 0.587, 0.114)  # Rec. 601
 FLAT = 1e-6  # spread of gradient magnitudes that counts as none; a step of an 8-bit value is 0.008
 
 
-def ssim(x, y):
+def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return SSIM float32 [n] in [-1, 1] of images x and y [n, 3, H, W] in [-1, 1]; 1 for equal images."""
     _check_pairs(x, y, WINDOW)
     measure = _torchmetrics("structural_similarity_index_measure")
@@ -27,7 +27,7 @@ def ssim(x, y):
     return measure(_to_unit(x), _to_unit(y), data_range=1.0, reduction="none")
 
 
-def ms_ssim(x, y):
+def ms_ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return MS-SSIM float32 [n] in [0, 1] of images x and y [n, 3, H, W] in [-1, 1]; 1 for equal images.
 
     A scale whose term is negative (inverted structure) counts as 0, and so then does the product.
@@ -40,15 +40,15 @@ def ms_ssim(x, y):
     return measure(_to_unit(x), _to_unit(y), data_range=1.0, betas=exponents, normalize="relu", reduction="none")
 
 
-def scale_exponents(size):
-    """Return the exponents, summing to 1, of the scales that images of a shorter side of `size` pixels have."""
+def scale_exponents(size: int) -> tuple[float, ...]:
+    """Return the exponents, summing to 1, of MS-SSIM's scales for images whose shorter side has `size` pixels."""
     count = 1
     while count < len(EXPONENTS) and size // 2 ** count >= COARSEST:
         count += 1
     return tuple(exponent / sum(EXPONENTS[:count]) for exponent in EXPONENTS[:count])
 
 
-def edge_agreement(x, y):
+def edge_agreement(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the correlation float32 [n] of gradient magnitudes of images x and y [n, 3, H, W] in [-1, 1].
 
     Pearson's, over the inner pixels, of Sobel magnitudes of the grey images: 1 where edges lie at the same places
@@ -80,7 +80,7 @@ def _torchmetrics(name):
         import torchmetrics.functional.image as image_metrics
     except ImportError as error:
         raise UserError("SSIM needs the package torchmetrics, expected it to import: run "
-                        "`pip install \"add[eval]\"`") from error
+                        "`pip install \"add-diffusion[eval]\"`") from error
     return getattr(image_metrics, name)
 
 

@@ -1,4 +1,4 @@
-"""How generated images differ in colour from real ones: means and spreads in CIE Lab, where stain shows as a shift.
+"""Difference in colour between generated and real images: means and spreads in CIE Lab, where stain shows as a shift.
 
 CIE 15, by scikit-image: sRGB under D65; L in [0, 100] is lightness, a runs from green to red, b from blue to yellow.
 Haematoxylin and eosin differ mostly in a and b; a pale or overstained set shows in L.
@@ -28,7 +28,7 @@ class StainShift(NamedTuple):
     delta_e: float
 
 
-def lab_shift(real, fake):
+def lab_shift(real: torch.Tensor, fake: torch.Tensor) -> StainShift:
     """Return the StainShift from real images [n, 3, H, W] to generated ones [m, 3, H, W], both in [-1, 1].
 
     Spread is the standard deviation; sets may differ in number and size of images.
@@ -36,11 +36,12 @@ def lab_shift(real, fake):
     real_mean, real_spread = lab_moments(real)
     fake_mean, fake_spread = lab_moments(fake)
     shift = fake_mean - real_mean
-    return StainShift(*(tuple(row.tolist()) for row in (real_mean, fake_mean, shift, real_spread, fake_spread,
-                                                       fake_spread - real_spread)), float(np.linalg.norm(shift)))
+    return StainShift(real_mean=_triple(real_mean), fake_mean=_triple(fake_mean), mean_shift=_triple(shift),
+                      real_spread=_triple(real_spread), fake_spread=_triple(fake_spread),
+                      spread_shift=_triple(fake_spread - real_spread), delta_e=float(np.linalg.norm(shift)))
 
 
-def lab_moments(images):
+def lab_moments(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation, float64 [3] each, of the Lab channels over all pixels of images in [-1, 1].
 
     Args:
@@ -67,10 +68,15 @@ def lab_moments(images):
     return mean, np.sqrt(np.maximum(squares / pixels - mean ** 2, 0))
 
 
+def _triple(row: np.ndarray) -> tuple[float, float, float]:
+    lightness, a, b = row.tolist()
+    return lightness, a, b
+
+
 def _import_rgb2lab():
     try:
         from skimage.color import rgb2lab
     except ImportError as error:
         raise UserError("colours in Lab need the package scikit-image, expected it to import: run "
-                        "`pip install \"add[eval]\"`") from error
+                        "`pip install \"add-diffusion[eval]\"`") from error
     return rgb2lab

@@ -1,4 +1,4 @@
-"""A translation folder's progressive images: how they keep the source's structure and how evenly they leave it."""
+"""Metrics of a translation folder: variety of its progressive images, structure kept, and progress to the target."""
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +8,12 @@ import torch
 
 from add.data.folders import list_images
 from add.errors import UserError
+from add.interfaces import PathLike
 from add.metrics.diversity import mean_ms_ssim, pairwise_diversity
+from add.metrics.metric_report import Report
+from add.metrics.perceptual import PerceptualDistance
 from add.metrics.progression import cycle_error, evenness, monotony, projection
+from add.metrics.set_comparison import Measured
 from add.metrics.ssim import edge_agreement, ssim
 from add.results.translation_series import read_series
 
@@ -22,10 +26,10 @@ class TranslationFiles(NamedTuple):
     """The images of a translation folder: paths [n, N] by source image and m, and the source images' names [n]."""
 
     paths: np.ndarray
-    source_images: list
+    source_images: list[str]
 
 
-def read_translation(folder):
+def read_translation(folder: PathLike) -> TranslationFiles:
     """Return the `TranslationFiles` of a folder; raises UserError where a series is not m = 1, ..., N."""
     series = read_series(folder)
     order = np.lexsort((series.m, series.groups))
@@ -38,8 +42,8 @@ def read_translation(folder):
     return TranslationFiles(paths, [series.source_images[i] for i in order[::amount]])
 
 
-def find_sources(translation, source_dir):
-    """Return the paths [n] of the images translated from; raises UserError where some are missing."""
+def find_sources(translation: TranslationFiles, source_dir: PathLike) -> np.ndarray:
+    """Return the paths [n] of a translation's source images; raises UserError where some are missing."""
     paths = [Path(source_dir) / name for name in translation.source_images]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
@@ -48,7 +52,7 @@ def find_sources(translation, source_dir):
     return np.array([str(path) for path in paths])
 
 
-def pair_up(source_dir, there_and_back):
+def pair_up(source_dir: PathLike, there_and_back: PathLike) -> tuple[list[str], list[str]]:
     """Return (source paths, there-and-back paths) of the same file names, for each image of `there_and_back`."""
     backs = list_images(there_and_back)
     paths = {os.path.basename(path): path for path in list_images(source_dir)}
@@ -59,12 +63,12 @@ def pair_up(source_dir, there_and_back):
     return [paths[os.path.basename(path)] for path in backs], backs
 
 
-def variety_metrics(report, images, perceptual, generator):
-    """Enter the diversity within and across source images.
+def variety_metrics(report: Report, images: torch.Tensor, perceptual: PerceptualDistance,
+                    generator: torch.Generator) -> None:
+    """Enter the diversity within and across source images in the report.
 
     Args:
         images: [k, N, 3, S, S], all progressive images of k source images.
-        perceptual: PerceptualDistance.
     """
     groups = torch.arange(len(images)).repeat_interleave(images.shape[1])
     with report.measuring(*VARIETY):
@@ -75,17 +79,18 @@ def variety_metrics(report, images, perceptual, generator):
             report.enter(name, value, sources=len(images))
 
 
-def progress_metrics(report, translated, sources, source_mean, target):
-    """Enter structure and progress, and return {column: values by m = 1, ..., N}.
+def progress_metrics(report: Report, translated: Measured, sources: Measured, source_mean: torch.Tensor,
+                     target: Measured) -> dict[str, list[float]]:
+    """Enter structure and progress in the report, and return {column: values by m = 1, ..., N}.
 
     Args:
-        translated: Measured, k source images times N progressive ones, by source image, then m.
-        sources: Measured [k], the images translated from.
+        translated: N progressive images of each of k source images, by source image, then m.
+        sources: the k source images.
         source_mean: [D], mean features of the source domain.
-        target: Measured, real images of the target domain.
+        target: real images of the target domain.
     """
     amount = len(translated) // len(sources)
-    by_m = {"m": list(range(1, amount + 1))}
+    by_m: dict[str, list[float]] = {"m": list(range(1, amount + 1))}
     with report.measuring(*STRUCTURE):
         for name, metric in zip(STRUCTURE, (ssim, edge_agreement), strict=True):
             column = [metric(translated.images[place::amount], sources.images).mean().item() for place in range(amount)]
@@ -110,8 +115,8 @@ def progress_metrics(report, translated, sources, source_mean, target):
     return by_m
 
 
-def cycle_metric(report, sources, backs):
-    """Enter the PSNR between images [n, 3, S, S] and what a way there and back made of them."""
+def cycle_metric(report: Report, sources: torch.Tensor, backs: torch.Tensor) -> None:
+    """Enter in the report the PSNR between images [n, 3, S, S] and what a way there and back made of them."""
     with report.measuring("cycle_psnr"):
         psnr = cycle_error(sources, backs)
         changed = psnr[psnr.isfinite()]

@@ -6,6 +6,7 @@ one; validation images come behind the largest training set); `test/ends`, image
 images of the whole way between them, sorted into the two outer domains by which is nearer.
 """
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,21 @@ from add.data.dataset import ImageSet
 from add.data.folders import list_domains
 from add.data.severity_table import write_severity
 from add.errors import UserError
+from add.interfaces import PathLike
 
 VAL_SHARE = 0.2
 DATA_FILE = "data.json"
 _PHANTOM_STREAMS = {"pool": 0, "ends": 1, "all": 2}
 
 
-def prepare_data(dataset, out_dir, sizes, num_test, image_size, seed=0, bands=None):
+def prepare_data(dataset: str, out_dir: PathLike, sizes: Sequence[int], num_test: int, image_size: int, seed: int = 0,
+                 bands: dict[str, tuple[float, float]] | None = None) -> list[str]:
     """Write a study's images below `out_dir`, unless they are there; return the domains' names in label order.
 
     Args:
         dataset: "phantom"; "tissue", scikit-image's stained section, whose "severity" is the share of brown pixels;
             or a folder with train/ and test/, each with one subfolder per domain.
-        sizes: training images per domain, ints.
+        sizes: training images per domain, of each training set.
         num_test: test images per domain and test set; for a folder, at most.
         image_size: pixels.
         seed: of the phantom, and of the choice among more images than needed.
@@ -58,8 +61,8 @@ def prepare_data(dataset, out_dir, sizes, num_test, image_size, seed=0, bands=No
     return list(names)
 
 
-def val_count(size):
-    """Return the validation images per domain beside `size` training images."""
+def val_count(size: int) -> int:
+    """Return the number of validation images per domain beside `size` training images."""
     return math.ceil(VAL_SHARE * size)
 
 

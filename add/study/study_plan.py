@@ -1,26 +1,26 @@
-"""The whole study of a data set: models trained, images made and measured, classifiers compared, a report written.
+"""Plan of a study: the commands that train models, make images, measure them and compare classifiers, in order.
 
-Everything is done by the project's own commands, each a step that a user can repeat by hand: the report lists them. A
-step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on with the first step that has none, and
-the steps continue half-done work by themselves.
+Everything is done by the project's own commands, each a step that a user can repeat by hand. For each size of the
+training set, N images per domain, they write below OUT/nN.
 """
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from add.interfaces import PathLike
 from add.study.study_steps import Step
 
 RULES_OF_PLACE = ("depth", "power")
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 
-
-
-
-
-def plan(config, domains, size):
+def plan(config: Any, domains: Sequence[str], size: int) -> list[Step]:
     """Return the `Step`s for one size of the training set, in order; only images that a method asks for are made.
 
     Args:
+        config: the study's options, `add.commands.compare.StudyConfig`.
         domains: names (source, target), in label order.
+        size: training images per domain.
     """
     folder = Path(config.out_dir) / f"n{size}"
     sources = {method.source.partition("@")[0] for method in config.parsed_methods()} - {""}
@@ -47,12 +47,12 @@ def plan(config, domains, size):
     return steps
 
 
-def translations(folder):
+def translations(folder: Path) -> list[Path]:
     """Return the translation folders of a size, source to target and back."""
     return [folder / "progressive" / "translation_0_1", folder / "progressive" / "translation_1_0"]
 
 
-def test_sets(out_dir):
+def test_sets(out_dir: PathLike) -> dict[str, Path]:
     """Return {name: folder} of the study's test sets."""
     return {path.name: path for path in sorted((Path(out_dir) / "test").iterdir()) if path.is_dir()}
 
@@ -148,5 +148,3 @@ def _step(name, script, options, needs=()):
 
 def _joined(folders):
     return ",".join(str(folder) for folder in folders)
-
-

@@ -4,12 +4,13 @@ import io
 from add.classification.scores import LOWER_IS_BETTER
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 
 PLOTTED = ("accuracy", "auc", "severity_rmse_linked")
 DOTS_PER_INCH = 110
 
 
-def plot_scores(path, result):
+def plot_scores(path: PathLike, result: Row) -> None:
     """Write a PNG: a row per test set, a column per score, a mark with its 95 % interval per method and size."""
     plt = _pyplot()
     sizes = list(result["sizes"])
@@ -38,8 +39,8 @@ def plot_scores(path, result):
     _save(figure, path)
 
 
-def plot_labels(path, result):
-    """Write a PNG: for each size, the mean measured position of the images in each bin of the label, by rule."""
+def plot_labels(path: PathLike, result: Row) -> None:
+    """Write a PNG: for each size, mean measured position by bin of the label and rule; below, mean severity by m."""
     plt = _pyplot()
     sizes = {size: found["labels"] for size, found in result["sizes"].items() if found["labels"]}
     figure, axes = plt.subplots(2, len(sizes), figsize=(4.4 * len(sizes), 8), squeeze=False)

@@ -1,4 +1,4 @@
-"""What a study found, under one folder: study.md, study.csv, study.json and plots."""
+"""Report of a finished study, in its folder: study.md, study.csv, study.json and plots."""
 import csv
 import dataclasses
 import datetime
@@ -7,15 +7,16 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from add.classification.label_quality import label_quality, mean_by_place, severity_measure
-from add.data.dataset import ImageSet
 from add.data.files import save_json, write_atomically
 from add.data.folders import list_images
 from add.data.severity_table import read_severity
+from add.interfaces import PathLike, Row
 from add.results.translation_series import read_series
 from add.study.study_plan import translations
 from add.study.study_plots import plot_labels, plot_scores
@@ -23,11 +24,11 @@ from add.study.study_steps import read_done
 from add.study.study_tables import markdown
 
 
-def write_report(config, out_dir):
+def write_report(config: Any, out_dir: PathLike) -> list[Path]:
     """Write the report of a finished study and return the paths of its files.
 
     Args:
-        config: StudyConfig. out_dir: its folder.
+        config: the study's options, `add.commands.compare.StudyConfig`. out_dir: its folder.
     """
     out_dir = Path(out_dir)
     result = collect(config, out_dir)
@@ -43,7 +44,7 @@ def write_report(config, out_dir):
     return list(paths.values())
 
 
-def collect(config, out_dir):
+def collect(config: Any, out_dir: Path) -> Row:
     """Return all numbers of a finished study as a dict of JSON values.
 
     "options"; "machine"; "date"; "sizes": {N: {"classification", "metrics", "labels", "steps"}}, each as the commands
@@ -67,12 +68,12 @@ def _labels(config, folder, measure):
     if measure is None or not (folder / "progressive").exists():
         return None
     domains = _read(folder / "classification" / "classification.json")["settings"]["domains"]
-    means = [float(read_severity(folder / "train", list_images(folder / "train" / name)).mean()) for name in domains]
-    found = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
+    means = [_mean_severity(folder / "train", name) for name in domains]
+    found: Row = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
     both = [read_series(path) for path in translations(folder)]
     severities = []
     for series in both:
-        images: ImageSet = series.image_set(config.image_size)
+        images = series.image_set(config.image_size)
         severities.append(measure(images.batch(range(len(images)))))
         found["by_m"][f"{series.source} to {series.target}"] = mean_by_place(severities[-1], series.m)
     severity = np.concatenate(severities)
@@ -81,6 +82,12 @@ def _labels(config, folder, measure):
         found["rules"][rule] = label_quality(labels, severity, *means)._asdict()
         found["calibration"][rule] = _calibration(labels, (severity - means[0]) / (means[1] - means[0]))
     return found
+
+
+def _mean_severity(folder, domain):
+    severities = read_severity(folder, list_images(folder / domain))
+    assert severities is not None, "images that can be measured are written with a table of severities"
+    return float(severities.mean())
 
 
 def _calibration(labels, positions, bins=10):

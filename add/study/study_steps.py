@@ -1,4 +1,4 @@
-"""The steps of a study: commands, which waits for which, and their running, several at a time where asked for."""
+"""Steps of a study: commands that wait for one another, and a runner that keeps several going at a time."""
 import concurrent.futures
 import dataclasses
 import json
@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from add.data.files import save_json
 from add.errors import UserError
+from add.interfaces import Note, PathLike, Row
 
 PROGRAM = (sys.executable, "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
@@ -19,23 +21,26 @@ SHOWN_LINES = 20  # of a failed command's log
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One command.
+    """One command of a study.
 
-    name: unique in its folder. script, arguments: what is run. needs: names of the steps of its folder that come first.
+    Args:
+        name: unique in its folder.
+        script, arguments: what is run.
+        needs: names of the steps of its folder that come first.
     """
 
     name: str
     script: str
-    arguments: tuple
-    needs: tuple = ()
+    arguments: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
     @property
-    def command(self):
+    def command(self) -> str:
         """The command line, as a user would type it."""
         return shlex.join(["python", f"scripts/{self.script}.py", *self.arguments])
 
 
-def run_steps(steps, jobs=1, note=lambda text: None):
+def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note = lambda text: None) -> None:
     """Run the steps that have not ended before, each when what it needs is done.
 
     A finished step leaves FOLDER/done/NAME.json; with other arguments it is run anew. Of several at a time, each writes
@@ -75,7 +80,8 @@ def run_steps(steps, jobs=1, note=lambda text: None):
 
 def _run_side_by_side(waiting, jobs, submit):
     """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future."""
-    unfinished, running = {(folder, step.name) for folder, step in waiting}, {}
+    unfinished = {(folder, step.name) for folder, step in waiting}
+    running: dict[concurrent.futures.Future[None], tuple[Path, str]] = {}
     while waiting or running:
         for folder, step in [entry for entry in waiting
                              if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
@@ -88,12 +94,12 @@ def _run_side_by_side(waiting, jobs, submit):
             future.result()
 
 
-def read_done(folder):
+def read_done(folder: Path) -> dict[str, Row]:
     """Return {step: {"command", "seconds"}} of the finished steps of a size."""
     return {path.stem: json.loads(path.read_text()) for path in sorted((folder / DONE).glob("*.json"))}
 
 
-def execute(name, arguments, log=None):
+def execute(name: str, arguments: Sequence[str], log: Path | None = None) -> int:
     """Run a command of the project in a process of its own and return its exit status.
 
     A Ctrl-C reaches that process, too: it is waited for, since a training saves what it has.
@@ -136,7 +142,7 @@ def _run_step(folder, step, to_log, interrupted, note):
         return
     if status:
         said = "is above"
-        if to_log:
+        if log is not None:
             note("\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]))
             said = f"is above and in {log}"
         raise UserError(f"the step {step.name} ended with status {status}, its message {said}: the same study "

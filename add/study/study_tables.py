@@ -1,5 +1,6 @@
-"""A study's report in Markdown."""
+"""Tables of a study's report, in Markdown."""
 from add.classification.score_tables import table
+from add.interfaces import Row
 from add.study.study_plan import RIVALS
 
 COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
@@ -7,8 +8,8 @@ COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "
             "copies (pixels)"}
 
 
-def markdown(result):
-    """Return the report: classification, labels, metrics, seconds and commands, for each size of the training set."""
+def markdown(result: Row) -> str:
+    """Return the report as Markdown: for each size of the training set classification, labels, metrics and commands."""
     options, machine = result["options"], result["machine"]
     lines = [f"# Study: {options['dataset']}", "",
              f"{options['image_size']} pixels, seed {options['seed']}, {result['date']}, {machine['cores']} cores, "
@@ -26,11 +27,11 @@ def markdown(result):
     return "\n".join(lines)
 
 
-def generator_lines(found):
-    """Return a table with a row per generator: its images, means over the domains, and what it took and brought.
+def generator_lines(found: Row) -> list[str]:
+    """Return the lines of a table with a row per generator: metrics, seconds, and the accuracy gained by its images.
 
     Args:
-        found: what a study knows of one size of the training set, see `collect`.
+        found: results for one size of the training set, see `add.study.study_report.collect`.
     """
     domains = found["classification"]["settings"]["domains"]
     sets = {"unconditional": [f"samples_{domain}" for domain in domains],
@@ -41,7 +42,7 @@ def generator_lines(found):
              "method without generated images.", "",
              "| generator | " + " | ".join(COMPARED.values()) + " | seconds to train | seconds to make | gained |",
              "| --- " * (len(COMPARED) + 4) + "|"]
-    reals = []
+    reals: list[str] = []
     for name, members in sets.items():
         measured = [found["metrics"][member]["metrics"] for member in members if member in found["metrics"]]
         if len(measured) < len(members):

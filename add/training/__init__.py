@@ -1,4 +1,4 @@
-"""Training one domain's diffusion model: options, loop, moving averages, checkpoints and run folders."""
+"""Training of diffusion models and classifiers: options, loop, moving averages, checkpoints and run folders."""
 from add.training.checkpoints import LoadedConfig, find_checkpoint, load_model
 from add.training.run_config import TrainConfig
 from add.training.trainer import Trainer

@@ -1,15 +1,18 @@
-"""Checkpoints: guided-diffusion's file names and plain state dicts, read strictly and without running code."""
+"""Checkpoint files: named as in guided-diffusion, plain state dicts, read strictly and without running code."""
 import dataclasses
 import json
 import logging
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from add.diffusion import DiffusionConfig, diffusion_from_config
+from add.diffusion import DiffusionConfig, GaussianDiffusion, diffusion_from_config
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 from add.networks import KINDS, create_network, kind_of
 from add.networks.foreign.recognition import recognise
 
@@ -19,7 +22,7 @@ MADE_BY = {"image": "scripts/train.py", "super_res": "scripts/super_res_train.py
            "classifier": "scripts/classifier_train.py", "points": "scripts/synthetic_train.py"}
 
 
-def step_of(path):
+def step_of(path: PathLike) -> int:
     """Return the step of a model file, such as 500 of model000500.pt; raises UserError for another name."""
     match = NAME.match(Path(path).name)
     if match is None or match["kind"] or match["rate"]:
@@ -28,7 +31,7 @@ def step_of(path):
     return int(match["step"])
 
 
-def read_state(path):
+def read_state(path: PathLike) -> dict[str, Any]:
     """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code."""
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist: give a .pt file that is there, or a run folder")
@@ -48,8 +51,8 @@ def read_state(path):
     return state
 
 
-def load_weights(model, state, path):
-    """Load a state dict strictly; raises UserError that lists the keys that do not fit."""
+def load_weights(model: nn.Module, state: dict[str, Any], path: PathLike) -> None:
+    """Load a state dict strictly; raises UserError that lists the keys that do not fit. `path` is for the message."""
     own = model.state_dict()
     problems = [f"  missing: {key} {list(own[key].shape)}" for key in own if key not in state]
     problems += [f"  not in the network: {key}" for key in state if key not in own]
@@ -65,18 +68,18 @@ def load_weights(model, state, path):
 
 @dataclasses.dataclass(frozen=True)
 class LoadedConfig:
-    """Where a network came from and how it was made.
+    """The file, the configs and the class names of a loaded network.
 
     model: config of its kind, see add.networks.KINDS. classes: names in the order of their labels, where the run knows.
     """
 
     path: Path
-    model: object
+    model: Any
     diffusion: DiffusionConfig
-    classes: tuple | None = None
+    classes: tuple[str, ...] | None = None
 
 
-def find_checkpoint(path):
+def find_checkpoint(path: PathLike) -> Path:
     """Return the checkpoint file that `path` names: itself, or a run folder's newest EMA (else newest model).
 
     Of several EMAs at that step, the one that stands first in the run's --ema_rate is taken.
@@ -107,7 +110,7 @@ def _place(rate, rates):
     return rates.index(rate) if rate in rates else len(rates)
 
 
-def read_config(folder):
+def read_config(folder: PathLike) -> tuple[Any, DiffusionConfig] | None:
     """Return (config of the network, DiffusionConfig) of a run folder, or None where it has no config.json."""
     saved = read_facts(folder)
     if saved is None:
@@ -119,8 +122,8 @@ def read_config(folder):
         raise _no_config(Path(folder) / CONFIG_NAME, error) from error
 
 
-def read_facts(folder):
-    """Return all that a run folder's config.json says, or None where there is none."""
+def read_facts(folder: PathLike) -> Row | None:
+    """Return the content of a run folder's config.json, or None where there is none."""
     path = Path(folder) / CONFIG_NAME
     if not path.exists():
         return None
@@ -133,8 +136,8 @@ def read_facts(folder):
     return saved
 
 
-def read_classes(folder):
-    """Return the names of the classes that a run folder's config.json tells, in the order of labels, or None."""
+def read_classes(folder: PathLike) -> tuple[str, ...] | None:
+    """Return the class names in a run folder's config.json, in the order of their labels, or None."""
     data = (read_facts(folder) or {}).get("data")
     names = data.get("classes") if isinstance(data, dict) else None
     return None if names is None else tuple(names)
@@ -155,8 +158,10 @@ def _no_config(path, error):
                      f"training wrote; restore it, or use another folder")
 
 
-def load_model(path, device="cpu", model_config=None, diffusion_config=None, timestep_respacing=None, kind="image",
-               given=None, assumed=None):
+def load_model(path: PathLike, device: torch.device | str = "cpu", model_config: Any = None,
+               diffusion_config: DiffusionConfig | None = None, timestep_respacing: str | None = None,
+               kind: str = "image", given: Row | None = None, assumed: Row | None = None
+               ) -> tuple[nn.Module, GaussianDiffusion, LoadedConfig]:
     """Return (network in eval mode, diffusion, LoadedConfig) of a checkpoint file or run folder.
 
     The configuration beside the checkpoint is used. A checkpoint without one (such as a published file) is recognised
@@ -165,7 +170,7 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
     Args:
         path: a .pt file, or a run folder, of which the newest EMA is taken.
         model_config, diffusion_config: used in place of recognition where no config.json lies beside the checkpoint.
-        timestep_respacing: steps to sample with, in place of the configured ones.
+        timestep_respacing: steps to sample with, in place of the configured ones, such as "50".
         kind: what network is wanted, one of add.networks.KINDS.
         given, assumed: {option: value} for recognition: what the user gave, and what to assume in place of defaults.
 
@@ -173,12 +178,11 @@ def load_model(path, device="cpu", model_config=None, diffusion_config=None, tim
         UserError: missing, damaged or foreign checkpoint, one of another kind, or too little to recognise it by.
     """
     file = find_checkpoint(path)
-    configs = read_config(file.parent) or (model_config, diffusion_config)
+    model_config, diffusion_config = read_config(file.parent) or (model_config, diffusion_config)
     state = read_state(file)
-    if None in configs:
+    if model_config is None or diffusion_config is None:
         recognised = _recognise(state, file, given, assumed)
-        configs = model_config or recognised.model, diffusion_config or recognised.diffusion
-    model_config, diffusion_config = configs
+        model_config, diffusion_config = model_config or recognised.model, diffusion_config or recognised.diffusion
     if kind_of(model_config) != kind:
         raise UserError(f"{file} is a network of the kind {kind_of(model_config)!r}, expected {kind!r}: "
                         f"{MADE_BY[kind]} trains those")

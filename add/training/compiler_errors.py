@@ -1,5 +1,6 @@
-"""Compiler errors in words that a user can act on."""
+"""Errors of torch.compile, told in words that a user can act on."""
 import contextlib
+from collections.abc import Iterator
 
 from add.errors import UserError
 
@@ -7,8 +8,8 @@ COMPILER_MODULES = ("torch._dynamo", "torch._inductor", "triton")
 
 
 @contextlib.contextmanager
-def compiler_errors_explained():
-    """Turn what torch.compile raises, for want of a compiler say, into a UserError."""
+def compiler_errors_explained() -> Iterator[None]:
+    """Turn an error of torch.compile, such as a missing C++ compiler, into a UserError; others pass through."""
     try:
         yield
     except Exception as error:

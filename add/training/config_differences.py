@@ -1,9 +1,14 @@
-"""Which options make a model what it is, and which only say how it runs, samples or is trained.
+"""Differences between the options of two models, and the options that may differ with the weights still valid.
 
-The weights fit any of them; with another attention order, prediction or schedule they mean nothing all the same.
+Weights load under many other options; with another attention order, prediction or schedule they mean nothing all the
+same.
 """
 import dataclasses
+from collections.abc import Container
+from typing import Any
 
+from add.diffusion import DiffusionConfig
+from add.interfaces import Row
 from add.networks import kind_of
 
 EXECUTION = {"use_fp16", "classifier_use_fp16", "use_checkpoint", "dropout"}  # how a network is run
@@ -11,22 +16,23 @@ SAMPLING = {"timestep_respacing"}  # training walks every timestep
 LOSS = {"use_kl", "rescale_learned_sigmas", "min_snr_gamma"}  # what the weights were found by, not what they mean
 
 
-def described(model_config, diffusion_config):
-    """Return what config.json says of a network and its diffusion, as JSON values."""
+def described(model_config: Any, diffusion_config: DiffusionConfig) -> Row:
+    """Return the entries of config.json for a network and its diffusion, as JSON values."""
     return {"kind": kind_of(model_config), "model": dataclasses.asdict(model_config),
             "diffusion": dataclasses.asdict(diffusion_config)}
 
 
-def differences(trained, given, ignored):
-    """Return {option: (trained value, given value)} where two lists of configs differ in identity.
+def differences(trained: tuple[Any, DiffusionConfig], given: tuple[Any, DiffusionConfig], ignored: Container[str]
+                ) -> dict[str, tuple[Any, Any]]:
+    """Return {option: (trained value, given value)} of the options in which two models differ.
 
     Args:
         trained, given: (config of the network, DiffusionConfig).
         ignored: names of options that may differ.
     """
-    trained, given = _options(trained), _options(given)
-    return {name: (trained.get(name), given.get(name)) for name in sorted(trained | given)
-            if name not in ignored and trained.get(name) != given.get(name)}
+    old, new = _options(trained), _options(given)
+    return {name: (old.get(name), new.get(name)) for name in sorted(old | new)
+            if name not in ignored and old.get(name) != new.get(name)}
 
 
 def _options(configs):

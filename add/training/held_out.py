@@ -1,10 +1,13 @@
-"""The held-out loss or accuracy of a run, and the watch that tells when the loss turns upward."""
+"""Loss and accuracy on held-out data, and a watch that tells when that loss turns upward."""
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
+from add.diffusion import GaussianDiffusion
+from add.interfaces import Model
 from add.training.step_randomness import draw_noise
 
 TIMESTEPS_PER_IMAGE = 4
@@ -13,7 +16,8 @@ GOLDEN_RATIO = 0.6180339887  # its multiples, modulo 1, spread evenly however ma
 
 
 @torch.no_grad()
-def held_out_loss(model, diffusion, images, device, batch_size, conditions=None):
+def held_out_loss(model: Model, diffusion: GaussianDiffusion, images: torch.Tensor, device: torch.device,
+                  batch_size: int, conditions: dict[str, torch.Tensor] | None = None) -> float:
     """Return the mean squared error of the model on held-out images, with the same timesteps and noise each time.
 
     Args:
@@ -36,7 +40,9 @@ def held_out_loss(model, diffusion, images, device, batch_size, conditions=None)
 
 
 @torch.no_grad()
-def accuracy_by_noise(logits_of, num_timesteps, levels, images, labels, device, batch_size):
+def accuracy_by_noise(logits_of: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+                      num_timesteps: int, levels: int, images: torch.Tensor, labels: torch.Tensor,
+                      device: torch.device, batch_size: int) -> dict[str, float]:
     """Return {"val_loss", "val_accuracy", "val_accuracy_0", ...} of a classifier of noisy images.
 
     Every image is seen once in each of `levels` equal parts of the timesteps, from little noise to much: the middle one
@@ -56,7 +62,7 @@ def accuracy_by_noise(logits_of, num_timesteps, levels, images, labels, device, 
             noise = draw_noise(x_start.shape, seed=0, step=level, first_index=first, device=torch.device("cpu"))
             logits = logits_of(x_start, torch.full((len(x_start),), step, device=device), noise.to(device))
             loss += F.cross_entropy(logits, y, reduction="sum").item()
-            hits += (logits.argmax(dim=1) == y).sum().item()
+            hits += int((logits.argmax(dim=1) == y).sum())
         found.append(hits / len(images))
     return {"val_loss": loss / (levels * len(images)), "val_accuracy": sum(found) / levels,
             **{f"val_accuracy_{level}": share for level, share in enumerate(found)}}
@@ -64,7 +70,7 @@ def accuracy_by_noise(logits_of, num_timesteps, levels, images, labels, device, 
 
 @dataclasses.dataclass
 class UpturnWatch:
-    """Tells when a held-out loss has turned upward: `patience` measurements running, `factor` above its minimum."""
+    """Watch for overfitting: `patience` measurements of the held-out loss in a row above `factor` times its minimum."""
 
     factor: float = 1.02
     patience: int = 3
@@ -72,7 +78,7 @@ class UpturnWatch:
     best_step: int = 0
     rises: int = 0
 
-    def update(self, step, loss):
+    def update(self, step: int, loss: float) -> str | None:
         """Take in the loss of a step; return a sentence for the user at the step that makes it an upturn, else None."""
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, step

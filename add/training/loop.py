@@ -1,44 +1,60 @@
-"""A run's loop: steps, rows of progress.csv, measurements, checkpoints, pictures; a subclass says what a step is."""
+"""Training loop: steps, and at intervals rows of progress.csv, measurements, checkpoints and sample pictures."""
 import ctypes
 import math
 import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
 
 from add.data.files import save_png
 from add.errors import UserError
+from add.interfaces import Note, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
+from add.training.run_config import LoopConfig
+from add.training.run_folder import RunFolder
+from add.training.training_data import Labelled
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 WHOLE_HEAP = 2**31 - 1  # bytes, the largest number that mallopt takes
 
 
-class Loop:
-    """Runs steps, and saves and reports at intervals.
+class StepMeans(Protocol):
+    """Means of the losses over the steps between two rows of progress.csv."""
 
-    A subclass has
-        advance(): takes one step, adds 1 to `step`, and returns what its window's add() takes.
-        new_window(): returns an object with add() and summary(world), which gives the means of a row: the subclass's
-            losses by name, "grad_norm" and "sec_per_step".
-        checkpoint(): returns what RunFolder.save takes beside the step.
-    and where it wants to: warn(), measure(on_interval), picture(), and `held_out`, `finite`.
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Take in what `Loop.advance` returned for a step."""
+
+    def summary(self, world: Processes) -> Row:
+        """Return the losses by name, "grad_norm" and "sec_per_step", over all processes."""
+
+
+class Loop:
+    """Training loop that saves and reports at intervals; a subclass defines the step.
+
+    A subclass has advance(), new_window() and checkpoint(), and where it wants to warn(), measure(on_interval),
+    picture(), and `held_out`, `finite`.
 
     Args:
         config: LoopConfig of any kind.
-        run: RunFolder; only the main process writes to it.
-        world: rank, size, is_main and device of this process.
-        report: called with a dict of the run folder's fields at each log interval, in the main process.
+        run: the run folder; only the main process writes to it.
+        world: the processes of the run.
+        report: called with a row of progress.csv at each log interval, in the main process.
         note: called with a sentence that the user should read.
     """
 
-    held_out = None  # what measure() measures on; where there is any, config has a held_out_interval
+    config: Any  # LoopConfig of the subclass's kind
+    held_out: Labelled | None = None  # what measure() measures on; where there is any, config has a held_out_interval
 
-    def __init__(self, config, run, world, report=lambda row: None, note=lambda text: None):
+    def __init__(self, config: LoopConfig, run: RunFolder, world: Processes,
+                 report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> None:
         self.config, self.run_folder, self.world = config, run, world
         self.report, self.note = report, note
         self.step = 0
-        self.saved_step = None
+        self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
 
-    def run(self, should_stop=lambda: False):
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
 
         Raises:
@@ -69,11 +85,11 @@ class Loop:
                 window = self.new_window()
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the last step is done."""
         return 0 < self.config.last_step <= self.step
 
-    def save(self):
+    def save(self) -> None:
         """Write a checkpoint and a picture of samples, in the main process."""
         if self.world.is_main:
             self.run_folder.save(self.step, **self.checkpoint())
@@ -81,24 +97,39 @@ class Loop:
                 save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)
         self.saved_step = self.step
 
+    # What a subclass says
+
+    def advance(self) -> tuple[Any, ...]:
+        """Take one step and add 1 to `step`; return what the window's add() takes."""
+        raise NotImplementedError
+
+    def new_window(self) -> StepMeans:
+        """Return empty means, for the steps up to the next row."""
+        raise NotImplementedError
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return what RunFolder.save takes beside the step."""
+        raise NotImplementedError
+
     # What a subclass may leave as it is
 
-    def warn(self):
+    def warn(self) -> None:
         """Note what the user should know before the first step."""
 
-    def last_rate(self):
+    def last_rate(self) -> float:
         """Return the learning rate of the step before."""
         return self.config.learning_rate(self.step - 1)
 
-    def measure(self, on_interval):
-        """Return the measurements on held-out data that a row gets; on_interval: False at the run's end only."""
+    def measure(self, on_interval: bool) -> dict[str, float]:
+        """Return the measurements on held-out data for a row; on_interval: False at the run's end only."""
         return {}
 
-    def picture(self):
+    def picture(self) -> np.ndarray | None:
         """Return a uint8 picture of samples, [height, width, 3], or None."""
+        return None
 
     @property
-    def finite(self):
+    def finite(self) -> tuple[str, ...]:
         """Names in a row that must be finite numbers."""
         return "loss", "grad_norm"
 
@@ -125,8 +156,8 @@ class Loop:
                             f"{kept}; lower --lr, set --grad_clip 1, or use --precision bf16 or fp32, and run it again")
 
 
-def keep_freed_memory():
-    """Let this process's allocator keep what is freed; return whether it was glibc's and did.
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, for the next step; return whether its allocator can (glibc).
 
     By default glibc hands large blocks back and has the kernel zero and map them anew at the next step: in a step of
     the embedded network on a CPU some 50000 page faults, 9 % of its time. Other allocators are left as they are.

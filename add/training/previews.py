@@ -1,14 +1,19 @@
-"""The samples that a run shows of its model."""
+"""Sample pictures of a model in training, made from the same noise each time."""
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from add.data.transforms import to_uint8
+from add.diffusion import GaussianDiffusion
+from add.interfaces import Model
 from add.training.step_randomness import draw_noise
 
 
 @torch.no_grad()
-def sample(model, diffusion, shape, device, conditions):
+def sample(model: Model, diffusion: GaussianDiffusion, shape: Sequence[int], device: torch.device,
+           conditions: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return DDIM samples of `shape` [N, ...], on the CPU, from noise that is always the same.
 
     Args:
@@ -20,7 +25,7 @@ def sample(model, diffusion, shape, device, conditions):
         model, shape, noise=noise.to(device), clip_denoised=len(shape) == 4, model_kwargs=told, device=device).cpu()
 
 
-def tile(images, columns=None):
+def tile(images: torch.Tensor, columns: int | None = None) -> np.ndarray:
     """Return images [N, 3, H, W] in [-1, 1] side by side as one uint8 picture [rows * H, columns * W, 3]."""
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))

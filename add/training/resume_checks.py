@@ -1,13 +1,19 @@
-"""Whether a run may go on from what a folder holds: the same model, held-out images and training images."""
+"""Checks before a run resumes: the same model, the same held-out images and the same training images."""
+from pathlib import Path
+from typing import Any
+
+from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 from add.training.checkpoints import read_config, read_facts
 from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
+from add.training.run_config import LoopConfig
 
 HELD_OUT_OPTIONS = ("seed", "val_fraction")  # what chooses the held-out images
 
 
-def check_run(folder, model_config, diffusion_config, config):
-    """Raise UserError where a run folder's config.json tells of another model or other held-out images."""
+def check_run(folder: PathLike, model_config: Any, diffusion_config: DiffusionConfig, config: LoopConfig) -> None:
+    """Raise UserError where the config.json of a run folder has another model or other held-out images."""
     saved = read_config(folder)
     if saved is None:
         return
@@ -19,7 +25,7 @@ def check_run(folder, model_config, diffusion_config, config):
     check_held_out(folder, config)
 
 
-def check_held_out(folder, config):
+def check_held_out(folder: PathLike, config: LoopConfig) -> None:
     """Raise UserError where other images would be held out than in the run of a folder."""
     saved = _section(folder, "train")
     changes = [f"--{name} {getattr(config, name)}, the run began with {saved[name]}" for name in HELD_OUT_OPTIONS
@@ -30,12 +36,12 @@ def check_held_out(folder, config):
                         f"for its weights alone")
 
 
-def check_images(folder, data_dir, data):
+def check_images(folder: PathLike, data_dir: PathLike, data: Row) -> None:
     """Raise UserError where the run of a folder was trained on other images.
 
     Args:
-        data: {"images": number, "fingerprint": text} of the images in data_dir. A config.json of before there were
-            fingerprints passes.
+        data: {"images": number, "fingerprint": text} of the images in data_dir. A config.json without a fingerprint
+            passes.
     """
     saved = _section(folder, "data")
     if saved.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
@@ -44,8 +50,8 @@ def check_images(folder, data_dir, data):
                         f"them, or give another --run_dir, and --init_from for its weights alone")
 
 
-def check_weights(file, model_config, diffusion_config):
-    """Raise UserError where the config.json beside a checkpoint file tells of weights with another meaning."""
+def check_weights(file: Path, model_config: Any, diffusion_config: DiffusionConfig) -> None:
+    """Raise UserError where a checkpoint's config.json has options that give its weights another meaning."""
     saved = read_config(file.parent)
     if saved is None:
         return

@@ -1,9 +1,9 @@
-"""The options of training runs."""
+"""Options of training runs: dataclasses with their defaults, help texts and checks."""
 import dataclasses
 import math
 import re
 
-from add.config import expect, option
+from add.config import device_option, expect, option, threads_option
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
@@ -30,10 +30,10 @@ class LoopConfig:
     num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
     tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
     seed: int = option(0, "seed of weights, data order, timesteps and noise")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             choices = field.metadata["choices"]
             if choices:
@@ -56,12 +56,12 @@ class LoopConfig:
         _ = self.ema_rates
 
     @property
-    def last_step(self):
+    def last_step(self) -> int:
         """The step at which the run ends; 0 where none is set."""
         return (self.lr_anneal_steps or DEFAULT_STEPS) if self.max_steps == -1 else self.max_steps
 
     @property
-    def ema_rates(self):
+    def ema_rates(self) -> list[str]:
         """The EMA rates as written (they are part of file names), each a number in [0, 1)."""
         rates = [text.strip() for text in self.ema_rate.split(",")]
         good = all(re.fullmatch(r"0?\.\d+|0", text) for text in rates)
@@ -69,7 +69,7 @@ class LoopConfig:
                "decimal numbers from 0 to below 1, such as 0.999, with commas between them")
         return rates
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: int) -> float:
         """Return the learning rate of step `step` (0-based): warm-up, plateau, linear fall."""
         rate = self.lr * min(1.0, (step + 1) / self.lr_warmup_steps) if self.lr_warmup_steps else self.lr
         if self.lr_anneal_steps and step > self.lr_anneal_start:
@@ -97,7 +97,7 @@ class RunConfig(LoopConfig):
     val_interval: int = option(500, "steps between measurements of the held-out loss")
     preview_steps: int = option(25, "DDIM steps of those samples")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         expect(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
         expect(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
@@ -110,12 +110,12 @@ class RunConfig(LoopConfig):
                             "the second starts a new one from weights; keep one")
 
     @property
-    def held_out_interval(self):
+    def held_out_interval(self) -> int:
         """The steps between measurements on held-out images."""
         return self.val_interval
 
     @property
-    def growth_interval(self):
+    def growth_interval(self) -> int:
         """The steps after which the loss scale of fp16 doubles."""
         return round(1 / self.fp16_scale_growth)
 
@@ -134,7 +134,7 @@ class TrainConfig(RunConfig):
     val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         expect(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
 
@@ -161,7 +161,7 @@ class ClassifierTrainConfig(TrainConfig):
     eval_interval: int = option(0, "guided-diffusion's name of val_interval; 0: that one counts")
     ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("iterations", "eval_interval"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -170,16 +170,16 @@ class ClassifierTrainConfig(TrainConfig):
                             "--lr_anneal_steps; give --iterations, or leave out one of the two")
 
     @property
-    def last_step(self):
+    def last_step(self) -> int:
         """The step at which the run ends; 0 where none is set."""
         return self.iterations or super().last_step
 
     @property
-    def held_out_interval(self):
+    def held_out_interval(self) -> int:
         """The steps between measurements on held-out images."""
         return self.eval_interval or self.val_interval
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: int) -> float:
         """Return the learning rate of step `step` (0-based)."""
         return super().learning_rate(step) * (1 - step / self.last_step if self.anneal_lr else 1)
 

@@ -4,6 +4,8 @@ import time
 import torch
 import torch.distributed as dist
 
+from add.interfaces import Processes
+
 QUARTERS = ("loss_q0", "loss_q1", "loss_q2", "loss_q3")  # the loss in each quarter of the timesteps
 
 
@@ -11,22 +13,25 @@ class Window:
     """Losses since the last status line, kept on the device so that steps need not wait for it.
 
     Args:
-        num_timesteps: of the diffusion, whose quarters the loss is told by.
+        num_timesteps: length of the diffusion's schedule; the loss is also given for each quarter of it.
     """
 
-    def __init__(self, num_timesteps):
+    def __init__(self, num_timesteps: int) -> None:
         self.num_timesteps = num_timesteps
         self.start = time.monotonic()
-        self.losses, self.timesteps, self.weights, self.norms = [], [], [], []
+        self.losses: list[dict[str, torch.Tensor]] = []
+        self.timesteps: list[torch.Tensor] = []
+        self.weights: list[torch.Tensor] = []
+        self.norms: list[torch.Tensor] = []
 
-    def add(self, losses, t, weights, norm):
-        """Take in a step: losses (dict of [B]), timesteps [B], the sampler's weights [B], gradient norm."""
+    def add(self, losses: dict[str, torch.Tensor], t: torch.Tensor, weights: torch.Tensor, norm: torch.Tensor) -> None:
+        """Take in a step: losses {name: [B]}, timesteps [B], the sampler's weights [B], gradient norm (0-d)."""
         self.losses.append(losses)
         self.timesteps.append(t)
         self.weights.append(weights)
         self.norms.append(norm)
 
-    def summary(self, world):
+    def summary(self, world: Processes) -> dict[str, float]:
         """Return means over the window and all processes: losses, loss by quarter of t, gradient norm, time.
 
         The sampler's weights undo its preference for some timesteps, so runs with different ones compare.

@@ -1,38 +1,50 @@
-"""Training of one network: batches, timesteps and noise, gradients, moving averages; what is learnt is the task's."""
+"""Trainer of one network: batches, timesteps, noise, gradients and moving averages; its task gives the loss."""
 import contextlib
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from add.diffusion import create_named_schedule_sampler
+from add.interfaces import Model, Note, Processes, Row
 from add.networks.precision import under_autocast
 from add.training import trainer_state
 from add.training.ema import EMA, share_of_start
 from add.training.held_out import UpturnWatch
+from add.training.learning_tasks import Task
 from add.training.loop import Loop
+from add.training.run_config import RunConfig
+from add.training.run_folder import RunFolder
 from add.training.running_means import Window
 from add.training.step_randomness import draw_timesteps, draw_uniforms, step_seed
+from add.training.training_data import Labelled, Stream
 
 
 class Trainer(Loop):
     """Trains a network, keeps its moving averages, and saves and resumes in a run folder.
 
     Args:
-        task: what it learns, see tasks.py.
+        task: what it learns, see learning_tasks.py.
         model: the network of task.model_config, on world.device.
-        stream: infinite iterator with state_dict()/load_state_dict(), giving (x_start [B, 3, H, W] in [-1, 1] or points
-            [B, 2], labels int64 [B] or None), this process's slice of each batch.
-        config: RunConfig. run, world, report, note: see Loop.
+        stream: gives (x_start [B, 3, H, W] in [-1, 1] or points [B, 2], labels int64 [B] or None), this process's
+            slice of each batch.
+        config, run, world, report, note: see Loop.
         held_out: (x_start [N, ...], labels or None) to measure on, or None.
         examples: likewise, images that the previews show.
     """
 
-    def __init__(self, task, model, stream, config, run, world, held_out=None, examples=None,
-                 report=lambda row: None, note=lambda text: None):
+    config: RunConfig
+
+    def __init__(self, task: Task, model: nn.Module, stream: Stream, config: RunConfig, run: RunFolder,
+                 world: Processes, held_out: Labelled | None = None, examples: Labelled | None = None,
+                 report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> None:
         super().__init__(config, run, world, report, note)
         self.task, self.stream, self.held_out, self.examples = task, stream, held_out, examples
-        self.model = model.to(memory_format=self._memory_format())
+        self.model: nn.Module = model.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.parameters = list(self.model.parameters())
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -42,22 +54,22 @@ class Trainer(Loop):
         self.watch = UpturnWatch()
         self._connect()
 
-    def _connect(self):
+    def _connect(self) -> None:
         """Make `forward`, the network as a step calls it: compiled, distributed, under autocast where asked for."""
-        network = torch.compile(self.model) if self.config.compile else self.model
-        self.ddp = None
+        network: Any = torch.compile(self.model) if self.config.compile else self.model
+        self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
             network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
-        self.forward = under_autocast(network, self.world.device, self.config.precision)
+        self.forward: Model = under_autocast(network, self.world.device, self.config.precision)
 
-    def _memory_format(self, dimensions=4):
+    def _memory_format(self, dimensions: int = 4) -> torch.memory_format:
         return torch.channels_last if self.config.channels_last and dimensions == 4 else torch.contiguous_format
 
     # One step
 
-    def gradients(self):
-        """Fill the gradients with those of the next batch; return (losses dict of [B], t [B], weights [B])."""
+    def gradients(self) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Set the gradients to those of the next batch; return (losses {name: [B]}, t [B], weights [B])."""
         seed, world = self.config.seed, self.world
         x_start, labels = next(self.stream)
         count = len(x_start)
@@ -84,8 +96,8 @@ class Trainer(Loop):
             self.sampler.update_with_local_losses(t, losses["loss"])
         return losses, t, weights
 
-    def advance(self):
-        """Take one optimiser step; return (losses, t, weights, gradient norm)."""
+    def advance(self) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Take one optimiser step; return (losses {name: [B]}, t [B], weights [B], gradient norm)."""
         losses, t, weights = self.gradients()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or math.inf)
@@ -102,16 +114,17 @@ class Trainer(Loop):
 
     # What the loop asks for
 
-    def new_window(self):
+    def new_window(self) -> Window:
         """Return an empty Window."""
         return Window(self.task.diffusion.num_timesteps)
 
-    def checkpoint(self):
+    def checkpoint(self) -> dict[str, Any]:
         """Return what RunFolder.save takes beside the step."""
         return trainer_state.take(self)
 
-    def measure(self, on_interval):
+    def measure(self, on_interval: bool) -> dict[str, float]:
         """Return the task's measurements with the first EMA's weights; an upturn of the held-out loss is noted."""
+        assert self.held_out is not None, "the loop measures only where there are held-out data"
         with self.averaged_model() as model:
             network = under_autocast(model, self.world.device, self.config.precision)
             measured = self.task.measure(network, self.held_out, self.world.device, self.config.batch_size)
@@ -120,23 +133,23 @@ class Trainer(Loop):
             self.note(upturn)
         return measured
 
-    def picture(self):
+    def picture(self) -> np.ndarray | None:
         """Return the task's picture of samples, made with the first EMA's weights."""
         with self.averaged_model() as model:
             return self.task.picture(model, self.config, self.world.device, self.examples)
 
     @property
-    def finite(self):
-        """Names in a row that must be finite numbers; a scaler skips steps whose gradients overflow."""
+    def finite(self) -> tuple[str, ...]:
+        """Names in a row that must be finite numbers; a loss scaler skips steps whose gradients overflow."""
         return ("loss",) if self.scaler.is_enabled() else super().finite
 
-    def warn(self):
-        """Note settings that waste the run."""
+    def warn(self) -> None:
+        """Note settings with which the run, or a part of it, is in vain."""
         self._warn_of_slow_ema()
         self._warn_of_idle_steps()
 
     @contextlib.contextmanager
-    def averaged_model(self):
+    def averaged_model(self) -> Iterator[nn.Module]:
         """Give the model with the first EMA's weights, in eval mode; afterwards it has its own again.
 
         The tensors change places, so that no further copy of the weights is needed.

@@ -1,34 +1,38 @@
-"""From options to a Trainer that is ready to run: data, network, run folder, and what to start from."""
+"""Setup of a training run: from options to a Trainer with its data, network, run folder and starting weights."""
 import dataclasses
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from add.diffusion import diffusion_from_config
+from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
+from add.interfaces import Note, Processes, Row
 from add.networks import create_network
 from add.training import trainer_state
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
 from add.training.config_differences import described
 from add.training.learning_tasks import make_task
 from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
+from add.training.run_config import RunConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
 from add.training.trainer import Trainer
-from add.training.training_data import needs_labels, open_source
+from add.training.training_data import Source, needs_labels, open_source
 
 
-def prepare(config, model_config, diffusion_config, world, report=lambda row: None, note=lambda text: None):
+def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionConfig, world: Processes,
+            report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> Trainer:
     """Return the Trainer of a run, resumed from its newest good checkpoint where there is one.
 
     Nothing is written before all of it is known to be usable.
 
     Args:
-        config: TrainConfig or another of config.py, with data_dir and run_dir filled in.
+        config: TrainConfig or another of run_config.py, with data_dir and run_dir filled in.
         model_config: config of any kind of network. num_classes 0: as many as data_dir has.
-        world: rank, size, is_main and device of this process.
-        report, note: see Trainer; called in the main process only.
+        report, note: see Loop; called in the main process only.
 
     Raises:
         UserError: unreadable images, another run in the folder, unusable checkpoint.
@@ -62,8 +66,8 @@ def prepare(config, model_config, diffusion_config, world, report=lambda row: No
     return trainer
 
 
-def run_facts(config, world, source):
-    """Return what config.json says of a run beside its networks: options, processes, data, versions."""
+def run_facts(config: RunConfig, world: Processes, source: Source) -> Row:
+    """Return the entries of config.json beside those of the network: options, processes, data, versions."""
     return {"train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
             "versions": {"python": platform.python_version(), "torch": torch.__version__}}
 
@@ -116,7 +120,7 @@ def _read_beside(path):
     folder = RunFolder(path.parent)
     if step in folder.steps():
         return folder.read(step)
-    found = {"model": read_state(path), "ema": {}, "step": step}
+    found: dict[str, Any] = {"model": read_state(path), "ema": {}, "step": step}
     for file in sorted(path.parent.glob(f"ema_*_{step:06d}.pt")):
         found["ema"][file.name.split("_")[1]] = read_state(file)
     optimizer = path.parent / f"opt{step:06d}.pt"

@@ -1,14 +1,20 @@
-"""What a checkpoint holds of a Trainer, and how a Trainer goes on from one.
+"""State of a Trainer: what a checkpoint stores of it, and how it is restored.
 
 Timesteps, noise, dropout and data order depend on (seed, step) alone, so no generator's state is kept.
 """
+from typing import TYPE_CHECKING, Any
+
 import torch
 
 from add.errors import UserError
+from add.interfaces import PathLike
 from add.training.checkpoints import load_weights
 
+if TYPE_CHECKING:
+    from add.training.trainer import Trainer
 
-def take(trainer):
+
+def take(trainer: "Trainer") -> dict[str, Any]:
     """Return {"model", "emas", "optimizer", "state"} of a Trainer, as RunFolder.save takes them."""
     return {
         "model": _state_dict(trainer.model, trainer.parameters),
@@ -26,7 +32,7 @@ def take(trainer):
     }
 
 
-def restore(trainer, found, path):
+def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
     """Let a Trainer continue from a checkpoint as RunFolder.read returns it, bit for bit.
 
     Args:

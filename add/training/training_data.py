@@ -1,5 +1,7 @@
-"""What a training run draws its batches from, and what it is measured on: images of a folder, or points."""
+"""Data of a training run, images of a folder or points: the stream of batches, held-out data and examples."""
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -8,32 +10,50 @@ from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
 from add.data.points import POINT_SETS, PointStream, draw_points
 from add.errors import UserError
+from add.interfaces import PathLike, Processes, Row
 from add.networks import kind_of
 from add.training.held_out import MAX_IMAGES
 
 HELD_OUT_POINTS = 2000
+
+Labelled: TypeAlias = tuple[torch.Tensor, torch.Tensor | None]  # (x_start [N, ...], class labels int64 [N] or None)
+
+
+class Stream(Protocol):
+    """An endless iterator over batches (images or points, labels or None) that can be resumed."""
+
+    def __next__(self) -> Labelled: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, the same in all processes."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the last batch of the stream that gave `state`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """The data of a run.
 
-    name: the folder, or what stands for it. stream: what Trainer draws from.
-    held_out, examples: (x_start, labels or None) or None.
-    facts: what config.json says of the data; with "fingerprint", "images" and "classes" (names by label, or None).
+    name: the folder, or what stands for it. stream: the training batches of this process.
+    held_out, examples: (x_start, labels or None), to measure on and to show; None where there are none.
+    facts: the entries of config.json on the data; with "fingerprint", "images" and "classes" (names by label, or None).
     sentences: for the user.
     """
 
     name: str
-    stream: object
-    held_out: tuple | None
-    examples: tuple | None
-    facts: dict
-    sentences: list
+    stream: Stream
+    held_out: Labelled | None
+    examples: Labelled | None
+    facts: Row
+    sentences: list[str]
 
 
-def open_source(config, model_config, world):
+def open_source(config: Any, model_config: Any, world: Processes) -> Source:
     """Return the Source of a run.
+
+    Args:
+        config: RunConfig of the run's kind. model_config: config of any kind of network.
 
     Raises:
         UserError: unreadable images, labels that are missing, or more classes than the network has.
@@ -41,6 +61,7 @@ def open_source(config, model_config, world):
     if kind_of(model_config) == "points":
         return _open_points(config, model_config, world)
     images = read_images(config.data_dir, config, model_config)
+    assert images.paths is not None, "the images were read from files"
     train, held_out = images.split(config.val_fraction, config.seed)
     if getattr(config, "val_data_dir", ""):
         train, held_out = images, read_images(config.val_data_dir, config, model_config, images.class_names)
@@ -51,10 +72,11 @@ def open_source(config, model_config, world):
                   _describe(config, images, train, held_out))
 
 
-def read_images(folder, config, model_config, class_names=None):
+def read_images(folder: PathLike, config: Any, model_config: Any, class_names: Sequence[str] | None = None) -> ImageSet:
     """Return the ImageSet of a folder for a network of images; its subfolders may be the classes.
 
     Args:
+        config: TrainConfig, whose crop and skip_bad are used.
         class_names: the classes that the folder's must be among, in the order of their labels; left out: its own.
     """
     options = {"crop": config.crop, "skip_bad": config.skip_bad}
@@ -68,19 +90,21 @@ def read_images(folder, config, model_config, class_names=None):
         images = ImageSet.from_domains(folder, size, **options)
     else:
         images = ImageSet.from_folder(folder, size, class_cond=True, **options)
+    names, labels = images.class_names, images.labels
+    assert names is not None and labels is not None, "the images were read with their classes"
     if class_names is not None:
-        if unknown := [name for name in images.class_names if name not in class_names]:
+        if unknown := [name for name in names if name not in class_names]:
             raise UserError(f"{folder} has classes that the training images lack ({', '.join(unknown[:5])}): expected "
                             f"some of {', '.join(class_names[:10])}; rename them, or leave them out")
-        images.labels = np.array([class_names.index(name) for name in images.class_names])[images.labels]
-        images.class_names = class_names
-    if 0 < model_config.num_classes < len(images.class_names):
-        raise UserError(f"{folder} has {len(images.class_names)} classes, expected at most --num_classes "
+        images.labels = np.array([class_names.index(name) for name in names])[labels]
+        images.class_names = names = class_names
+    if 0 < model_config.num_classes < len(names):
+        raise UserError(f"{folder} has {len(names)} classes, expected at most --num_classes "
                         f"{model_config.num_classes}: raise it")
     return images
 
 
-def needs_labels(model_config):
+def needs_labels(model_config: Any) -> bool:
     """Return whether a network is trained with class labels."""
     return kind_of(model_config) == "classifier" or getattr(model_config, "class_cond", False)
 

@@ -1,20 +1,26 @@
-"""A chain of translations as one series: images walk through several domains in turn, each leg from the last one's end.
+"""Chains of translations as one series: images pass through several domains, each leg starting where the last ended.
 
 The stages of a disease are more than two, and they come in an order. A chain 0 -> 1 -> 2 is a series from 0 to 2 whose
 soft labels pass through 1, where the straight way from 0 to 2 mixes the two ends only.
 """
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 
+from add.diffusion.gaussian import GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Model
 from add.transition.depths import DepthPlan, check_depth_options
 from add.transition.labels import soft_labels
 from add.transition.translation import Translation, check_schedules, translate
-from add.transition.two_way_samplers import make_sampler
+from add.transition.two_way_samplers import Sampler, make_sampler
 
 
-def translate_chain(models, x, amount, diffusions, domains, num_domains=2, sampler="unipc", rule="progress", **options):
+def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffusions: Sequence[GaussianDiffusion],
+                    domains: Sequence[int], num_domains: int = 2, sampler: str | Sampler = "unipc",
+                    rule: str = "progress", **options: Any) -> Translation:
     """Return the Translation of images x [B, 3, H, W] along a chain of K >= 2 domains: K - 1 legs of N images each.
 
     A leg translates the last image, the full translation, of the leg before, unrounded and not clipped. What a
@@ -45,7 +51,7 @@ def translate_chain(models, x, amount, diffusions, domains, num_domains=2, sampl
     return legs[0] if len(legs) == 1 else _joined(legs, domains)
 
 
-def chain_labels(amount, domains, num_domains):
+def chain_labels(amount: int, domains: Sequence[int], num_domains: int) -> torch.Tensor:
     """Return the soft labels of a chain, float64 [(K - 1) N, num_domains]: on each leg from one domain to the next.
 
     Raises:
@@ -59,9 +65,11 @@ def chain_labels(amount, domains, num_domains):
 
 def _joined(legs, domains):
     """Return one Translation of those of all legs."""
-    curves = None if legs[0].curves is None else torch.cat([leg.curves for leg in legs], dim=1)
-    return Translation(*(torch.cat([getattr(leg, name) for leg in legs], dim=1)
-                         for name in ("targets", "latents", "depths")),
+    def along_the_legs(name):
+        return torch.cat([getattr(leg, name) for leg in legs], dim=1)
+
+    curves = None if legs[0].curves is None else along_the_legs("curves")
+    return Translation(along_the_legs("targets"), along_the_legs("latents"), along_the_legs("depths"),
                        [_joined_plan(plans, domains) for plans in zip(*(leg.plans for leg in legs), strict=True)],
                        torch.cat([leg.labels for leg in legs]), curves, sum(leg.nfe for leg in legs),
                        sum(leg.pilot_nfe for leg in legs))

@@ -1,8 +1,10 @@
 """Adaptive depth control: which depths to decode from, so that the images progress evenly (ADD, Sec. 2)."""
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from add.errors import UserError
 
@@ -17,24 +19,24 @@ LARGEST_FALL = 0.25  # of the progress from 0 to T, beyond which the measure say
 
 @dataclass(frozen=True)
 class DepthPlan:
-    """Depths and how they came about.
+    """The depths chosen for one image, and the rule that chose them.
 
     depths: ints, ascending, each a number of encode steps from 1 to T.
     rule: the rule that was followed; "uniform" where the wanted one could not be.
     reason: why not, or "".
     """
 
-    depths: tuple
+    depths: tuple[int, ...]
     rule: str
     reason: str = ""
 
 
-def choose_depths(curve, amount, rule="uniform", start=None):
+def choose_depths(curve: ArrayLike, amount: int, rule: str = "uniform", start: float | None = None) -> DepthPlan:
     """Return the DepthPlan of one image.
 
     Args:
         curve: [T]; curve[k] is F after k + 1 encode steps, for "progress" the measure of the image decoded from
-            there (progress.py). Only its length matters to "uniform".
+            there (progress_rule.py). Only its length matters to "uniform".
         amount: number of depths N, 1 <= N <= T.
         rule: "uniform" spaces them evenly from T / N to T. "even" takes the first depths where F has gone
             i / N of the way from F(0) to F(T), the paper's idea as stated. "reference" takes the published
@@ -60,7 +62,7 @@ def choose_depths(curve, amount, rule="uniform", start=None):
     return (_even_plan if rule == "even" else _progress_plan)(curve, amount, start)
 
 
-def check_depth_options(num_steps, amount, rule):
+def check_depth_options(num_steps: int, amount: int, rule: str) -> None:
     """Raise UserError where no curve of num_steps could give `amount` depths by `rule`."""
     if not 1 <= amount <= num_steps:
         raise UserError(f"amount {amount}: expected 1 to {num_steps}, the number of steps; change --amount, or "
@@ -70,12 +72,12 @@ def check_depth_options(num_steps, amount, rule):
                         f"change --depth_schedule")
 
 
-def uniform_depths(num_steps, amount):
+def uniform_depths(num_steps: int, amount: int) -> tuple[int, ...]:
     """Return `amount` evenly spaced depths, a tuple of ascending ints that ends at num_steps."""
     return tuple(round(i * num_steps / amount) for i in range(1, amount + 1))
 
 
-def reference_positions(total_list, amount):
+def reference_positions(total_list: ArrayLike, amount: int) -> tuple[list[int], bool]:
     """Return (positions, found) of the published get_adaptive_list on a list of measures.
 
     For amount values evenly spaced from the list's minimum to its maximum, the position of the nearest entry
@@ -156,7 +158,7 @@ def _progress_plan(curve, amount, start):
     return DepthPlan(_apart(steps.round().astype(int), len(curve)), "progress")
 
 
-def monotone(values):
+def monotone(values: Iterable[float]) -> np.ndarray:
     """Return the rising float64 [n] nearest to `values` [n] by least squares (pool adjacent violators)."""
     means, sizes = [], []
     for value in values:
@@ -171,7 +173,7 @@ def monotone(values):
 
 def _apart(depths, num_steps):
     """Return ascending ints near to `depths`, from 1 to num_steps, which the last one is."""
-    apart = []
+    apart: list[int] = []
     for place, depth in enumerate(depths):
         lowest = apart[-1] + 1 if apart else 1
         highest = num_steps - (len(depths) - 1 - place)  # leaves room for the others

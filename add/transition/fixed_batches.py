@@ -1,5 +1,9 @@
-"""A network called on any number of images, in evaluations of one size."""
+"""Network evaluations in batches of one fixed size, for any number of images."""
+from collections.abc import Callable
+
 import torch
+
+from add.interfaces import Model
 
 
 class InBatches:
@@ -15,11 +19,11 @@ class InBatches:
         evaluations: images evaluated so far, without the padding.
     """
 
-    def __init__(self, model, rows, on_step=None):
+    def __init__(self, model: Model, rows: int, on_step: Callable[[int], None] | None = None) -> None:
         self.model, self.rows, self.on_step = model, rows, on_step
         self.evaluations = 0
 
-    def __call__(self, x, t):
+    def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return the model's output for x [B, C, H, W] at t [B]."""
         outputs = []
         for first in range(0, len(x), self.rows):

@@ -1,4 +1,4 @@
-"""The feature F(t) that depth control follows: mean Fourier magnitude of the grey image, low frequencies."""
+"""The feature F(t) that depth control follows: the mean Fourier magnitude of the grey image at low frequencies."""
 import torch
 
 from add.errors import UserError
@@ -7,8 +7,8 @@ GREY = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601)
 FEATURES = ("reference", "radial")
 
 
-def measure_feature(x, kind="reference"):
-    """Return the Fourier magnitude of each image, float64 [B].
+def measure_feature(x: torch.Tensor, kind: str = "reference") -> torch.Tensor:
+    """Return the mean Fourier magnitude of each image, float64 [B].
 
     "reference" is what the published ADD code measures: the mean over 18 bins of the centred 2-D FFT, on the
     row of vertical frequency 0 at offsets -10..-2 and +1..+9 from the column numbered half the image's HEIGHT,

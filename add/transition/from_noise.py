@@ -1,15 +1,18 @@
-"""From noise to images, every image with random numbers of its own.
+"""Image generation from noise, every image with random numbers of its own.
 
 Image i of a seed is made from the numbers of (seed, i), in the same order whatever else is made beside it: first the
 noise that it starts from, then, with samplers that draw, that of each step.
 """
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from add.diffusion.ddpm_and_ddim import decoding_timesteps
+from add.diffusion.gaussian import GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Gradient, Model
 from add.transition import SAMPLERS, make_sampler
 
 STEPWISE = ("ddim", "ddpm")  # walk the diffusion's own steps
@@ -20,27 +23,27 @@ class OwnNoise:
     """Standard normal noise of a batch, each image's drawn by a generator of its own.
 
     Args:
-        seed: int. numbers: ints [B], the images' numbers. shape: of an image.
+        numbers: the images' numbers, [B]. shape: of an image.
     """
 
-    def __init__(self, seed, numbers, shape, device="cpu"):
+    def __init__(self, seed: int, numbers: Iterable[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.generators = [np.random.default_rng([seed, number]) for number in numbers]
         self.shape, self.device = shape, device
 
-    def __call__(self):
+    def __call__(self) -> torch.Tensor:
         """Return the next noise, float32 [B, *shape]."""
         noise = np.stack([generator.standard_normal(self.shape, dtype=np.float32) for generator in self.generators])
         return torch.from_numpy(noise).to(self.device)
 
 
-def draw_noise(seed, number, shape):
+def draw_noise(seed: int, number: int, shape: Sequence[int]) -> torch.Tensor:
     """Return the standard normal noise float32 `shape` that sample `number` of a seed is made from."""
     return OwnNoise(seed, [number], shape)()[0]
 
 
 @dataclass(frozen=True)
 class FromNoise:
-    """A way from noise to images.
+    """A sampler that makes images of noise, with its options.
 
     name: one of FROM_NOISE. "ddpm" is ancestral sampling (Ho et al. 2020, arXiv:2006.11239, Algorithm 2) and "ddim"
         Song et al. 2021 (arXiv:2010.02502), both guided-diffusion's; the others solve the ODE in few evaluations.
@@ -56,7 +59,7 @@ class FromNoise:
     clip_denoised: bool = True
     eta: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in FROM_NOISE:
             raise UserError(f"--sampler is {self.name!r}, expected one of {', '.join(FROM_NOISE)}: choose one of them")
         if not 0 <= self.eta <= 1:
@@ -70,13 +73,14 @@ class FromNoise:
             raise UserError(f"--decode_steps is {self.decode_steps} with --sampler {self.name}, which takes the steps "
                             f"of --timestep_respacing: set that, or use another --sampler")
 
-    def check(self, diffusion):
-        """Raise UserError where the diffusion can't be walked so."""
+    def check(self, diffusion: GaussianDiffusion) -> None:
+        """Raise UserError where the sampler can't take the steps of this diffusion."""
         if self.name not in STEPWISE:
             self._solver().check(diffusion)
 
     @torch.no_grad()
-    def images(self, model, diffusion, noise, gradient=None):
+    def images(self, model: Model, diffusion: GaussianDiffusion, noise: Callable[[], torch.Tensor],
+               gradient: Gradient | None = None) -> torch.Tensor:
         """Return images [B, C, H, W], not clipped.
 
         Args:

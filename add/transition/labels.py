@@ -1,10 +1,10 @@
-"""Soft labels of progressive images."""
+"""Soft labels of progressive images: class probabilities by the place in the series."""
 import torch
 
 from add.errors import UserError
 
 
-def soft_labels(amount, source, target, num_domains=2, gamma=1.0):
+def soft_labels(amount: int, source: int, target: int, num_domains: int = 2, gamma: float = 1.0) -> torch.Tensor:
     """Return float64 [amount, num_domains]: row m - 1 has (m / amount)^gamma on `target`, the rest on `source`.
 
     Rows sum to 1; the last one is a full translation. ADD (arXiv:2311.12316) has gamma = 1, Diff-Mix

@@ -3,13 +3,18 @@
 Su et al. 2023 (DDIB, arXiv:2203.08382), Section 5.1. Points [B, 2] are carried as the B pixels of one image of two
 channels, [1, 2, B], so that a sampler works out its steps once for all of them.
 """
+from collections.abc import Callable
+
 import torch
 
+from add.diffusion.gaussian import GaussianDiffusion
+from add.interfaces import Model
 from add.transition.translation import decode, encode
+from add.transition.two_way_samplers import Sampler
 
 
 class PointCloud:
-    """A network for points, model(points [B, 2], t [B]) -> [B, K], as one for an image: (x [1, 2, B], t [1]).
+    """A network for points, model(points [B, 2], t [B]) -> [B, K], called like one for images: (x [1, 2, B], t [1]).
 
     Args:
         on_step: called after each evaluation with the number of points in it.
@@ -18,11 +23,11 @@ class PointCloud:
         evaluations: points evaluated so far.
     """
 
-    def __init__(self, model, on_step=None):
+    def __init__(self, model: Model, on_step: Callable[[int], None] | None = None) -> None:
         self.model, self.on_step, self.evaluations = model, on_step, 0
 
-    def __call__(self, x, t):
-        """Return [1, K, B]."""
+    def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return the network's output for all points, [1, K, B]."""
         count = x.shape[2]
         output = self.model(x[0].T.contiguous(), t.expand(count))
         self.evaluations += count
@@ -31,7 +36,8 @@ class PointCloud:
         return output.T[None]
 
 
-def encode_points(model, diffusion, points, sampler):
+def encode_points(model: Model, diffusion: GaussianDiffusion, points: torch.Tensor,
+                  sampler: str | Sampler) -> torch.Tensor:
     """Return the latents [B, 2] of points [B, 2] at the depth T; O-BELM's are pairs of states, [B, 4].
 
     Args:
@@ -40,7 +46,8 @@ def encode_points(model, diffusion, points, sampler):
     return encode(model, diffusion, points.T[None], _full_depth(diffusion), sampler)[0, 0].T
 
 
-def decode_points(model, diffusion, latents, sampler):
+def decode_points(model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor,
+                  sampler: str | Sampler) -> torch.Tensor:
     """Return the points [B, 2] that latents [B, 2], or O-BELM's pairs [B, 4], lead to; see `encode_points`."""
     return decode(model, diffusion, latents.T[None, None], _full_depth(diffusion), sampler)[0, 0].T
 

@@ -1,21 +1,26 @@
-"""The `progress` depth rule: a pilot shows how far decoded images come with depth, so that depths can even it out.
+"""The depth rule `progress`: depths spaced by how far images come, as a rough trial decode, the pilot, measures it.
 
 The encode is walked anyway, so latents at a few depths are free. The pilot decodes them in very few steps and measures
 the images it gets: how far they have moved from the source image, or what a classifier makes of them. Between its
 depths the measure is interpolated, and `choose_depths` finds where it has gone m / N of its way.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.nn import functional as F
 
+from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.noise_levels import GRIDS, NoiseLevels
 from add.diffusion.prediction_types import ModelMeanType
 from add.diffusion.solvers import SOLVERS, predictor_of, walk, x_start_from
 from add.errors import UserError
+from add.interfaces import Gradient, Model
 from add.transition.depths import DepthPlan, uniform_depths
-from add.transition.two_way_samplers import DDIM, OBELM, guided
+from add.transition.two_way_samplers import DDIM, OBELM, Fast, Sampler, guided
 
 SHARE = 4  # the pilot costs at most a quarter of the run's own evaluations
 STEPS = 4  # evaluations of a pilot decode, from any depth; with fewer the images differ in kind, not only in detail
@@ -24,7 +29,7 @@ SOLVER, GRID = SOLVERS["dpm++2m"], GRIDS["quadratic"]  # the soundest in 4 steps
 CELLS = 8  # per side of an image
 
 
-def move(images, x):
+def move(images: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return how far `images` [K, 3, H, W] have moved from image x [3, H, W], float64 [K], in units of [-1, 1].
 
     It is the root mean square change of the mean colours of 8 x 8 cells, joined with that of the contrast in each
@@ -43,7 +48,7 @@ def _features(x):
 
 
 class Pilot:
-    """What to decode roughly before the depths are chosen.
+    """The pilot of a run: which depths it decodes roughly, and what that says of all depths.
 
     Args:
         sampler: the run's own.
@@ -55,10 +60,11 @@ class Pilot:
         sampler: what decodes them.
     """
 
-    def __init__(self, sampler, source, target, amount):
+    def __init__(self, sampler: Sampler, source: GaussianDiffusion, target: GaussianDiffusion, amount: int) -> None:
         self.amount, self.num_steps = amount, source.num_timesteps
         self.sampler = Rough(sampler.clip_denoised, sampler.cond_fn)
-        self.depths, self._reason = (), ""
+        self.depths: tuple[int, ...] = ()
+        self._reason = ""
         if amount in (1, self.num_steps):
             return  # one depth is T, and all depths are all
         if target.model_mean_type == ModelMeanType.PREVIOUS_X:
@@ -75,7 +81,8 @@ class Pilot:
             return
         self.depths = uniform_depths(self.num_steps, count)
 
-    def curves(self, x, images, classifier=None):
+    def curves(self, x: torch.Tensor, images: torch.Tensor,
+               classifier: Callable[[torch.Tensor], Any] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (starts float64 [B], curves float64 [B, T]), the measure of x itself and at each depth from 1 on.
 
         Args:
@@ -92,7 +99,7 @@ class Pilot:
         curves = [np.interp(steps, (0, *self.depths), row) for row in values.numpy()]
         return values[:, 0], torch.from_numpy(np.stack(curves))
 
-    def plan(self):
+    def plan(self) -> DepthPlan:
         """Return the DepthPlan of every image where there is no pilot."""
         return DepthPlan(uniform_depths(self.num_steps, self.amount), "uniform" if self._reason else "progress",
                          self._reason)
@@ -110,15 +117,16 @@ def _ask(classifier, images):
 
 @dataclass(frozen=True)
 class Rough:
-    """A sampler that only decodes: a solver for few steps, the same number from any depth of any schedule."""
+    """A sampler that only decodes, in few steps, the same number from any depth of any schedule."""
 
     clip_denoised: bool = False
-    cond_fn: object = None
+    cond_fn: Gradient | None = None
 
-    def check(self, diffusion):
-        """Any diffusion that `Pilot` takes will do."""
+    def check(self, diffusion: GaussianDiffusion) -> None:
+        """Accept any diffusion that `Pilot` takes."""
 
-    def decode(self, model, diffusion, latents, depths, known=None):
+    def decode(self, model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor, depths: torch.Tensor,
+               known: ArrayLike | None = None) -> torch.Tensor:
         """Return roughly the clean images that latents [R, C, H, W] at depths int64 [R] lead to."""
         levels = NoiseLevels(diffusion.alphas_cumprod, diffusion.timestep_map)
         timesteps = np.asarray(diffusion.timestep_map)[np.minimum(depths.cpu().numpy(), diffusion.num_timesteps - 1)]
@@ -132,7 +140,7 @@ class Rough:
         return x_start_from(SOLVER.quantity, step.value, step.seen, float(signal), float(spread))
 
 
-def run_evaluations(sampler, diffusion, depths):
+def run_evaluations(sampler: DDIM | Fast, diffusion: GaussianDiffusion, depths: ArrayLike) -> int:
     """Return how many evaluations one image's encode and its decodes from `depths` take."""
     depths = np.asarray(depths)
     if isinstance(sampler, DDIM):

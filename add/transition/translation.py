@@ -1,20 +1,25 @@
-"""Translation between domains: encode with the source's model, decode from each depth with the target's.
+"""Translation between domains: images are encoded with the source's model and decoded with the target's.
 
 Su et al. 2023 (DDIB, arXiv:2203.08382), cut short at a series of depths by ADD (arXiv:2311.12316). One encode serves
-all depths of an image, and all of them are decoded in one sweep; samplers.py says at which levels they stand.
+all depths of an image, and all of them are decoded in one sweep; two_way_samplers.py says at which levels they
+stand.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from add.diffusion.gaussian import GaussianDiffusion
 from add.errors import UserError
-from add.transition.depths import check_depth_options, choose_depths
+from add.interfaces import Model
+from add.transition.depths import DepthPlan, check_depth_options, choose_depths
 from add.transition.fixed_batches import InBatches
 from add.transition.fourier_measure import measure_feature
 from add.transition.labels import soft_labels
-from add.transition.progress_rule import Pilot
-from add.transition.two_way_samplers import make_sampler
+from add.transition.progress_rule import Pilot, Rough
+from add.transition.two_way_samplers import Sampler, make_sampler
 
 MEASURED = ("reference", "even")  # rules that follow the feature F along the encode
 SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before
@@ -22,7 +27,7 @@ SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state
 
 @dataclass(frozen=True)
 class Translation:
-    """A batch of B images on their way in N steps.
+    """The translation of B images, each in N progressive images.
 
     targets: [B, N, 3, H, W], decoded images, not clipped.
     latents: [B, N, 3, H, W], the encoded images at the depths.
@@ -38,7 +43,7 @@ class Translation:
     targets: torch.Tensor
     latents: torch.Tensor
     depths: torch.Tensor
-    plans: list
+    plans: list[DepthPlan]
     labels: torch.Tensor
     curves: torch.Tensor | None
     nfe: float
@@ -46,9 +51,12 @@ class Translation:
 
 
 @torch.no_grad()
-def translate(source, target, x, amount, source_diffusion, target_diffusion=None, sampler="unipc", rule="progress",
-              feature="reference", domains=(0, 1), num_domains=2, max_memory=2 * 1024**3, batch_size=8, on_step=None,
-              classifier=None):
+def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source_diffusion: GaussianDiffusion,
+              target_diffusion: GaussianDiffusion | None = None, sampler: str | Sampler = "unipc",
+              rule: str = "progress", feature: str = "reference", domains: tuple[int, int] = (0, 1),
+              num_domains: int = 2, max_memory: float = 2 * 1024**3, batch_size: int = 8,
+              on_step: Callable[[int], None] | None = None,
+              classifier: Callable[[torch.Tensor], Any] | None = None) -> Translation:
     """Return the Translation of images x [B, 3, H, W] in [-1, 1].
 
     An image's result does not depend on the others of its batch, nor on max_memory.
@@ -98,6 +106,7 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
             starts, curves = pilot.curves(x, images, classifier)
         else:
             curves = path.curves(feature)
+        assert starts is not None  # every rule but "uniform" is MEASURED or has a pilot
         plans = [choose_depths(curve, amount, rule, start)
                  for curve, start in zip(curves.numpy(), starts.tolist(), strict=True)]
     depths = torch.tensor([plan.depths for plan in plans])
@@ -107,8 +116,8 @@ def translate(source, target, x, amount, source_diffusion, target_diffusion=None
                        (_evaluations(source) + _evaluations(target)) / len(x), pilot_nfe)
 
 
-def in_batches(model, batch_size, on_step=None):
-    """Return the model as `InBatches`; raise UserError where the batch size can't be."""
+def in_batches(model: Model, batch_size: int, on_step: Callable[[int], None] | None = None) -> InBatches:
+    """Return the model as `InBatches`; raise UserError where the batch size is below 1."""
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: expected at least 1; raise --batch_size")
     return InBatches(model, batch_size, on_step)
@@ -158,7 +167,8 @@ class _Path:
 
 
 @torch.no_grad()
-def encode(model, diffusion, x, depths, sampler="ddim"):
+def encode(model: Model, diffusion: GaussianDiffusion, x: torch.Tensor, depths: torch.Tensor,
+           sampler: str | Sampler = "ddim") -> torch.Tensor:
     """Return the latents [B, N, C, H, W] of x [B, C, H, W] at depths int64 [B, N], each from 1 to T.
 
     O-BELM's latents are pairs of states, [B, N, 2 C, H, W].
@@ -170,7 +180,8 @@ def encode(model, diffusion, x, depths, sampler="ddim"):
 
 
 @torch.no_grad()
-def decode(model, diffusion, latents, depths, sampler="ddim", max_memory=2 * 1024**3):
+def decode(model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor, depths: torch.Tensor,
+           sampler: str | Sampler | Rough = "ddim", max_memory: float = 2 * 1024**3) -> torch.Tensor:
     """Return the clean images [B, N, C, H, W] that `latents` at `depths` lead to.
 
     All are decoded in one sweep, which each joins at its depth; more sweeps where one would not fit into max_memory.
@@ -193,7 +204,7 @@ def decode(model, diffusion, latents, depths, sampler="ddim", max_memory=2 * 102
     return restored.reshape(*depths.shape, *images.shape[1:])
 
 
-def training_depths(diffusion, depths):
+def training_depths(diffusion: GaussianDiffusion, depths: torch.Tensor) -> torch.Tensor:
     """Return depths in encode steps as training timesteps 0..T, the same shape.
 
     The latent after d steps stands at the level of timestep timestep_map[d]; after all of them at pure noise, T.
@@ -201,7 +212,7 @@ def training_depths(diffusion, depths):
     return torch.tensor([*diffusion.timestep_map, diffusion.original_num_steps])[depths]
 
 
-def check_schedules(source, target):
+def check_schedules(source: GaussianDiffusion, target: GaussianDiffusion) -> None:
     """Raise UserError where two diffusions do not walk the same noise levels."""
     if not np.array_equal(source.alphas_cumprod, target.alphas_cumprod):
         raise UserError(f"the two models walk different noise schedules ({source.num_timesteps} and "

@@ -1,4 +1,4 @@
-"""How images are carried to a depth and back: DDIM on the schedule's own steps, or a fast solver of its ODE.
+"""Samplers that carry images to a depth and back: DDIM on the schedule's own steps, or a fast solver of its ODE.
 
 Level convention. DDIM, as published: the clean image counts as level 0; after d encode steps the latent stands at
 alphas_cumprod[d] of the (respaced) schedule, and decoding from it starts with step d - 1. The others carry one level
@@ -9,31 +9,36 @@ Every sampler takes clip_denoised: clip the predicted clean image to [-1, 1]; cl
 (DDIB encodes unclipped), left out: as clip_denoised; and cond_fn, the gradient of a classifier that guides decoding,
 cond_fn(x, t) as from `class_gradient`.
 """
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
+from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.guidance import ClassifierGuided
 from add.diffusion.leapfrog import leap, leapfrog_walk
 from add.diffusion.noise_levels import GRIDS, Grid, NoiseLevels
 from add.diffusion.parametrization import eps_from_x_start
-from add.diffusion.solvers import SOLVERS, Solver, predictor_of, walk, x_start_from
+from add.diffusion.solvers import SOLVERS, Solver, Step, predictor_of, walk, x_start_from
 from add.errors import UserError
+from add.interfaces import Gradient, Model
 
 LEAST_STEPS = 3  # evaluations of the shortest decode
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Depths that encoding has just passed.
+    """A range of depths that encoding has just passed, with the latents in it.
 
     start, end: depths; it covers those above start, up to end. at: at(depth) -> latents [B, C, H, W].
     """
 
     start: float
     end: float
-    at: object
+    at: Callable[[float], torch.Tensor]
 
 
 class DDIM:
@@ -45,23 +50,27 @@ class DDIM:
     name = "ddim"
     copies = 1  # of an image that each Interval holds
 
-    def __init__(self, clip_denoised=False, cond_fn=None, clip_encoded=None):
+    def __init__(self, clip_denoised: bool = False, cond_fn: Gradient | None = None,
+                 clip_encoded: bool | None = None) -> None:
         self.clip_denoised, self.cond_fn, self.clip_encoded = clip_denoised, cond_fn, clip_encoded
 
-    def check(self, diffusion):
-        """Any diffusion will do."""
+    def check(self, diffusion: GaussianDiffusion) -> None:
+        """Accept any diffusion."""
 
-    def num_intervals(self, diffusion):
+    def num_intervals(self, diffusion: GaussianDiffusion) -> int:
+        """Return how many `Interval`s `encode` yields at most."""
         return diffusion.num_timesteps
 
-    def encode(self, model, diffusion, x, depths=None):
+    def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
+               depths: Sequence[int] | None = None) -> Iterator[Interval]:
         """Yield the `Interval`s of images x [B, C, H, W], each one step."""
         for step in range(diffusion.num_timesteps):
             t = torch.full((len(x),), step, device=x.device)
             x = diffusion.ddim_reverse_sample(model, x, t, clip_denoised=_clips_encoding(self))["sample"]
-            yield Interval(step, step + 1, lambda depth, x=x: x)
+            yield Interval(step, step + 1, _always(x))
 
-    def decode(self, model, diffusion, latents, depths, known=None):
+    def decode(self, model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor, depths: torch.Tensor,
+               known: ArrayLike | None = None) -> torch.Tensor:
         """Return the clean images that latents [R, C, H, W] at depths int64 [R], descending, lead to."""
         x = latents.clone()
         for step in range(int(depths[0]) - 1, -1, -1):
@@ -89,31 +98,32 @@ class Fast:
     decode_steps: int
     clip_denoised: bool = False
     clip_encoded: bool | None = None
-    cond_fn: object = None
+    cond_fn: Gradient | None = None
     copies: int = field(default=3, init=False)  # x, what was evaluated, and the value
 
-    def check(self, diffusion):
+    def check(self, diffusion: GaussianDiffusion) -> None:
         """Raise UserError where the diffusion can't be walked between its own timesteps."""
         _check_whole_schedule(diffusion)
 
-    def num_intervals(self, diffusion):
+    def num_intervals(self, diffusion: GaussianDiffusion) -> int:
+        """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps + 1
 
-    def encode(self, model, diffusion, x, depths=None):
+    def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
+               depths: Sequence[int] | None = None) -> Iterator[Interval]:
         """Yield the `Interval`s of images x [B, C, H, W]: one for each step, and that to pure noise."""
         levels = NoiseLevels(diffusion.alphas_cumprod)
         predict = predictor_of(diffusion, levels, model, self.encode_solver.quantity, _clips_encoding(self))
         grid = self.encode_grid.timesteps(levels, levels.first, levels.last, self.encode_steps)
         for step in walk(self.encode_solver, predict, levels, x, np.repeat(grid[:, None], len(x), axis=1)):
-            ends = {step.end[0]: step.x}
-            yield Interval(step.start[0], step.end[0],
-                           lambda t, step=step, ends=ends: ends[t] if t in ends else step.at(np.full(len(x), float(t))))
+            yield Interval(step.start[0], step.end[0], _dense(step))
         signal, spread = (float(factor) for factor in levels.factors(levels.last))
         x_start = x_start_from(self.encode_solver.quantity, step.value, step.seen, signal, spread)
         eps = eps_from_x_start(step.seen, x_start, signal, spread)
-        yield Interval(levels.last, diffusion.num_timesteps, lambda t: eps)
+        yield Interval(levels.last, diffusion.num_timesteps, _always(eps))
 
-    def decode(self, model, diffusion, latents, depths, known=None):
+    def decode(self, model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor, depths: torch.Tensor,
+               known: ArrayLike | None = None) -> torch.Tensor:
         """Return the clean images that latents [R, C, H, W] at depths int64 [R], descending, lead to."""
         levels = NoiseLevels(diffusion.alphas_cumprod)
         predict = predictor_of(diffusion, levels, guided(model, self.cond_fn, diffusion), self.decode_solver.quantity,
@@ -127,7 +137,7 @@ class Fast:
         signal, spread = levels.factors(levels.first)
         return x_start_from(self.decode_solver.quantity, step.value, step.seen, float(signal), float(spread))
 
-    def decode_evaluations(self, levels, t):
+    def decode_evaluations(self, levels: NoiseLevels, t: np.ndarray) -> np.ndarray:
         """Return the evaluations, int array, of decoding from timesteps t, at most the last one."""
         share = self.decode_grid.way(levels, t)
         return np.maximum(LEAST_STEPS, np.ceil(self.decode_steps * share - 1e-9)).astype(int)
@@ -145,18 +155,20 @@ class OBELM:
     grid: Grid = GRIDS["quadratic"]
     clip_denoised: bool = False
     clip_encoded: bool | None = None
-    cond_fn: object = None
+    cond_fn: Gradient | None = None
     name: str = field(default="obelm", init=False)
     copies: int = field(default=2, init=False)
 
-    def check(self, diffusion):
+    def check(self, diffusion: GaussianDiffusion) -> None:
         """Raise UserError where the diffusion can't be walked between its own timesteps."""
         _check_whole_schedule(diffusion)
 
-    def num_intervals(self, diffusion):
+    def num_intervals(self, diffusion: GaussianDiffusion) -> int:
+        """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps
 
-    def encode(self, model, diffusion, x, depths=None):
+    def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
+               depths: Sequence[int] | None = None) -> Iterator[Interval]:
         """Yield the `Interval`s of images x [B, C, H, W] between the wanted depths (ints)."""
         if depths is None:
             raise UserError("sampler obelm has no latents between its steps, so it must know the depths beforehand: "
@@ -167,11 +179,11 @@ class OBELM:
         for row, before, after in leapfrog_walk(predict, levels, x, nodes):
             if nodes[row + 1] in np.minimum(depths, levels.last):
                 depth = diffusion.num_timesteps if row + 2 == len(nodes) else int(nodes[row + 1])
-                pair = torch.cat([after, before], dim=1)
-                yield Interval(passed, depth, lambda depth, pair=pair: pair)
+                yield Interval(passed, depth, _always(torch.cat([after, before], dim=1)))
                 passed = depth
 
-    def decode(self, model, diffusion, latents, depths, known=None):
+    def decode(self, model: Model, diffusion: GaussianDiffusion, latents: torch.Tensor, depths: torch.Tensor,
+               known: ArrayLike | None = None) -> torch.Tensor:
         """Return the clean images that pairs of latents [R, 2 C, H, W] at depths int64 [R], descending, lead to.
 
         Args:
@@ -202,9 +214,22 @@ class OBELM:
         return levels, nodes
 
 
-def guided(model, cond_fn, diffusion):
+Sampler: TypeAlias = DDIM | Fast | OBELM
+
+
+def guided(model: Model, cond_fn: Gradient | None, diffusion: GaussianDiffusion) -> Model:
     """Return the model moved along the gradient cond_fn, or itself where that is None."""
     return model if cond_fn is None else ClassifierGuided(model, cond_fn, diffusion)
+
+
+def _always(latents):
+    """Return the `at` of an Interval that has the same latents at all depths."""
+    return lambda depth: latents
+
+
+def _dense(step: Step) -> Callable[[float], torch.Tensor]:
+    """Return the `at` of an Interval that a solver's step has passed, for images that share their timesteps."""
+    return lambda t: step.x if t == step.end[0] else step.at(np.full(len(step.x), float(t)))
 
 
 def _clips_encoding(sampler):
@@ -217,7 +242,8 @@ def _check_whole_schedule(diffusion):
         raise UserError(f"the diffusion is respaced to {diffusion.num_timesteps} of {diffusion.original_num_steps} "
                         f"steps, which only --sampler ddim walks: leave out --timestep_respacing, and set "
                         f"--encode_steps and --decode_steps, or use --sampler ddim")
-    predictor_of(diffusion, None, None, "eps")  # refuses models that predict the previous x
+    # It refuses models that predict the previous x; the model given here is not called.
+    predictor_of(diffusion, NoiseLevels(diffusion.alphas_cumprod), torch.zeros_like, "eps")
 
 
 def _both_ways(name, encode_grid, encode_steps, decode_steps):
@@ -225,7 +251,7 @@ def _both_ways(name, encode_grid, encode_steps, decode_steps):
     return Fast(name, solver, solver, encode_grid, GRIDS["mixed"], encode_steps, decode_steps)
 
 
-PRESETS = {
+PRESETS: dict[str, Fast | OBELM] = {
     "unipc": Fast("unipc", SOLVERS["unipc"], SOLVERS["v_pc"], GRIDS["cubic"], GRIDS["mixed"], 36, 20),
     "dpm++2m": _both_ways("dpm++2m", GRIDS["cubic"], 40, 24),
     "deis": _both_ways("deis", GRIDS["cubic"], 40, 24),
@@ -236,7 +262,8 @@ PRESETS = {
 SAMPLERS = ("ddim", *PRESETS)
 
 
-def make_sampler(name="unipc", encode_steps=0, decode_steps=0, clip_denoised=False, clip_encoded=None, cond_fn=None):
+def make_sampler(name: str = "unipc", encode_steps: int = 0, decode_steps: int = 0, clip_denoised: bool = False,
+                 clip_encoded: bool | None = None, cond_fn: Gradient | None = None) -> Sampler:
     """Return the sampler of a name in SAMPLERS.
 
     Args:
@@ -259,7 +286,7 @@ def make_sampler(name="unipc", encode_steps=0, decode_steps=0, clip_denoised=Fal
             raise UserError(f"{option} is {steps}: expected {LEAST_STEPS} or more, or 0 for the sampler's own number; "
                             f"change --{option}")
     preset = replace(PRESETS[name], clip_denoised=clip_denoised, clip_encoded=clip_encoded, cond_fn=cond_fn)
-    if name == "obelm":
+    if isinstance(preset, OBELM):
         if decode_steps:
             raise UserError("sampler obelm decodes on the steps it encoded on: leave out --decode_steps")
         return replace(preset, encode_steps=encode_steps or preset.encode_steps)
