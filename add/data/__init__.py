@@ -1,8 +1,9 @@
-"""Images as domains: folders and files, transforms, sets and batches, and two domains of real tissue.
+"""Images as domains: files and folders, transforms, image sets and their batches, and data sets made by the package.
 
 Read in this order: `files` (written whole or not at all), `transforms` (crops, ranges, orientations),
-`folders` (listing and reading), `dataset` (what training draws batches from), `tissue` (the embedded
-default's images), `phantom` (drawn cells of known severity).
+`folders` (listing and reading), `dataset` (sets of images and training batches); then the sources of images:
+`tissue` (patches of a stained section), `embedded` (those and two models, which travel with the package),
+`phantom` (drawn cells of known severity), `severity_table` (severity.csv), `points` (sets in the plane).
 """
 from add.data.dataset import BatchStream, ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically

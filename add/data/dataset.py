@@ -1,24 +1,28 @@
-"""Images for training: a set of them, and an endless stream of batches that can be resumed.
+"""Sets of images, and the endless, resumable stream of batches that training draws from one.
 
 The stream is a function of (seed, position): image number `position` of the stream belongs to epoch
 position // n, and each epoch has an order and random numbers of its own, drawn from (seed, epoch). So a
 resumed run goes on bit for bit, and it does not matter how a batch is shared out among processes.
 """
 import functools
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from add.data import folders, transforms
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 _THREADS = 8
 
 
 class ImageSet:
-    """Images, with labels or without.
+    """A set of images, with labels or without, that batches are cut from.
 
     Args:
         images: uint8 [n, S, S, 3]; or a sequence of n uint8 [H, W, 3] of any sizes (a list, or files read
@@ -31,11 +35,17 @@ class ImageSet:
         bad: files left out when the set, or the one it is a part of, was read, as (path, reason).
     """
 
-    def __init__(self, images, image_size=None, labels=None, paths=None, class_names=None, crop="center",
-                 bad=()):
+    def __init__(self, images: np.ndarray | Sequence[np.ndarray], image_size: int | None = None,
+                 labels: ArrayLike | None = None, paths: Iterable[str] | None = None,
+                 class_names: Sequence[str] | None = None, crop: str = "center",
+                 bad: Iterable[tuple[str, str]] = ()) -> None:
         _check_crop(crop)
+        if image_size is None:
+            if not isinstance(images, np.ndarray):
+                raise ValueError("image_size was left out: expected it, except for images in one array")
+            image_size = images.shape[1]
         self.images = images
-        self.image_size = images.shape[1] if image_size is None else image_size
+        self.image_size = image_size
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.paths = None if paths is None else list(paths)
         self.class_names = class_names
@@ -46,14 +56,15 @@ class ImageSet:
                 raise ValueError(f"{len(value)} {name} were given for {len(images)} images: expected as many")
 
     @classmethod
-    def from_folder(cls, folder, image_size, class_cond=False, recursive=False, **options):
+    def from_folder(cls, folder: PathLike, image_size: int, class_cond: bool = False, recursive: bool = False,
+                    **options: Any) -> Self:
         """Return the set of a folder's images; with class_cond, labelled by file name. See `from_paths`."""
         paths = folders.list_images(folder, recursive)
         labels, class_names = folders.labels_from_names(paths) if class_cond else (None, None)
         return cls.from_paths(paths, image_size, labels, class_names, **options)
 
     @classmethod
-    def from_domains(cls, root, image_size, **options):
+    def from_domains(cls, root: PathLike, image_size: int, **options: Any) -> Self:
         """Return the set of a folder of domains, one subfolder each, labelled 0, 1, ... in sorted order."""
         domains = folders.list_domains(root)
         paths = [path for names in domains.values() for path in names]
@@ -61,8 +72,9 @@ class ImageSet:
         return cls.from_paths(paths, image_size, labels, list(domains), **options)
 
     @classmethod
-    def from_paths(cls, paths, image_size, labels=None, class_names=None, crop="center", skip_bad=False,
-                   memory_limit=MEMORY_LIMIT_BYTES):
+    def from_paths(cls, paths: Sequence[str], image_size: int, labels: ArrayLike | None = None,
+                   class_names: Sequence[str] | None = None, crop: str = "center", skip_bad: bool = False,
+                   memory_limit: float = MEMORY_LIMIT_BYTES) -> Self:
         """Return the set of these image files.
 
         Below memory_limit (bytes of decoded pixels) all are read now, and every unreadable file is known now.
@@ -74,7 +86,7 @@ class ImageSet:
         """
         _check_crop(crop)
         headers_read = crop == "random" or len(paths) * image_size**2 * 3 > memory_limit
-        bad = []
+        bad: list[tuple[str, str]] = []
         num_bytes = 0
         kept = list(paths)
         if headers_read:
@@ -82,20 +94,21 @@ class ImageSet:
             per_image = [image_size**2 if crop == "center" else height * width for height, width in sizes]
             num_bytes = 3 * sum(per_image)
         if num_bytes > memory_limit:
-            images = _FileImages(kept)
+            images: np.ndarray | Sequence[np.ndarray] = _FileImages(kept)
         else:
             own_size = "none" if crop == "random" else "center"
             images, kept, bad_pixels = folders.read_folder(kept, image_size, own_size, skip_bad)
             bad += bad_pixels
         if labels is not None:
-            label_of = dict(zip(paths, labels, strict=True))
+            label_of = dict(zip(paths, np.asarray(labels), strict=True))
             labels = [label_of[path] for path in kept]
         return cls(images, image_size, labels, kept, class_names, crop, bad)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices, crop=None, uniforms=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, crop: str | None = None,
+              uniforms: np.ndarray | None = None) -> np.ndarray:
         """Return uint8 [b, S, S, 3], the images at int `indices` [b], cropped.
 
         Args:
@@ -110,6 +123,7 @@ class ImageSet:
             image = self.images[int(indices[place])]
             if crop == "center":
                 return transforms.center_crop(image, self.image_size)
+            assert uniforms is not None, "a random crop was asked for without uniforms"
             return transforms.place_random_crop(image, self.image_size, uniforms[place])
 
         if isinstance(self.images, _FileImages):
@@ -117,13 +131,14 @@ class ImageSet:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])
 
-    def say_bad(self):
+    def say_bad(self) -> str:
         """Return a sentence on the files that were left out."""
         return f"{len(self.bad)} unreadable images left out: " + ", ".join(str(path) for path, _ in self.bad[:5])
 
-    def subset(self, indices):
+    def subset(self, indices: ArrayLike) -> "ImageSet":
         """Return the set of the images at int `indices` [m]; only an array's pixels are copied."""
         indices = np.asarray(indices, dtype=np.int64)
+        images: np.ndarray | Sequence[np.ndarray]
         if isinstance(self.images, np.ndarray):
             images = self.images[indices]
         elif isinstance(self.images, _FileImages):
@@ -134,7 +149,7 @@ class ImageSet:
         paths = None if self.paths is None else [self.paths[i] for i in indices]
         return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad)
 
-    def split(self, val_fraction, seed):
+    def split(self, val_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
         """Return (train, validation): disjoint, together everything, the same for the same seed.
 
         With labels, each class is divided in the same proportion. A class keeps at least one training image,
@@ -145,7 +160,7 @@ class ImageSet:
                             f"expected 0 <= fraction < 1; give a smaller one")
         order = np.random.default_rng([seed, len(self)]).permutation(len(self))
         labels = np.zeros(len(self), dtype=np.int64) if self.labels is None else self.labels
-        held_out = []
+        held_out: list[int] = []
         for label in np.unique(labels):
             members = order[labels[order] == label]
             wanted = max(round(val_fraction * len(members)), int(val_fraction > 0))
@@ -170,7 +185,8 @@ class BatchStream:
         crop: "center" or "random"; the set's own when left out. "random" needs a set read with crop="random".
     """
 
-    def __init__(self, image_set, batch_size, seed=0, rank=0, world_size=1, augment="none", crop=None):
+    def __init__(self, image_set: ImageSet, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1,
+                 augment: str = "none", crop: str | None = None) -> None:
         if len(image_set) == 0:
             raise UserError("the image set is empty: expected at least one image; check the folder")
         if batch_size < 1:
@@ -192,10 +208,10 @@ class BatchStream:
         self.orientations = np.array(transforms.orientations_of(augment))
         self.position = 0  # images that all processes have drawn together
 
-    def __iter__(self):
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         start = self.position + self.rank * self.batch_size
         indices, uniforms = draw_order(self.seed, start, self.batch_size, len(self.image_set))
         pixels = self.image_set.batch(indices, self.crop, uniforms[:, 1:])
@@ -206,12 +222,12 @@ class BatchStream:
         self.position += self.batch_size * self.world_size
         return x, labels
 
-    def state_dict(self):
-        """Return what a resumed run needs, the same in all processes, whatever their number."""
+    def state_dict(self) -> Row:
+        """Return the stream's position for a resumed run, the same in all processes, whatever their number."""
         return {"position": self.position, "seed": self.seed, "num_images": len(self.image_set)}
 
-    def load_state_dict(self, state):
-        """Go on behind the last batch of the stream that gave `state`; its seed is taken over."""
+    def load_state_dict(self, state: Row) -> None:
+        """Continue after the last batch of the stream that gave `state`; its seed is taken over."""
         if state["num_images"] != len(self.image_set):
             raise UserError(f"the run was started on {state['num_images']} images and the folder now gives "
                             f"{len(self.image_set)}: expected the same images; restore them, or start a new "
@@ -220,7 +236,7 @@ class BatchStream:
         self.seed = int(state["seed"])
 
 
-def draw_order(seed, start, count, num_images):
+def draw_order(seed: int, start: int, count: int, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (indices int64 [count], uniforms float64 [count, 4]) at positions start, start + 1, ...
 
     The four numbers in [0, 1) are the position's own: one for orientation, three for a crop.
@@ -243,10 +259,10 @@ def _draw_epoch(seed, epoch, num_images):
     return generator.permutation(num_images), generator.random((num_images, 4))
 
 
-class _FileImages:
+class _FileImages(Sequence[np.ndarray]):
     """A sequence of images that are read from their files each time they are asked for."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: list[str]):
         self.paths = paths
 
     def __len__(self):

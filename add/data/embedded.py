@@ -1,4 +1,4 @@
-"""What travels with the package: two tiny models of stained tissue, patches to translate, and the configs.
+"""Paths of what travels with the package: two tiny models of stained tissue, patches to translate, and the configs.
 
 An installed package holds them in add/bundled; in a checkout they lie beside the package, in assets/ and configs/.
 Training and held-out patches are in the checkout only.

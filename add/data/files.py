@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all.
+"""Reading files, and writing them whole or not at all.
 
 A writer fills a temporary file beside the final one; only when it is complete and on disk does it take the
 final name. A run that is killed half-way leaves either the old file or none, never half of a new one.
@@ -14,28 +14,32 @@ import json
 import os
 import posixpath
 import uuid
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 
 _SAMPLED_FILES = 16
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def is_url(path):
+def is_url(path: PathLike) -> bool:
     """Return whether the path names a remote file or folder."""
     return "://" in str(path)
 
 
-def require_local(out_dir):
+def require_local(out_dir: PathLike) -> None:
     """Raise UserError where --out_dir is a URL: results are written to a local folder."""
     if is_url(out_dir):
         raise UserError(f"--out_dir {out_dir} is a URL, expected a local folder: copy the results afterwards")
 
 
-def write_atomically(path, write):
+def write_atomically(path: PathLike, write: Callable[[IO[bytes]], Any]) -> None:
     """Write one file whole or not at all; its folder is made if missing.
 
     Args:
@@ -69,7 +73,7 @@ def write_atomically(path, write):
         raise
 
 
-def save_png(path, image):
+def save_png(path: PathLike, image: ArrayLike) -> None:
     """Write uint8 image [H, W, 3] (or [H, W]) as PNG."""
     image = np.asarray(image)
     if image.dtype != np.uint8:
@@ -77,13 +81,13 @@ def save_png(path, image):
     write_atomically(path, lambda file: Image.fromarray(image).save(file, format="PNG", optimize=True))
 
 
-def save_json(path, content):
+def save_json(path: PathLike, content: Any) -> None:
     """Write content as indented JSON, UTF-8; NaN and infinity are refused because JSON has none."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def changed_settings(path, given, ignored=()):
+def changed_settings(path: PathLike, given: Row, ignored: Container[str] = ()) -> list[str]:
     """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file."""
     if not os.path.exists(path):
         return []
@@ -93,12 +97,12 @@ def changed_settings(path, given, ignored=()):
             if name not in ignored and saved.get(name) != given.get(name)]
 
 
-def save_npy(path, array):
+def save_npy(path: PathLike, array: ArrayLike) -> None:
     """Write a numpy array; the path should end in .npy."""
     write_atomically(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
-def write_npy_rows(file, dtype, shape, rows):
+def write_npy_rows(file: IO[bytes], dtype: DTypeLike, shape: Sequence[int], rows: Iterable[ArrayLike]) -> None:
     """Write the .npy file of an array of `shape` into a binary file, row by row, so that it need not fit in memory."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(file, header)
@@ -106,14 +110,14 @@ def write_npy_rows(file, dtype, shape, rows):
         file.write(np.ascontiguousarray(row, dtype=dtype).tobytes())
 
 
-def save_torch(path, content):
+def save_torch(path: PathLike, content: Any) -> None:
     """Write a state dict or a checkpoint with torch.save."""
     import torch
 
     write_atomically(path, lambda file: torch.save(content, file))
 
 
-def read_bytes(path):
+def read_bytes(path: PathLike) -> bytes:
     """Return the content of a local or remote file as bytes."""
     if is_url(path):
         import blobfile as bf
@@ -124,18 +128,18 @@ def read_bytes(path):
         return file.read()
 
 
-def fingerprint(folder, paths):
+def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:
     """Return a SHA-256 that tells sets of files apart without reading all of them, as hexadecimal digits.
 
     It covers every name inside `folder` and every size, and the whole content of a few files spread over the set:
     uncompressed images of one shape have one size. The order of `paths` doesn't matter, nor where the folder lies.
     """
-    paths = sorted(map(str, paths))
+    names = sorted(map(str, paths))
     prefix = join(folder, "")
     digest = hashlib.sha256()
-    for path in paths:
+    for path in names:
         digest.update(f"{path.removeprefix(prefix)}\0{_size(path)}\0".encode(errors="surrogateescape"))
-    for path in paths[::max(1, len(paths) // _SAMPLED_FILES)]:
+    for path in names[::max(1, len(names) // _SAMPLED_FILES)]:
         digest.update(read_bytes(path))
     return digest.hexdigest()
 
@@ -148,7 +152,7 @@ def _size(path):
     return os.stat(path).st_size
 
 
-def join(folder, *names):
+def join(folder: PathLike, *names: str) -> str:
     """Return the path of `names` inside a local or remote folder."""
     joiner = posixpath.join if is_url(folder) else os.path.join
     return joiner(os.fspath(folder), *names)
@@ -175,6 +179,6 @@ def _write_remote(url, write):
         file.write(buffer.getvalue())
 
 
-def file_name(path):
+def file_name(path: PathLike) -> str:
     """Return the last part of a path or URL."""
     return str(path).rsplit("/", 1)[-1]

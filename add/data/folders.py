@@ -5,21 +5,27 @@ and all are named in one message.
 """
 import io
 import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from add.data import files, transforms
 from add.errors import UserError
+from add.interfaces import PathLike
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
 CONTACT_SHEET = "contact_sheet.png"  # a picture of the images beside it
 _THREADS = 8  # decoding releases the interpreter's lock
 
+AnyPath = TypeVar("AnyPath", bound=PathLike)
+Result = TypeVar("Result")
 
-def list_images(folder, recursive=False):
-    """Return the sorted paths (str) of the image files in a folder; hidden files and contact sheets are passed over.
+
+def list_images(folder: PathLike, recursive: bool = False) -> list[str]:
+    """Return the sorted paths of the image files in a folder; hidden files and contact sheets are passed over.
 
     Raises:
         UserError: the folder is missing, is a file, or holds no image.
@@ -33,7 +39,7 @@ def list_images(folder, recursive=False):
     return paths
 
 
-def list_domains(root):
+def list_domains(root: PathLike) -> dict[str, list[str]]:
     """Return {domain name: image paths}, sorted by name: each subfolder of `root` is one domain.
 
     Raises:
@@ -48,14 +54,14 @@ def list_domains(root):
     return {name: list_images(files.join(root, name), recursive=True) for name in names}
 
 
-def holds_domains(root):
+def holds_domains(root: PathLike) -> bool:
     """Return whether a folder has subfolders and no image of its own: a folder of domains."""
     root = os.fspath(root)
     _check_folder(root)
     return bool(_list_subfolders(root)) and not any(map(_is_image_name, _list_files(root, recursive=False)))
 
 
-def labels_from_names(paths):
+def labels_from_names(paths: Iterable[PathLike]) -> tuple[np.ndarray, list[str]]:
     """Return (labels int64 [n], class names): guided-diffusion's naming, CLASS_rest.png.
 
     The class is the file name before its first underscore; classes are numbered in sorted order.
@@ -71,7 +77,7 @@ def labels_from_names(paths):
     return np.array([number_of[name] for name in classes], dtype=np.int64), class_names
 
 
-def read_image(path):
+def read_image(path: PathLike) -> np.ndarray:
     """Return an image file as uint8 [H, W, 3].
 
     PNG, JPEG, BMP or TIFF (its first page). Grey becomes three equal channels, transparency lies on white,
@@ -86,7 +92,7 @@ def read_image(path):
         raise _unreadable(path, error) from error
 
 
-def read_header(path):
+def read_header(path: PathLike) -> tuple[int, int]:
     """Return the stored (height, width) of an image file without decoding it; raises like `read_image`."""
     try:
         with Image.open(io.BytesIO(files.read_bytes(path)) if files.is_url(path) else path) as image:
@@ -95,7 +101,8 @@ def read_header(path):
         raise _unreadable(path, error) from error
 
 
-def read_folder(paths, image_size, crop="center", skip_bad=False):
+def read_folder(paths: Sequence[AnyPath], image_size: int, crop: str = "center", skip_bad: bool = False) -> tuple[
+        np.ndarray | list[np.ndarray], list[AnyPath], list[tuple[AnyPath, str]]]:
     """Return (images, kept paths, bad): all readable files, in the order of `paths`.
 
     Args:
@@ -119,7 +126,8 @@ def read_folder(paths, image_size, crop="center", skip_bad=False):
     return (np.stack(images) if crop == "center" else images), kept, bad
 
 
-def read_all(paths, read, skip_bad=False):
+def read_all(paths: Sequence[AnyPath], read: Callable[[AnyPath], Result],
+             skip_bad: bool = False) -> tuple[list[Result], list[AnyPath], list[tuple[AnyPath, str]]]:
     """Return (results, kept paths, bad) of read(path) for every path; see `read_folder` for bad files."""
     def attempt(path):
         try:
@@ -141,9 +149,9 @@ def read_all(paths, read, skip_bad=False):
 
 def _decode(content):
     """Return uint8 [H, W, 3] from the bytes of an image file."""
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
-        image = ImageOps.exif_transpose(image)
+    with Image.open(io.BytesIO(content)) as stored:
+        stored.load()
+        image = ImageOps.exif_transpose(stored)
     if image.mode.startswith("I;16") or (image.mode == "I" and _was_16_bit(content)):
         grey = np.asarray(image).astype(np.float64) * (255 / 65535)
         return np.repeat(grey.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
@@ -225,7 +233,7 @@ def _scan(folder):
         _refuse_unreadable(error)
 
 
-def _refuse_unreadable(error):
+def _refuse_unreadable(error: OSError) -> NoReturn:
     raise UserError(f"cannot list {error.filename} ({error.strerror}): expected a folder that can be read; "
                     f"check its rights") from error
 

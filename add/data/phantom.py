@@ -1,4 +1,4 @@
-"""A procedural cytology phantom whose severity is known.
+"""A cytology phantom: drawn images of cells whose severity is known.
 
 Each image shows stained cells on a pale ground: pink cytoplasm (eosin), blue-purple nuclei (haematoxylin). One
 number, the severity in [0, 1], drives what pathologists grade: size of the nuclei and its variation from cell to
@@ -16,13 +16,17 @@ import dataclasses
 import io
 import math
 import os
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from add.data import files
 from add.errors import UserError
+from add.interfaces import PathLike
 
+Band: TypeAlias = tuple[float, float]  # severities (low, high)
 DEFAULT_BANDS = {"mild": (0.0, 0.3), "severe": (0.7, 1.0)}
 SPLITS = ("train", "test")
 CSV_HEADER = ("image", "domain", "split", "severity")
@@ -40,7 +44,10 @@ _NUCLEOLI = 2
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What severity drives. Lengths in units of the image side, stains as multiples of the stain colours."""
+    """The features of a picture that severity drives.
+
+    Lengths in units of the image side, stains as multiples of the stain colours.
+    """
 
     cells: float  # the fraction, up to a half, is how far one more cell has faded in
     nucleus_radius: float
@@ -60,7 +67,7 @@ SEVEREST = Look(cells=9.0, nucleus_radius=0.118, nucleus_variation=0.28, cytopla
                 darkness=1.75, darkness_variation=0.16, chromatin_contrast=0.48, chromatin_coarseness=1.0, nucleoli=1.3)
 
 
-def look_at(severity):
+def look_at(severity: float) -> Look:
     """Return the `Look` of a severity in [0, 1], each field on the straight line from MILDEST to SEVEREST."""
     if not 0 <= severity <= 1:
         raise ValueError(f"severity {severity} is out of range: expected 0 <= severity <= 1; give a share, not percent")
@@ -68,7 +75,7 @@ def look_at(severity):
     return Look(*(low + severity * (high - low) for low, high in ends))
 
 
-def render(severity, size, rng):
+def render(severity: float, size: int, rng: np.random.Generator) -> np.ndarray:
     """Return one image of cells, uint8 [size, size, 3].
 
     All random numbers are drawn first, in an order and a number that do not depend on severity. With one state of
@@ -79,7 +86,7 @@ def render(severity, size, rng):
     Args:
         severity: in [0, 1].
         size: side of the image in pixels, 16 or more.
-        rng: numpy Generator; its state is all that chance depends on.
+        rng: its state is all that chance depends on.
     """
     if size < MIN_SIZE:
         raise ValueError(f"size {size} is too small for cells: expected {MIN_SIZE} pixels or more")
@@ -108,7 +115,7 @@ def render(severity, size, rng):
     return (noisy + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def measure_nuclei(image):
+def measure_nuclei(image: np.ndarray) -> tuple[float, float]:
     """Return (share, darkness) of the nuclei in uint8 image [H, W, 3], by colour alone.
 
     share: of the pixels, in [0, 1]; darkness: their mean density in red, a natural logarithm, 0 where there is none.
@@ -118,15 +125,15 @@ def measure_nuclei(image):
     return float(nuclear.mean()), float(density[nuclear].mean()) if nuclear.any() else 0.0
 
 
-def domain_severities(band, count, rng):
+def domain_severities(band: Band, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return `count` severities drawn evenly from band (low, high), rounded to 6 decimals: float64 [count]."""
     low, high = band
     return rng.uniform(low, high, count).round(6)
 
 
-def parse_bands(text):
+def parse_bands(text: str) -> dict[str, Band]:
     """Return {name: (low, high)} of text such as "mild:0:0.3,severe:0.7:1"; raises UserError."""
-    bands = {}
+    bands: dict[str, Band] = {}
     for part in text.split(","):
         name, *ends = (word.strip() for word in part.split(":"))
         try:
@@ -141,7 +148,7 @@ def parse_bands(text):
     return bands
 
 
-def check_bands(bands):
+def check_bands(bands: Mapping[str, Band]) -> None:
     """Raise UserError unless every name can be a folder and every band lies in [0, 1], low end first."""
     if not bands:
         raise UserError("no bands of severity were given: expected one per domain; give for instance mild:0:0.3")
@@ -153,7 +160,8 @@ def check_bands(bands):
                             f"severity is a share, low end first")
 
 
-def make_phantom_set(out_dir, bands, num_train, num_test, size, seed):
+def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: int, num_test: int, size: int,
+                     seed: int) -> None:
     """Write a set of domains and its truth: OUT/train/NAME/*.png, OUT/test/NAME/*.png and OUT/severity.csv.
 
     Every image has cells of its own: no two share a layout, across domains and splits neither. The table is

@@ -1,14 +1,17 @@
-"""The six sets of points in the plane that DDIB is studied on, and an endless stream of batches of them.
+"""Six sets of points in the plane, on which DDIB is studied, and an endless stream of batches of them.
 
 Su et al. 2023, "Dual Diffusion Implicit Bridges" (DDIB, arXiv:2203.08382). Each set is spread evenly over shapes of
 some width, shifted and scaled so that all coordinates, x and y taken together, have mean 0 and standard deviation 1.
 DDIB takes both from the points drawn, so that every draw is scaled a little otherwise, and refuses counts that don't
 divide evenly; here they are the distribution's own, in closed form, and any count will do.
 """
+from typing import Self
+
 import numpy as np
 import torch
 
 from add.errors import UserError
+from add.interfaces import Row
 
 POINT_SETS = ("MOONS", "CHECKERBOARD", "CONCENTRIC_RINGS", "CONCENTRIC_SQUARES", "OLYMPIC_RINGS", "OLYMPIC_SQUARES")
 
@@ -18,11 +21,10 @@ _WIDTH = 0.5  # of rings and squares: from radius - 0.25 to radius + 0.25
 _GROWING, _EQUAL = (1.0, 2.0, 3.0), (1.0, 1.0, 1.0)  # radii
 
 
-def draw_points(task, count, generator, ordered=False):
+def draw_points(task: int, count: int, generator: np.random.Generator, ordered: bool = False) -> np.ndarray:
     """Return float32 [count, 2], points of the set of a number in POINT_SETS, drawn independently.
 
     Args:
-        generator: numpy Generator.
         ordered: along the shape, one ring or square after the other, so that a colour by number shows where a point
             comes from. The checkerboard's go from right to left.
 
@@ -51,7 +53,7 @@ class PointStream:
         rank, world_size: number of this process, and how many there are.
     """
 
-    def __init__(self, task, batch_size, seed=0, rank=0, world_size=1):
+    def __init__(self, task: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         _check_task(task)
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is too small: expected at least 1; raise --batch_size")
@@ -63,22 +65,22 @@ class PointStream:
         self.rank, self.world_size = rank, world_size
         self.position = 0  # points that all processes have drawn together
 
-    def __iter__(self):
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple[torch.Tensor, None]:
         numbers = np.random.Philox(np.random.SeedSequence([self.seed, self.task]))
         numbers.advance(self.position + self.rank * self.batch_size)  # blocks of _NUMBERS
         uniforms = np.random.Generator(numbers).random((self.batch_size, _NUMBERS))
         self.position += self.batch_size * self.world_size
         return torch.from_numpy(_place(self.task, uniforms)), None
 
-    def state_dict(self):
-        """Return what a resumed run needs, the same in all processes, whatever their number."""
+    def state_dict(self) -> Row:
+        """Return the stream's position for a resumed run, the same in all processes, whatever their number."""
         return {"position": self.position, "seed": self.seed, "task": self.task}
 
-    def load_state_dict(self, state):
-        """Go on behind the last batch of the stream that gave `state`; its seed is taken over."""
+    def load_state_dict(self, state: Row) -> None:
+        """Continue after the last batch of the stream that gave `state`; its seed is taken over."""
         if state["task"] != self.task:
             raise UserError(f"the run was started on point set {state['task']} and is now given set {self.task}: "
                             f"expected the same; change --task, or start a new run folder")

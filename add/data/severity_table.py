@@ -1,17 +1,19 @@
-"""severity.csv: what is known of images, a row `image,severity` for each; `image` is relative to the table's folder."""
+"""Known severities of images in severity.csv: a row `image,severity` each, `image` relative to the table's folder."""
 import csv
 import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.interfaces import PathLike
 
 TABLE = "severity.csv"
 
 
-def write_severity(folder, severities):
+def write_severity(folder: PathLike, severities: Mapping[str, float]) -> None:
     """Write the table of a folder from {image relative to it: severity}, with 6 decimals."""
     text = io.StringIO()
     rows = ((image, f"{severity:.6f}") for image, severity in severities.items())
@@ -19,7 +21,7 @@ def write_severity(folder, severities):
     write_atomically(Path(folder) / TABLE, lambda file: file.write(text.getvalue().encode()))
 
 
-def read_severity(folder, paths):
+def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | None:
     """Return the severities float64 [n] of `paths`, from the table in the folder or beside it; None without one."""
     table_path = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE)
                        if path.exists()), None)

@@ -10,6 +10,8 @@ Colour decides what a crop holds; the shares below are of its pixels, the thresh
 255.
 """
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -20,6 +22,8 @@ DOMAINS = ("stroma", "gland")
 BROWN_RED_OVER_BLUE = 0.06
 BLUE_BLUE_OVER_RED = 0.04
 BLANK_DARKEST_CHANNEL = 0.9
+
+Corner: TypeAlias = tuple[int, int]  # (row, column) of a crop's upper left pixel in the micrograph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class PatchRules:
     gland_most_blank: float = 0.05
 
 
-def load_micrograph():
+def load_micrograph() -> np.ndarray:
     """Return the stained section, uint8 [512, 512, 3]."""
     try:
         from skimage import data
@@ -47,7 +51,8 @@ def load_micrograph():
     return data.immunohistochemistry()
 
 
-def choose_patches(image, num_train, num_test, num_sources, rules=None):
+def choose_patches(image: np.ndarray, num_train: int, num_test: int, num_sources: int,
+                   rules: PatchRules | None = None) -> dict[str, list[Corner]]:
     """Return {"train/stroma": corners, "train/gland": corners, ...}, at most so many in each folder.
 
     The folders are train, test and sources; the sources are taken from the purest half of the test patches.
@@ -64,7 +69,7 @@ def choose_patches(image, num_train, num_test, num_sources, rules=None):
     return chosen
 
 
-def stain_masks(image):
+def stain_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     """Return {"brown", "blue", "blank"}: bool [H, W] each, from uint8 image [H, W, 3]."""
     scaled = image.astype(np.float64) / 255
     red_over_blue = scaled[..., 0] - scaled[..., 2]
@@ -75,7 +80,7 @@ def stain_masks(image):
     }
 
 
-def stain_shares(image, crop):
+def stain_shares(image: np.ndarray, crop: int) -> dict[str, np.ndarray]:
     """Return {"brown", "blue", "blank"}: float64 [H - crop + 1, W - crop + 1].
 
     Entry [r, c] is the share of the pixels of image[r:r + crop, c:c + crop] that have the colour.
@@ -83,7 +88,8 @@ def stain_shares(image, crop):
     return {name: _window_means(mask, crop) for name, mask in stain_masks(image).items()}
 
 
-def find_crops(shares, domain, part, width, rules=None):
+def find_crops(shares: Mapping[str, np.ndarray], domain: str, part: str, width: int,
+               rules: PatchRules | None = None) -> list[Corner]:
     """Return the (row, column) corners, in raster order, of all crops that are clean examples of `domain`.
 
     Args:
@@ -101,7 +107,7 @@ def find_crops(shares, domain, part, width, rules=None):
     return [(row, column) for row in rows for column in columns if clean[row, column]]
 
 
-def spread_out(corners, most):
+def spread_out(corners: Sequence[Corner], most: int) -> list[Corner]:
     """Return at most `most` of the corners, in raster order, as far from each other as a greedy choice gets.
 
     Farthest-point sampling: every further corner is the one farthest from all those chosen (ties: the first).
@@ -117,14 +123,14 @@ def spread_out(corners, most):
     return [corners[i] for i in sorted(chosen)]
 
 
-def purest(corners, shares, domain, most):
+def purest(corners: Sequence[Corner], shares: Mapping[str, np.ndarray], domain: str, most: int) -> list[Corner]:
     """Return the `most` corners whose crops show most of the domain's own colour, in raster order."""
     own, foreign = ("blue", "brown") if domain == "stroma" else ("brown", "blank")
     scores = np.array([shares[own][corner] - shares[foreign][corner] for corner in corners])
     return [corners[i] for i in sorted(np.argsort(-scores, kind="stable")[:most])]
 
 
-def cut_patch(image, corner, rules=None):
+def cut_patch(image: np.ndarray, corner: Corner, rules: PatchRules | None = None) -> np.ndarray:
     """Return the crop at corner (row, column), resized: uint8 [image_size, image_size, 3]."""
     rules = rules or PatchRules()
     row, column = corner
@@ -132,7 +138,7 @@ def cut_patch(image, corner, rules=None):
     return np.asarray(crop.resize((rules.image_size, rules.image_size), Image.Resampling.BICUBIC))
 
 
-def patch_name(corner):
+def patch_name(corner: Corner) -> str:
     """Return the file name that tells where a patch was cut, in pixels of the micrograph."""
     return f"ihc_r{corner[0]:04d}_c{corner[1]:04d}.png"
 

@@ -1,4 +1,4 @@
-"""What commands write, and how it is read again: translation and sample folders, label tables, pictures.
+"""The output folders of commands, written and read: translations, samples, label tables, pictures.
 
 `TranslationDataset` gives the images of finished translations with their soft labels to a training loop of your own.
 """

@@ -1,5 +1,6 @@
-"""One picture of many images, each with its number or caption below it."""
+"""Contact sheets: one picture of many images, each with its number or caption below it."""
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,7 +11,8 @@ CAPTION = 14  # pixels below a tile
 FONT_SIZE = 11
 
 
-def contact_sheet(images, captions=None, columns=None):
+def contact_sheet(images: np.ndarray | Sequence[np.ndarray], captions: Iterable[object] | None = None,
+                  columns: int | None = None) -> np.ndarray:
     """Return the picture as uint8 [height, width, 3], the images row by row; small ones are enlarged by a whole factor.
 
     Args:

@@ -1,5 +1,6 @@
-"""One picture of a translation: a row per source image, the source first, then its targets with depth and label."""
+"""The overview picture of a translation: a row per source image, which comes first, then its targets, captioned."""
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,8 +10,9 @@ SMALLEST_TILE = 96  # pixels; smaller images are enlarged by a whole factor
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 
-def draw_overview(sources, targets, depths, labels, title):
-    """Return the picture as uint8 [height, width, 3].
+def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray,
+                  labels: Sequence[Iterable[float]] | np.ndarray, title: str) -> np.ndarray:
+    """Return the overview picture, uint8 [height, width, 3].
 
     Args:
         sources: uint8 [n, H, W, 3]. targets: uint8 [n, N, H, W, 3].
@@ -40,18 +42,18 @@ def draw_overview(sources, targets, depths, labels, title):
     return np.asarray(canvas)
 
 
-def tile_factor(height, width):
+def tile_factor(height: int, width: int) -> int:
     """Return the whole number that images are enlarged by so that no side is shorter than SMALLEST_TILE."""
     return max(1, -(-SMALLEST_TILE // min(height, width)))
 
 
-def paste_enlarged(canvas, pixels, factor, x, y):
+def paste_enlarged(canvas: Image.Image, pixels: np.ndarray, factor: int, x: int, y: int) -> None:
     """Put uint8 pixels [H, W, 3], each `factor` times as large, on a canvas with their upper left corner at (x, y)."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     canvas.paste(image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST), (x, y))
 
 
-def label_text(label):
+def label_text(label: Iterable[float]) -> str:
     """Return a soft label as text, such as `[0.9, 0.1]`."""
     return "[" + ", ".join(f"{share:.2f}".rstrip("0").rstrip(".") for share in label) + "]"
 

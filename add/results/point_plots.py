@@ -1,5 +1,8 @@
 """Pictures of points in the plane, from -3 to 3 in both directions, y upwards: scatter, heat map and panels of them."""
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
 LIMIT = 3.0
@@ -13,8 +16,8 @@ _HEAT = np.array([(255, 255, 255), (254, 217, 142), (248, 148, 65), (214, 74, 85
                   (15, 5, 40)], dtype=float)
 
 
-def scatter(points, order=None, size=SIZE):
-    """Return uint8 [size, size, 3]: every point a dot, violet to red through the rainbow by its place in the order.
+def scatter(points: ArrayLike, order: ArrayLike | None = None, size: int = SIZE) -> np.ndarray:
+    """Return a scatter plot, uint8 [size, size, 3], its dots violet to red through the rainbow by place in the order.
 
     Points beyond the limits are left out. Dots are drawn in a shuffled order, so that no colour covers the others.
 
@@ -40,7 +43,7 @@ def scatter(points, order=None, size=SIZE):
     return _framed(averaged.round().astype(np.uint8))
 
 
-def heat_map(points, size=SIZE):
+def heat_map(points: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Return uint8 [size, size, 3]: how many of the points [n, 2] lie in each of many squares, white for none.
 
     The darkest colour stands for the 99th percentile of the squares that hold any point, and more.
@@ -55,7 +58,7 @@ def heat_map(points, size=SIZE):
     return _framed(np.asarray(Image.fromarray(shades).resize((size, size), Image.Resampling.NEAREST)))
 
 
-def panel(rows, titles):
+def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
     """Return uint8 [height, width, 3], plots in rows and columns with a title above each column.
 
     Args:
@@ -72,7 +75,7 @@ def panel(rows, titles):
     return np.asarray(canvas)
 
 
-def rainbow(places):
+def rainbow(places: ArrayLike) -> np.ndarray:
     """Return uint8 [n, 3], the colours at places [n] in [0, 1] from violet to red, as matplotlib's "rainbow" has them.
     """
     places = np.asarray(places, dtype=float)

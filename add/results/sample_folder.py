@@ -1,4 +1,4 @@
-"""The output folder of sampling: numbered images, their classes, a contact sheet and what it takes to continue.
+"""The output folder of sampling: numbered images, their classes, a contact sheet and the records to continue from.
 
 OUT holds sample_000000.png, ..., settings.json and, once all are made, run.json, contact_sheet.png, labels.csv where
 they have classes, and on request guided-diffusion's samples_NxHxWx3.npz. records/ says what each batch has cost.
@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from add.data.files import (
 )
 from add.data.folders import CONTACT_SHEET, read_image
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 from add.results.contact_sheet import contact_sheet
 
 LABELS_NAME = "labels.csv"
@@ -29,7 +31,7 @@ MOST_SHOWN = 100  # images on the contact sheet
 
 
 class SamplesFolder:
-    """The files of one run of sampling.
+    """The output folder of one run of sampling.
 
     Args:
         path: the folder; made where it is missing.
@@ -41,49 +43,51 @@ class SamplesFolder:
         UserError: the path is a URL.
     """
 
-    def __init__(self, path, count, labels=None, class_names=None):
+    def __init__(self, path: PathLike, count: int, labels: np.ndarray | None = None,
+                 class_names: Sequence[str] | None = None) -> None:
         if is_url(path):
             raise UserError(f"--out_dir {path} is a URL, expected a local folder: copy the samples afterwards")
         self.path, self.count = Path(path), count
         self.labels, self.class_names = labels, class_names
 
-    def check(self, settings):
-        """Raise UserError where the folder holds samples made with other settings (a dict of JSON values)."""
+    def check(self, settings: Row) -> None:
+        """Raise UserError where the folder holds samples made with other settings (JSON values)."""
         if changed := changed_settings(self._settings, settings):
             raise UserError(f"{self.path} holds samples made otherwise ({', '.join(changed)}): give the same options "
                             f"to continue, or another --out_dir")
 
-    def open(self, settings):
-        """Make the folder and note what its samples are made with."""
+    def open(self, settings: Row) -> None:
+        """Make the folder and write settings.json, what its samples are made with."""
         save_json(self._settings, settings)
 
-    def missing(self):
+    def missing(self) -> list[int]:
         """Return the numbers of the images that are still to be made."""
         return [number for number in range(self.count) if not self.image_path(number).exists()]
 
-    def image_path(self, number):
+    def image_path(self, number: int) -> Path:
         """Return the path of an image."""
         return self.path / f"sample_{number:06d}.png"
 
-    def write_images(self, numbers, images, cost):
+    def write_images(self, numbers: Sequence[int], images: Iterable[np.ndarray], cost: Mapping[str, float]) -> None:
         """Write images uint8 [b, H, W, 3] under their numbers, and before them what they cost.
 
         Args:
             cost: {name: total of the batch}, numbers; every image then has a record, and lost images made again leave
                 the mean as it was.
         """
-        save_json(self.path / "records" / f"{numbers[0]:06d}.json", {"images": len(numbers)} | cost)
+        save_json(self.path / "records" / f"{numbers[0]:06d}.json", {"images": len(numbers), **cost})
         for number, image in zip(numbers, images, strict=True):
             save_png(self.image_path(number), image)
 
-    def costs(self):
+    def costs(self) -> dict[str, float]:
         """Return {name: mean per image} of what the batches have cost."""
         records = [json.loads(path.read_text()) for path in sorted((self.path / "records").glob("*.json"))]
         images = sum(record["images"] for record in records)
         names = dict.fromkeys(name for record in records for name in record if name != "images")
         return {name: sum(record.get(name, 0) for record in records) / images for name in names}
 
-    def write_summary(self, save_npz=False, shown=None):
+    def write_summary(self, save_npz: bool = False,
+                      shown: Callable[[int, np.ndarray], np.ndarray] | None = None) -> None:
         """Write contact_sheet.png and labels.csv, and samples_NxHxWx3.npz if asked for.
 
         Args:
@@ -91,7 +95,7 @@ class SamplesFolder:
                 image itself.
         """
         if self.labels is not None:
-            self._write_labels()
+            self._write_labels(self.labels)
         if save_npz:
             self._write_npz()
         numbers = range(min(self.count, MOST_SHOWN))
@@ -105,11 +109,11 @@ class SamplesFolder:
     def _class_name(self, label):
         return "" if self.class_names is None else self.class_names[label]
 
-    def _write_labels(self):
+    def _write_labels(self, labels):
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)
-        for number, label in enumerate(self.labels.tolist()):
+        for number, label in enumerate(labels.tolist()):
             table.writerow([self.image_path(number).name, label, self._class_name(label)])
         write_atomically(self.path / LABELS_NAME, lambda file: file.write(text.getvalue().encode()))
 
@@ -133,7 +137,7 @@ class SamplesFolder:
         return self.path / "settings.json"
 
 
-def read_labels(folder):
+def read_labels(folder: PathLike) -> dict[str, int] | None:
     """Return {file name: class} of a folder of samples that tells classes in labels.csv, or None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The output folder of a translation: progressive images, labels, overview and what it takes to continue.
+"""The output folder of a translation: progressive images, labels, overview and the records to continue from.
 
 OUT/translation_0_1/, or OUT/chain_0_1_2/ for a chain of domains as one series, holds images/NAME_mMM.png, labels.csv,
 overview.png and run.json. While images are made, each finished source image leaves records/NAME.json; a run that is
@@ -7,6 +7,7 @@ killed continues with the images that have none.
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from add.data.files import save_json, save_npy, save_png, write_atomically, write_npy_rows
 from add.errors import UserError
+from add.interfaces import PathLike, Row
 from add.results.overview import draw_overview
 from add.results.translation_series import write_rows
 
@@ -22,7 +24,7 @@ SETTINGS_NAME = "settings.json"
 
 
 class TranslationFolder:
-    """The files of one direction.
+    """The output folder of one direction, or of one chain.
 
     Args:
         path: the folder; made where it is missing.
@@ -30,11 +32,11 @@ class TranslationFolder:
         amount: progressive images per source image, N.
     """
 
-    def __init__(self, path, names, amount):
+    def __init__(self, path: PathLike, names: Iterable[str], amount: int) -> None:
         self.path, self.names, self.amount = Path(path), list(names), amount
 
-    def check(self, settings):
-        """Raise UserError where the folder holds images made with other settings (a dict of JSON values)."""
+    def check(self, settings: Row) -> None:
+        """Raise UserError where the folder holds images made with other settings (JSON values)."""
         if not any(self._record(name).exists() for name in self.names):
             return
         saved = _read_json(self._settings)
@@ -44,17 +46,17 @@ class TranslationFolder:
             raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
                                        "give the same options to continue, or another --out_dir"]))
 
-    def open(self, settings):
-        """Make the folder and note what its images are made with, a dict of JSON values."""
+    def open(self, settings: Row) -> None:
+        """Make the folder and write records/settings.json, what its images are made with (JSON values)."""
         self.check(settings)
         save_json(self._settings, settings)
 
-    def image_path(self, name, m):
+    def image_path(self, name: str, m: int) -> Path:
         """Return the path of progressive image m = 1..N, relative to the folder."""
         digits = max(2, len(str(self.amount)))
         return Path("images") / f"{name}_m{m:0{digits}d}.png"
 
-    def is_finished(self, name, source_sha256, with_latents=False):
+    def is_finished(self, name: str, source_sha256: str, with_latents: bool = False) -> bool:
         """Return whether a source image with this content is done: its images, record and, if asked for, latents."""
         if not self._record(name).exists() or _read_json(self._record(name)).get("source_sha256") != source_sha256:
             return False
@@ -62,11 +64,11 @@ class TranslationFolder:
         files += [self._latents(name)] if with_latents else []
         return all(file.exists() for file in files)
 
-    def write_images(self, name, targets, record, latents=None):
+    def write_images(self, name: str, targets: np.ndarray, record: Row, latents: np.ndarray | None = None) -> None:
         """Write the images of one source image, and last its record.
 
         Args:
-            targets: uint8 [N, H, W, 3]. record: dict of JSON values. latents: uint8 [N, 3, H, W] or None.
+            targets: uint8 [N, H, W, 3]. record: JSON values. latents: uint8 [N, 3, H, W] or None.
         """
         for m, image in enumerate(targets, start=1):
             save_png(self.path / self.image_path(name, m), image)
@@ -74,11 +76,12 @@ class TranslationFolder:
             save_npy(self._latents(name), latents)
         save_json(self._record(name), record)
 
-    def records(self):
+    def records(self) -> list[Row]:
         """Return the records of all source images, in order."""
         return [_read_json(self._record(name)) for name in self.names]
 
-    def write_labels(self, records, labels, source, target):
+    def write_labels(self, records: Sequence[Row], labels: Sequence[Sequence[float]] | np.ndarray, source: int,
+                     target: int) -> None:
         """Write labels.csv: a row per progressive image, in the order of the sources, then m.
 
         Args:
@@ -90,7 +93,8 @@ class TranslationFolder:
                     for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1)),
                    len(labels[0]))
 
-    def write_overview(self, records, sources, labels, title):
+    def write_overview(self, records: Sequence[Row], sources: np.ndarray,
+                       labels: Sequence[Sequence[float]] | np.ndarray, title: str) -> None:
         """Write overview.png of the first source images.
 
         Args:
@@ -104,7 +108,7 @@ class TranslationFolder:
             title += f" (the first {len(names)} of {len(self.names)} source images)"
         save_png(self.path / "overview.png", draw_overview(sources[:len(names)], targets, depths, labels, title))
 
-    def write_arrays(self, records, sources):
+    def write_arrays(self, records: Sequence[Row], sources: Iterable[np.ndarray]) -> None:
         """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.
 
         Args:
@@ -134,7 +138,7 @@ class TranslationFolder:
         return self.path / "records" / f"{name}_latents.npy"
 
 
-def distinct_names(paths):
+def distinct_names(paths: Sequence[PathLike]) -> list[str]:
     """Return a distinct name for each source image: its stem, or, where that is taken, its file name or a number."""
     stems = Counter(Path(path).stem for path in paths)
     taken, names = {Path(SETTINGS_NAME).stem}, []

@@ -1,4 +1,4 @@
-"""Reading a finished translation folder: progressive images, their places in the series and their soft labels.
+"""The label tables of a finished translation: its images, their places in the series and their soft labels.
 
 `labels.csv` is what the translation wrote. Other label rules stand beside it as `labels_RULE.csv`, with the same header
 and the same rows, so that nothing is ever overwritten.
@@ -10,13 +10,16 @@ a share of, and the last one, which tells their number; the rest are 0.
 import csv
 import dataclasses
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from add.data.dataset import ImageSet
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.interfaces import PathLike
 
 DEPTH_RULE = "depth"  # the rule of labels.csv
 MOST_COLUMNS = 100
@@ -38,29 +41,29 @@ class Series:
     """
 
     folder: Path
-    images: list
-    source_images: list
+    images: list[str]
+    source_images: list[str]
     source: int
     target: int
     m: np.ndarray
     depths: np.ndarray
     labels: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def amount(self):
+    def amount(self) -> int:
         """The number of progressive images per source image, N; of a chain those of all legs."""
         return int(self.m.max())
 
     @property
-    def is_chain(self):
-        """Whether it leads through other domains than its ends."""
+    def is_chain(self) -> bool:
+        """Whether the series leads through other domains than its ends."""
         return bool(np.delete(self.labels, [self.source, self.target], axis=1).any())
 
     @property
-    def groups(self):
+    def groups(self) -> np.ndarray:
         """The number of each image's source image, int64 [n]."""
         numbers = {name: i for i, name in enumerate(dict.fromkeys(self._series_names))}
         return np.array([numbers[name] for name in self._series_names])
@@ -69,12 +72,12 @@ class Series:
     def _series_names(self):
         return [image.rsplit("_m", 1)[0] for image in self.images]  # two source images may share their file name
 
-    def image_set(self, image_size):
+    def image_set(self, image_size: int) -> ImageSet:
         """Return the `ImageSet` of the progressive images, row by row."""
         return ImageSet.from_paths([str(self.folder / image) for image in self.images], image_size)
 
 
-def read_series(folder, rule=DEPTH_RULE):
+def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
     """Return the `Series` of a translation folder, with the labels of one rule.
 
     Raises:
@@ -102,17 +105,17 @@ def read_series(folder, rule=DEPTH_RULE):
                         f"numbers in them; remove it, and make it again") from error
 
 
-def write_labels(path, series, labels):
+def write_labels(path: PathLike, series: Series, labels: np.ndarray) -> None:
     """Write a label file with the rows of `series` and other labels, float [n, K]."""
     rows = zip(series.images, series.source_images, series.m, series.depths, labels, strict=True)
     write_rows(path, ([image, source_image, series.source, series.target, m, depth, *label]
                       for image, source_image, m, depth, label in rows), len(labels[0]))
 
 
-def write_rows(path, rows, num_domains):
+def write_rows(path: PathLike, rows: Iterable[Sequence[Any]], num_domains: int) -> None:
     """Write rows (image, source_image, source, target, m, depth, p_0, p_1, ...) under the header of a label file."""
     rows = list(rows)
-    columns = range(num_domains)
+    columns = list(range(num_domains))
     if num_domains > MOST_COLUMNS:
         ends = {row[COLUMNS.index(end)] for row in rows for end in ("source", "target")} | {num_domains - 1}
         columns = [k for k in columns if k in ends or any(row[len(COLUMNS) + k] for row in rows)]
@@ -124,6 +127,6 @@ def write_rows(path, rows, num_domains):
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def label_path(folder, rule):
+def label_path(folder: PathLike, rule: str) -> Path:
     """Return the label file of a rule in a translation folder."""
     return Path(folder) / ("labels.csv" if rule == DEPTH_RULE else f"labels_{rule}.csv")

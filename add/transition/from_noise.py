@@ -26,7 +26,8 @@ class OwnNoise:
         numbers: the images' numbers, [B]. shape: of an image.
     """
 
-    def __init__(self, seed: int, numbers: Iterable[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(self, seed: int, numbers: Iterable[int], shape: Sequence[int],
+                 device: torch.device | str = "cpu") -> None:
         self.generators = [np.random.default_rng([seed, number]) for number in numbers]
         self.shape, self.device = shape, device
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from add.training import loop as memory
+from add.training import loop
 from tests.training.runs import start
 
 COUNT_FAULTS = """
@@ -35,8 +35,8 @@ def test_another_allocator_is_left_alone(monkeypatch, error):
     def no_library(name):
         raise error
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", no_library)
-    assert not memory.keep_freed_memory()
+    monkeypatch.setattr(loop.ctypes, "CDLL", no_library)
+    assert not loop.keep_freed_memory()
 
 
 def test_a_run_keeps_freed_memory(tmp_path, images, monkeypatch):
