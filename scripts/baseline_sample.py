@@ -1,4 +1,4 @@
-"""Make samples of a baseline that baseline_train.py has trained. The same command again continues."""
+"""Make samples of a baseline that baseline_train.py has trained."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Train a method that ADD is compared with: ProGAN, LoFGAN or MixDL. The same command again resumes."""
+"""Train a method that ADD is compared with: ProGAN, LoFGAN or MixDL."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Make samples of the classes of a classifier of noisy images, which guides them. The same command again continues."""
+"""Make samples of a model, guided to classes by a classifier of noisy images."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Train a classifier of noisy images, which guides sampling; its classes are the folders. The same command resumes."""
+"""Train a classifier of noisy images, which can guide sampling."""
 import sys
 
 from add.commands import run_command

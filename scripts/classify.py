@@ -1,4 +1,4 @@
-"""Train small classifiers with and without generated images, over several seeds, and compare them."""
+"""Train small classifiers with and without generated images, and compare them."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Run a whole study: train, generate, measure and classify with few real images. The same command again continues."""
+"""Run a whole study: train, generate, measure and classify with few real images."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Convert a model to a folder of diffusers (UNet2DModel and scheduler), or such a folder to a run folder."""
+"""Convert a model to a folder of diffusers, or such a folder to a run folder."""
 import sys
 
 from add.commands import run_command

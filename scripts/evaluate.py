@@ -1,4 +1,4 @@
-"""Measure generated images against real ones: REAL and FAKE are folders, FAKE may be a translation folder."""
+"""Measure generated images against real ones."""
 import sys
 
 from add.commands import run_command

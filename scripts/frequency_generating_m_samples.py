@@ -1,4 +1,4 @@
-"""Turn images of one domain into another in N steps, with a soft label for each step, in both directions."""
+"""Turn images of one domain into another in N steps, each with a soft label."""
 import sys
 
 from add.commands import run_command

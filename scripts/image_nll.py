@@ -1,4 +1,4 @@
-"""Measure how likely a model finds the images of a folder, in bits per dimension. The same command again continues."""
+"""Measure how likely a model finds the images of a folder, in bits per dimension."""
 import sys
 
 from add.commands import run_command

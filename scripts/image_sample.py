@@ -1,4 +1,4 @@
-"""Make samples of a model, of its classes where it knows some. The same command again continues."""
+"""Make samples of a model, of its classes where it knows some."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Translate images between classes of one class-conditional model, of ImageNet or of any labelled folder."""
+"""Translate images between the classes of one class-conditional model."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Cut two domains of tissue patches, stroma and gland, from scikit-image's stained section."""
+"""Cut patches of stroma and of gland from scikit-image's stained tissue section."""
 import sys
 
 from add.commands import run_command

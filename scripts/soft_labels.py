@@ -1,4 +1,4 @@
-"""Give the images of finished translations soft labels by a rule: labels_RULE.csv beside labels.csv."""
+"""Give the images of finished translations soft labels by a rule."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Make large images of small ones with a super-resolution model. The same command again continues."""
+"""Make large images of small ones with a super-resolution model."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Train a model that enlarges images, on pairs made from a folder of large ones. The same command again resumes."""
+"""Train a model that enlarges images, on pairs made from a folder of large ones."""
 import sys
 
 from add.commands import run_command

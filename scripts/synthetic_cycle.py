@@ -1,4 +1,4 @@
-"""Translate one point set into another and back, after DDIB's 2-D experiments. The same command again continues."""
+"""Translate one point set into another and back, after DDIB's 2-D experiments."""
 import sys
 
 from add.commands import run_command

@@ -1,4 +1,4 @@
-"""Make samples of a point set's model, after DDIB's 2-D experiments. The same command again continues."""
+"""Make samples of a point set's model, after DDIB's 2-D experiments."""
 import sys
 
 from add.commands import run_command

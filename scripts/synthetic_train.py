@@ -1,4 +1,4 @@
-"""Train a diffusion model of one of DDIB's six point sets. The same command again resumes."""
+"""Train a diffusion model of one of DDIB's six point sets."""
 import sys
 
 from add.commands import run_command

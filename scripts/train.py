@@ -1,4 +1,4 @@
-"""Train the diffusion model of one domain on a folder of images, or of each domain. The same command again resumes."""
+"""Train the diffusion model of one domain, or of each, on a folder of images."""
 import sys
 
 from add.commands import run_command

@@ -8,7 +8,7 @@ import difflib
 import importlib
 import pkgutil
 import sys
-import textwrap
+from types import ModuleType
 
 from add.errors import UserError
 from add.runtime import options
@@ -23,7 +23,6 @@ GROUPS = {
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
-LINE_WIDTH = 100  # of the list of commands
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +50,7 @@ def run_command(name: str, argv: list[str] | None = None) -> int:
     return options.run(lambda: load_command(name).main(argv))
 
 
-def load_command(name: str):
+def load_command(name: str) -> ModuleType:
     """Return the module of a command; raises UserError for an unknown name."""
     known = name.replace("-", "_")
     known = next((command for command, script in SCRIPT_NAMES.items() if script == known), known)
@@ -68,14 +67,11 @@ def overview() -> str:
              "Progressive images with soft labels between image domains, by one small diffusion model per domain.",
              "`add COMMAND --help` explains a command's options."]
     for group, names in GROUPS.items():
-        lines += ["", f"{group}:"]
-        for name in names:
-            lines += textwrap.wrap(first_line(name), LINE_WIDTH, initial_indent=f"  {name:<22} ",
-                                   subsequent_indent=" " * 25)
+        lines += ["", f"{group}:", *(f"  {name:<22} {first_line(name)}" for name in names)]
     return "\n".join([*lines, "", "options:", "  --version              print the version and stop"])
 
 
 def first_line(name: str) -> str:
-    """Return what a command does, in one line: its module's docstring, read without loading the module."""
-    source = pkgutil.get_data("add.commands", f"{name}.py")
+    """Return the first line of a command's docstring, read without loading its module."""
+    source = pkgutil.get_data("add.commands", f"{name}.py") or b""
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]

@@ -1,12 +1,16 @@
-"""Make samples of a baseline that baseline_train.py has trained. The same command again continues."""
+"""Make samples of a baseline that baseline_train.py has trained.
+
+The same command again continues.
+"""
 import dataclasses
 import time
+from typing import Any
 
 import torch
 
 from add.baselines.baseline_models import load_rival
 from add.baselines.baseline_setup import references_of
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
 from add.data.transforms import to_uint8
@@ -14,7 +18,8 @@ from add.errors import UserError
 from add.results.sample_folder import SamplesFolder
 from add.runtime.given_models import run_facts, sha256
 from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,25 +34,27 @@ class BaselineSampleConfig:
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, num_samples=1, batch_size=1, seed=0)
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, BaselineSampleConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed, "images") as (world, bar):
         sample_baseline(parsed.take(BaselineSampleConfig), world, bar)
 
 
 @torch.no_grad()
-def sample_baseline(config, world, bar):
+def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationBar) -> None:
     """Make the samples that the output folder still lacks; each process makes every world.size-th of them.
 
     Raises:
@@ -56,11 +63,13 @@ def sample_baseline(config, world, bar):
     if not config.model_path:
         raise UserError("no --model_path was given: expected a run folder of baseline_train.py")
     loaded = load_rival(config.model_path, world.device)
+    rival: Any = loaded.rival  # one that needs classes has a `group` beside what Rival tells
     folder = SamplesFolder(config.out_dir, config.num_samples)
     images = _read_references(config, loaded)
     model = {"sha256": sha256(loaded.path), "kind": loaded.facts["kind"], "model": loaded.facts["model"]}
     settings = {"model": model, "seed": config.seed}
     if images is not None:
+        assert images.paths is not None, "the images come from files"
         settings["references"] = fingerprint(config.data_dir, images.paths)
     folder.check(settings)
     world.barrier()
@@ -73,8 +82,8 @@ def sample_baseline(config, world, bar):
         numbers = mine[first:first + config.batch_size]
         start = time.monotonic()
         references = None if images is None else references_of(
-            images, loaded.rival.group, 0, config.seed, numbers).to(world.device)
-        made = loaded.rival.sample(loaded.generator, numbers, config.seed, references)
+            images, rival.group, 0, config.seed, numbers).to(world.device)
+        made = rival.sample(loaded.generator, numbers, config.seed, references)
         cost = {"seconds": time.monotonic() - start, "nfe": len(numbers)}
         folder.write_images(numbers, to_uint8(made.cpu()).numpy(), cost)
         bar.add(len(numbers))

@@ -1,6 +1,7 @@
-"""Train a method that ADD is compared with: ProGAN, LoFGAN or MixDL. The same command again resumes.
+"""Train a method that ADD is compared with: ProGAN, LoFGAN or MixDL.
 
-IDDPM is trained by train.py --config configs/iddpm.yaml. --method says which options there are.
+Every method has its own options, which --method NAME --help lists. IDDPM is trained by train.py --config
+configs/iddpm.yaml. The same command again resumes.
 """
 import sys
 
@@ -10,13 +11,13 @@ from add.commands.shared.training_runs import folder_runs, run_all
 from add.runtime.options import Options, first_value
 
 
-def build_options(method="progan"):
-    """Return the `Options` of a method: every one has its own."""
+def build_options(method: str = "progan") -> Options:
+    """Return the options of this command for a method; every one has its own."""
     return Options(__doc__, BaselineConfig, METHODS[method][0], overrides={"method": method} | DEFAULTS[method])
 
 
-def main(argv=None):
-    """Train as the command line asks."""
+def main(argv: list[str] | None = None) -> None:
+    """Train the models that the command line asks for."""
     words = sys.argv[1:] if argv is None else argv
     method = first_value("--method", words)
     parsed = build_options(method if method in METHODS else "progan").parse(argv)

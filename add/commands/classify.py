@@ -1,7 +1,8 @@
-"""Train small classifiers with and without generated images, over several seeds, and compare them.
+"""Train small classifiers with and without generated images, and compare them.
 
-A validation split chooses, test sets give the result. Every finished run is kept, its weights and scores, so a run that
-was stopped continues. Test sets are scored once all choices are made, and only by the classifiers chosen.
+Every method is trained with several seeds. A validation split chooses, test sets give the result: they are scored once
+all choices are made, and only by the classifiers chosen. Every finished run is kept, its weights and scores; the same
+command again continues.
 """
 import dataclasses
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import torch
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import METHODS, check_synthetic, parse_method
-from add.classification.classifier_runs import TestSet, digest_of, score_runs, train_run
+from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
+from add.classification.classifier_runs import ClassifierRuns, TestSet, digest_of
 from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import read_domains, read_translations
 from add.classification.score_tables import summarise, table, write_csv
@@ -20,6 +21,7 @@ from add.data.files import changed_settings, save_json, write_atomically
 from add.data.folders import list_domains, read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
+from add.interfaces import Note, Row
 from add.runtime.options import Options
 
 
@@ -50,43 +52,41 @@ class ClassificationConfig:
     out_dir: str = option("results/classification", "folder to write to; finished runs are kept and not made again")
     threads: int = option(0, "CPU threads; 0: torch's own choice")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_seeds < 1:
             raise UserError(f"--num_seeds is {self.num_seeds}, expected 1 or more; 5 or more give intervals that mean "
                             f"something")
         self.parsed_methods()
         _shares(self.synthetic_share)
 
-    def parsed_methods(self):
-        """Return the `Method`s."""
+    def parsed_methods(self) -> list[Method]:
+        """Return the methods of --methods."""
         return [parse_method(name, self.sample_folders()) for name in self.methods.split(",")]
 
-    def sample_folders(self):
+    def sample_folders(self) -> dict[str, str]:
         """Return {method: folder of samples}."""
         entries = [entry.rpartition("=") for entry in self.samples_dir.split(",") if entry]
         return {name or "unconditional": folder for name, _, folder in entries}
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, ClassificationConfig, ClassifierConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Train and compare the classifiers that the command line asks for, and print the table."""
     parsed = build_options().parse(argv)
     config = parsed.take(ClassificationConfig)
     result = run_classification(config, parsed.take(ClassifierConfig), note=print)
     print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
 
 
-def run_classification(config, classifier_config, note=lambda text: None):
-    """Train what is missing, choose, score the test sets, write the tables; return the result, a dict of JSON values.
+def run_classification(config: ClassificationConfig, classifier_config: ClassifierConfig,
+                       note: Note = lambda text: None) -> Row:
+    """Train what is missing, choose, score the test sets, write the tables; return the result, JSON values.
 
     OUT/runs/ keeps a file of scores and one of weights per run; OUT/classification.json, .csv and .md hold the result.
-
-    Args:
-        config: ClassificationConfig.
-        classifier_config: ClassifierConfig.
-        note: called with a sentence that the user should read.
 
     Raises:
         UserError: folders that don't fit, or an output folder made with other settings or images.
@@ -102,25 +102,25 @@ def run_classification(config, classifier_config, note=lambda text: None):
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
-    digests = {source: digest_of(data) for source, data in synthetic.items()}
+    runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config)
+    seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = {}
     for method in methods:
         shares = _shares(config.synthetic_share) if method.source else [0.0]
         losses = {}
         for share in shares:
-            runs = [train_run(method, share, config.seed + i, real, validation, synthetic,
-                              digests.get(method.source), classifier_config, out_dir) for i in range(config.num_seeds)]
-            losses[share] = sum(run["validation"]["nll"] for run in runs) / len(runs)
-        chosen[method.name] = min(losses, key=losses.get)
+            records = [runs.train(method, share, seed) for seed in seeds]
+            losses[share] = sum(record["validation"]["nll"] for record in records) / len(records)
+        chosen[method.name] = min(losses, key=losses.__getitem__)
         note(f"{method.name}: {config.num_seeds} runs trained" + (f", synthetic share {chosen[method.name]:g} chosen "
              f"by validation loss {losses[chosen[method.name]]:.4f}" if len(shares) > 1 else ""))
     scores, domain_means = {}, _domain_means(config, real)
     for test in tests:
-        scores[test.name] = {method.name: score_runs(method, chosen[method.name], test, validation, domain_means,
-                                                     config, classifier_config, out_dir) for method in methods}
+        scores[test.name] = {method.name: runs.score(method, chosen[method.name], seeds, test, domain_means)
+                             for method in methods}
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in tests}, **synthetic}
     baselines = [method.name for method in methods if not method.source]
-    result = {"settings": settings | {"synthetic_sha256": digests, "label_rule": config.label_rule,
+    result = {"settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
                                       "first_seed": config.seed},
               "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
               "tests": {name: summarise(by_method, baselines) for name, by_method in scores.items()}}
@@ -155,12 +155,12 @@ def _split(real, config):
     if not 0 < config.val_fraction < 1:
         raise UserError(f"--val_fraction is {config.val_fraction}: expected a share between 0 and 1, or --val_dir")
     generator = torch.Generator().manual_seed(config.seed)
-    held_out = []
+    parts = []
     for number in range(len(real.names)):
         members = (real.classes == number).nonzero()[:, 0]
         count = min(max(1, round(config.val_fraction * len(members))), len(members) - 1)
-        held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    held_out = torch.cat(held_out)
+        parts.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    held_out = torch.cat(parts)
     kept = torch.ones(len(real.data), dtype=torch.bool).index_fill(0, held_out, False)
     paths = [path for path, keep in zip(real.paths, kept.tolist(), strict=True) if keep]
     return real._replace(data=real.data.subset(kept), paths=paths), real.data.subset(held_out)
@@ -195,13 +195,8 @@ def _check_settings(out_dir, settings):
     save_json(path, settings)
 
 
-
-
-
-
-
-
 def _shares(text):
+    """Return the shares that --synthetic_share lists, floats."""
     try:
         shares = [float(word) for word in text.split(",")]
     except ValueError as error:
@@ -211,5 +206,3 @@ def _shares(text):
         raise UserError(f"--synthetic_share {text!r}: expected shares between 0 and 1; a share of 1 would leave no "
                         f"real images")
     return shares
-
-

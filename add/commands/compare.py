@@ -1,4 +1,4 @@
-"""Run a whole study: train, generate, measure and classify with few real images. The same command again continues.
+"""Run a whole study: train, generate, measure and classify with few real images.
 
 Everything is done by the project's own commands, each a step that a user can repeat by hand: the report lists them. A
 step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on with the first step that has none, and
@@ -8,12 +8,13 @@ import dataclasses
 from pathlib import Path
 
 from add.classification.classifier import NETWORKS
-from add.classification.classifier_methods import parse_method
+from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
 from add.config import expect, option
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
+from add.interfaces import Note
 from add.runtime.options import Options
 from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
@@ -61,7 +62,7 @@ class StudyConfig:
     seed: int = option(0, "of data, models, samples and the first classifier")
     out_dir: str = option("results/study", "folder for everything; the same study again continues")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_bands(self.bands)
         unknown = [rule for rule in self.label_rules.split(",") if rule not in LABEL_RULES]
         if unknown:
@@ -81,20 +82,22 @@ class StudyConfig:
             raise UserError("a study needs 2 or more training images and 1 or more test images per domain: raise "
                             "--num_train or --num_test")
 
-    def sizes(self):
-        """Return the sizes of the training sets, ascending ints."""
+    def sizes(self) -> list[int]:
+        """Return the sizes of the training sets, ascending."""
         return sorted({int(word) for word in self.num_train.split(",")})
 
-    def parsed_methods(self):
-        """Return the `Method`s."""
+    def parsed_methods(self) -> list[Method]:
+        """Return the methods of --methods."""
         return [parse_method(name, RIVALS) for name in self.methods.split(",")]
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, StudyConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Run the study that the command line asks for, and write its report."""
     parsed = build_options().parse(argv)
     config = parsed.take(StudyConfig)
     out_dir = run_study(config, note=lambda text: print(text, flush=True))
@@ -102,12 +105,8 @@ def main(argv=None):
         print(f"written: {path}")
 
 
-def run_study(config, note=lambda text: None):
-    """Do what the study lacks, and return its folder as a Path.
-
-    Args:
-        config: StudyConfig.
-        note: called with a sentence that the user should read.
+def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
+    """Do what the study lacks, and return its folder.
 
     Raises:
         UserError: a step failed, after its own message; or OUT holds another study.

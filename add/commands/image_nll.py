@@ -1,26 +1,32 @@
-"""Measure how likely a model finds the images of a folder, in bits per dimension. The same command again continues.
+"""Measure how likely a model finds the images of a folder, in bits per dimension.
 
 The variational bound of Ho et al. 2020 (arXiv:2006.11239), Eq. 5, and its terms at each timestep, as guided-diffusion's
-image_nll measures it. With --timestep_respacing it is the bound of the shorter diffusion, which is looser.
+image_nll measures it. With --timestep_respacing it is the bound of the shorter diffusion, which is looser. The same
+command again continues.
 """
 import csv
 import dataclasses
 import io
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
-from add.diffusion import DiffusionConfig
+from add.diffusion import DiffusionConfig, GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Model, OnStep, PathLike, Row
 from add.networks import ModelConfig
 from add.runtime.given_models import describe, load_given, run_facts
-from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.options import Options, Parsed
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
+from add.training import LoadedConfig
 
 TERMS = ("vb", "mse", "xstart_mse")
 LEVEL = 0.95
@@ -39,24 +45,26 @@ class LikelihoodConfig:
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
     seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
     out_dir: str = option("results/nll", "folder to write to; finished images are kept and not measured again")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, num_samples=0, batch_size=1, seed=0)
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, LikelihoodConfig, ModelConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Measure the images that the command line names."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed) as (world, bar):
         measure_folder(parsed, world, bar)
 
 
-def measure_folder(parsed, world, bar):
+def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     """Measure the images that the output folder lacks; each process measures every world.size-th of them.
 
     Writes OUT/records/000000.npz, ... of each image, and from all of them OUT/terms.csv, OUT/vb_terms.npz,
@@ -73,8 +81,9 @@ def measure_folder(parsed, world, bar):
     require_local(config.out_dir)
     model, diffusion, loaded = load_given(config.model_path, parsed, world.device)
     images = read_labelled(config.data_dir, loaded)
+    assert images.paths is not None, "the images come from files"
     out_dir = Path(config.out_dir)
-    settings = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.paths),
+    settings: Row = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.paths),
                 "classes": images.class_names, "clip_denoised": config.clip_denoised, "seed": config.seed}
     if changed := changed_settings(out_dir / "settings.json", settings):
         raise UserError(f"{out_dir} holds images measured otherwise ({', '.join(changed)}): give the same options to "
@@ -83,9 +92,10 @@ def measure_folder(parsed, world, bar):
     if world.is_main:
         save_json(out_dir / "settings.json", settings)
     if images.labels is not None and loaded.classes is None:
-        shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]
+        names = images.class_names or ()
+        shown = [f"{number} {name}" for number, name in enumerate(names[:10])]
         bar.note(f"{loaded.path} does not name its classes; those of {config.data_dir} are taken in sorted order: "
-                 f"{', '.join(shown)}{', ...' if len(images.class_names) > 10 else ''}")
+                 f"{', '.join(shown)}{', ...' if len(names) > 10 else ''}")
     count = min(config.num_samples or len(images), len(images))
     if count < config.num_samples:
         bar.note(f"{config.data_dir} holds {count} images, fewer than --num_samples {config.num_samples}")
@@ -117,7 +127,9 @@ def _measure_numbers(model, diffusion, images, numbers, config, device, bar):
     return [{name: values[row] for name, values in terms.items()} for row in range(len(numbers))]
 
 
-def measure(model, diffusion, x_start, noise, labels=None, clip_denoised=True, on_step=None):
+def measure(model: Model, diffusion: GaussianDiffusion, x_start: torch.Tensor, noise: Callable[[int], torch.Tensor],
+            labels: torch.Tensor | None = None, clip_denoised: bool = True, on_step: OnStep | None = None
+            ) -> dict[str, np.ndarray]:
     """Return {"total_bpd", "prior_bpd" [B], "vb", "mse", "xstart_mse" [B, T], the last timestep first}, as arrays.
 
     Args:
@@ -131,7 +143,8 @@ def measure(model, diffusion, x_start, noise, labels=None, clip_denoised=True, o
     return {name: values.double().cpu().numpy() for name, values in terms.items()}
 
 
-def draw_noise(seed, numbers, diffusion, shape, device="cpu"):
+def draw_noise(seed: int, numbers: Sequence[int], diffusion: GaussianDiffusion, shape: Sequence[int],
+               device: torch.device | str = "cpu") -> Callable[[int], torch.Tensor]:
     """Return noise(t) -> float32 [B, *shape] for images of these numbers; row i is drawn from (seed, numbers[i], t).
 
     t counts in the original schedule, so a respaced diffusion sees the same noise at the timesteps that it keeps.
@@ -144,8 +157,8 @@ def draw_noise(seed, numbers, diffusion, shape, device="cpu"):
     return noise
 
 
-def read_labelled(folder, loaded):
-    """Return the ImageSet of a folder for a LoadedConfig's model, labelled as it was trained where it has classes.
+def read_labelled(folder: PathLike, loaded: LoadedConfig) -> ImageSet:
+    """Return the images of a folder for a model, labelled as it was trained where it has classes.
 
     Raises:
         UserError: file names that tell no class, classes that the run doesn't know, or more than the model has.
@@ -157,20 +170,21 @@ def read_labelled(folder, loaded):
         images = ImageSet.from_domains(folder, size)
     else:
         images = ImageSet.from_folder(folder, size, class_cond=True, recursive=True)
-    known = list(loaded.classes or images.class_names)
-    if unknown := [name for name in images.class_names if name not in known]:
+    found = images.class_names or ()
+    known = list(loaded.classes or found)
+    if unknown := [name for name in found if name not in known]:
         raise UserError(f"{folder} has classes that {loaded.path} was not trained on ({', '.join(unknown[:5])}): "
                         f"expected some of {', '.join(known[:10])}; rename them, or leave them out")
     if len(known) > loaded.model.num_classes:
         raise UserError(f"{folder} has {len(known)} classes and the model {loaded.model.num_classes}: expected no more "
                         f"classes than it has; give a folder of its classes")
-    images.labels = np.array([known.index(name) for name in images.class_names])[images.labels]
+    images.labels = np.array([known.index(name) for name in found])[images.labels]
     images.class_names = known
     return images
 
 
-def mean_interval(values, level=LEVEL):
-    """Return (mean, low, high) of numbers [n]: INTERVAL; low and high are None for n = 1."""
+def mean_interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float | None, float | None]:
+    """Return (mean, low, high) of numbers [n], the ends as INTERVAL says; they are None for n = 1."""
     values = np.asarray(values, dtype=np.float64)
     mean = float(values.mean())
     if len(values) == 1:
@@ -179,7 +193,7 @@ def mean_interval(values, level=LEVEL):
     return mean, float(mean - half), float(mean + half)
 
 
-def student_quantile(probability, degrees):
+def student_quantile(probability: float, degrees: int) -> float:
     """Return the t below which Student's distribution has this probability, 0.5 to below 1.
 
     With t = sqrt(v) tan(a) the probability between -t and t is an integral of cos(a)^(v - 1), which is bisected.
@@ -216,7 +230,7 @@ def _summarise(out_dir, images, count, diffusion):
                 sums[name] += record[name]
     means = {name: total / count for name, total in sums.items()}  # [T], the last timestep first
     for name, values in means.items():
-        write_atomically(out_dir / f"{name}_terms.npz", lambda file, values=values: np.savez(file, values))
+        _save_terms(out_dir / f"{name}_terms.npz", values)
     write_atomically(out_dir / "terms.csv", lambda file: file.write(_csv_text(diffusion.timestep_map, means).encode()))
     mean, low, high = mean_interval(totals)
     rows = [{"image": images.paths[i], "bits_per_dim": total, "prior_bits_per_dim": prior}
@@ -225,6 +239,10 @@ def _summarise(out_dir, images, count, diffusion):
     return {"bits_per_dim": mean, "interval": {"low": low, "high": high, "level": LEVEL, "how": INTERVAL},
             "prior_bits_per_dim": float(np.mean(priors)), "num_images": count, "timesteps": diffusion.num_timesteps,
             "images": rows}
+
+
+def _save_terms(path, values):
+    write_atomically(path, lambda file: np.savez(file, values))
 
 
 def _csv_text(timesteps, means):

@@ -1,28 +1,26 @@
-"""Make samples of a model, of its classes where it knows some. The same command again continues."""
-import dataclasses
+"""Make samples of a model, of its classes where it knows some.
 
+The same command again continues.
+"""
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 
 from add.commands.shared.class_numbers import choose_classes
-from add.commands.shared.sample_job import (
-    DrawConfig,
-    Job,
-    as_text,
-    base_settings,
-    choose_way,
-    draw,
-    in_turn,
-    no_classes,
-    require_model_path,
-)
+from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
 from add.config import option
-from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses
+from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Model
 from add.networks import ModelConfig
-from add.results.sample_folder import SamplesFolder
 from add.runtime.given_models import load_given
-from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.options import Options, Parsed
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
+from add.training import LoadedConfig
+from add.transition.from_noise import FromNoise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +32,25 @@ class SampleConfig(DrawConfig):
     backend: str = option("torch", "how the network runs", ("torch", "compile", "onnx"))
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, SampleConfig, ModelConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed) as (world, bar):
         sample_images(parsed, world, bar)
 
 
-def sample_images(parsed, world, bar):
+def sample_images(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     """Make the samples that the output folder still lacks, and what else `SamplesFolder` describes.
 
     Raises:
         UserError: no usable model, options that it can't serve, or a folder of samples that were made otherwise.
     """
-    config, way = parsed.take(SampleConfig), choose_way(parsed)
-    folder = SamplesFolder(config.out_dir, config.num_samples)
-    require_model_path(config)
+    config, way, folder = begin(parsed, SampleConfig)
     given = load_given(config.model_path, parsed, world.device, config.backend, config.precision)
     loaded, classes = given[2], None
     if loaded.model.class_cond:
@@ -60,17 +58,17 @@ def sample_images(parsed, world, bar):
         folder.class_names, folder.labels = loaded.classes, in_turn(classes, folder.count)
     elif config.classes:
         raise no_classes(loaded)
-    draw(_image_job(given, way, config, parsed, classes, folder.labels), folder, config, world, bar)
+    draw(image_job(given, way, config, parsed, classes, folder.labels), folder, config, world, bar)
 
 
-
-
-def _image_job(given, way, config, parsed, classes, labels):
-    """Return the Job of an image model.
+def image_job(given: tuple[Model, GaussianDiffusion, LoadedConfig], way: FromNoise, config: SampleConfig,
+              parsed: Parsed, classes: Sequence[int] | None, labels: np.ndarray | None) -> Job:
+    """Return the sampling job of an image model.
 
     Args:
-        given: (model, diffusion, LoadedConfig). way: FromNoise. classes: ints, what the images take in turn, or None.
-        labels: int64 [n], those of the images, or None; a model without classes isn't told.
+        given: (model, diffusion, its configs), as from `load_given`.
+        classes: class numbers, which the images take in turn, or None.
+        labels: int64 [n], the class numbers of the images, or None; a model without classes isn't told.
     """
     model, diffusion, loaded = given
     scale, size = config.guidance_scale, loaded.model.image_size
@@ -87,6 +85,7 @@ def _image_job(given, way, config, parsed, classes, labels):
     def model_for(numbers):
         if not knows_classes:
             return model
+        assert labels is not None, "a class-conditional model is told every image's class"
         mine = torch.from_numpy(labels[numbers])
         return ForClasses(model, mine) if scale == 1 else ClassifierFree(model, mine, scale, loaded.model.num_classes)
 

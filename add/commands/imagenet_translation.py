@@ -1,7 +1,8 @@
-"""Translate images between classes of one class-conditional model, of ImageNet or of any labelled folder.
+"""Translate images between the classes of one class-conditional model.
 
-As DDIB does, guided by a classifier where one is given; with --amount also as a progressive series with soft labels.
-In labels.csv every class has a column p_k; of more than 100 only source, target and the last, and the rest are 0.
+The classes are those of ImageNet or of any labelled folder. Images are translated as DDIB does, guided by a classifier
+where one is given; with --amount also as a progressive series with soft labels. The same command again continues. In
+labels.csv every class has a column p_k; of more than 100 only source, target and the last, and the rest are 0.
 
 DDIB (Su et al. 2023, arXiv:2203.08382) encodes as the source class, not clipped and not guided, and decodes as the
 target class, guided by a classifier where there is one. Progressive series, depth rules and fast solvers work here as
@@ -11,7 +12,7 @@ import dataclasses
 
 from add.commands.shared.class_numbers import class_names, list_classes, number_classes, parse_classes
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
-from add.commands.shared.direction import Direction, folder_of, open_folders, run_direction
+from add.commands.shared.direction import Direction, folder_of, open_folders, paths_of, run_directions
 from add.commands.shared.walk_options import (
     WalkOptions,
     check_walk,
@@ -28,14 +29,14 @@ from add.errors import UserError
 from add.networks import ClassifierConfig, ModelConfig
 from add.results.translation_folder import distinct_names
 from add.runtime.given_models import describe, load_given
-from add.runtime.options import Options
-from add.runtime.processes import process_group
+from add.runtime.options import Options, Parsed
+from add.runtime.world import World
 from add.transition.fixed_batches import InBatches
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassOptions:
-    """Classes."""
+    """Classes to translate between: their model and images."""
 
     model_path: str = option("", "checkpoint or run folder of a class-conditional model")
     source: str = option("", "classes to translate from, with commas: numbers, or names where they are known")
@@ -57,7 +58,7 @@ class ClassTranslationConfig(WalkOptions, ClassOptions):
     amount: int = option(1, "progressive images per source image, N; 1: the full translation only")
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1] in decoding; encoding never clips")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.eta:
             raise UserError(f"--eta is {self.eta}, expected 0: with fresh noise in decoding, the latent no longer "
@@ -67,19 +68,19 @@ class ClassTranslationConfig(WalkOptions, ClassOptions):
                             f"folder of images; leave one out")
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, ClassTranslationConfig, GuidanceConfig, ModelConfig, ClassifierConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Translate the images that the command line asks for."""
     parsed = build_options().parse(argv)
-    with process_group(parsed.device, parsed.threads) as world:
-        for direction in prepare_class_directions(parsed, world):
-            run_direction(direction, world)
+    run_directions(parsed, prepare_class_directions)
 
 
-def prepare_class_directions(parsed, world):
-    """Return a `Direction` for each pair of classes; nothing is written before all of them are known to work.
+def prepare_class_directions(parsed: Parsed, world: World) -> list[Direction]:
+    """Return a direction for each pair of classes; nothing is written before all of them are known to work.
 
     Raises:
         UserError: unusable models, images, options or output folder, or classes whose numbers are not known for sure.
@@ -114,7 +115,7 @@ def prepare_class_directions(parsed, world):
         directions.append(Direction(
             (source, target), num_classes, (ForClasses(model, source), _decoder(model, target, loaded, config)),
             (diffusion, diffusion), sampler_of(config, clip_encoded=False, cond_fn=gradient), config, images[source],
-            data_dir, folder_of(config, (source, target), distinct_names(images[source].paths)),
+            data_dir, folder_of(config, (source, target), distinct_names(paths_of(images[source]))),
             settings | {"source": source, "target": target} | walk_settings(parsed, config), checkpoints,
             used_options(parsed, config) | dataclasses.asdict(parsed.take(GuidanceConfig)),
             tuple(_say(k, names) for k in (source, target)), {"classes": names} if names else {}))

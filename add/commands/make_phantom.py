@@ -19,17 +19,17 @@ class PhantomConfig:
     bands: str = option("mild:0:0.3,severe:0.7:1", "domains as NAME:LOW:HIGH, joined by commas: bands of severity from "
                                                    "0 to 1")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.out_dir:
             raise UserError("no --out_dir was given: expected a new or empty folder for the images")
 
 
-def build_options():
-    """Return the command's `Options`."""
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, PhantomConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Draw and write the images as the command line asks."""
     config = build_options().parse(argv).take(PhantomConfig)
     bands = phantom.parse_bands(config.bands)

@@ -1,4 +1,4 @@
-"""Cut two domains of tissue patches, stroma and gland, from scikit-image's stained section."""
+"""Cut patches of stroma and of gland from scikit-image's stained tissue section."""
 import dataclasses
 
 from add.config import option
@@ -16,17 +16,17 @@ class TissueConfig:
     num_test: int = option(64, "most held-out patches of each domain")
     num_sources: int = option(8, "held-out patches of each domain that sources/ repeats, to translate from")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.out_dir:
             raise UserError("no --out_dir was given: expected a folder for the patches")
 
 
-def build_options():
-    """Return the command's `Options`."""
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, TissueConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Cut and write the patches as the command line asks."""
     config = build_options().parse(argv).take(TissueConfig)
     image = tissue.load_micrograph()

@@ -1,4 +1,7 @@
-"""Give the images of finished translations soft labels by a rule: labels_RULE.csv beside labels.csv."""
+"""Give the images of finished translations soft labels by a rule.
+
+They are written to labels_RULE.csv in each translation folder, beside its labels.csv.
+"""
 import dataclasses
 import json
 from pathlib import Path
@@ -19,6 +22,7 @@ from add.config import option
 from add.data.files import save_json
 from add.data.folders import read_image
 from add.errors import UserError
+from add.interfaces import Note
 from add.results.translation_series import label_path, read_series, write_labels
 from add.runtime.options import Options
 from add.training import load_model
@@ -44,7 +48,7 @@ class RelabelConfig:
     seed: int = option(0, "of classifiers and noise")
     threads: int = option(0, "CPU threads; 0: torch's own choice")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.gamma <= 0:
             raise UserError(f"--gamma is {self.gamma}, expected more than 0")
         if self.label_folds < 2:
@@ -52,22 +56,23 @@ class RelabelConfig:
                             f"that it was not trained on")
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, RelabelConfig, ClassifierConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Label the translations that the command line names."""
     parsed = build_options().parse(argv)
     relabel(parsed.take(RelabelConfig), parsed.take(ClassifierConfig), note=print)
 
 
-def relabel(config, classifier_config=None, note=lambda text: None):
+def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = None,
+            note: Note = lambda text: None) -> list[Path]:
     """Write labels_RULE.csv into every translation folder and return their paths.
 
     Args:
-        config: RelabelConfig.
-        classifier_config: ClassifierConfig of the rules classifier and blend; left out: its defaults.
-        note: called with a sentence that the user should read.
+        classifier_config: of the rules classifier and blend; left out: its defaults.
 
     Raises:
         UserError: folders or models that are missing or don't fit.
@@ -86,11 +91,11 @@ def relabel(config, classifier_config=None, note=lambda text: None):
     if config.rule == "power":
         labels = [_by_place(series, config.gamma) for series in found]
     else:
-        pairs = {frozenset((series.source, series.target)) for series in found}
+        ends = [(min(series.source, series.target), max(series.source, series.target)) for series in found]
         labels = [None] * len(found)
-        for pair in sorted(pairs, key=sorted):
-            members = [i for i, series in enumerate(found) if {series.source, series.target} == pair]
-            placed = _by_image([found[i] for i in members], sorted(pair), config, classifier_config, note)
+        for pair in sorted(set(ends)):
+            members = [i for i, own in enumerate(ends) if own == pair]
+            placed = _by_image([found[i] for i in members], pair, config, classifier_config, note)
             for i, label in zip(members, placed, strict=True):
                 labels[i] = label
     paths = [label_path(series.folder, config.rule) for series in found]
@@ -121,7 +126,7 @@ def _by_image(found, pair, config, classifier_config, note):
     note(f"rule {config.rule}: {real.names[pair[0]]} is domain {pair[0]}, {real.names[pair[1]]} is domain {pair[1]}")
     images = torch.cat([all_images(series.image_set(size)) for series in found])
     low, high = (real.of(number) for number in pair)
-    if config.rule == "likelihood":
+    if models is not None:
         positions = likelihood_positions(images, low, high, models, seed=config.seed)
     else:
         classifier_config = classifier_config or ClassifierConfig()
@@ -130,7 +135,7 @@ def _by_image(found, pair, config, classifier_config, note):
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place
     num_domains = found[0].labels.shape[1]
-    labels = two_sided(positions, *pair, num_domains)
+    labels = two_sided(positions, pair[0], pair[1], num_domains)
     ends = torch.tensor([len(series) for series in found]).cumsum(0).tolist()
     return [labels[end - len(series):end] for series, end in zip(found, ends, strict=True)]
 

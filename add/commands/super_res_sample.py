@@ -1,6 +1,7 @@
-"""Make large images of small ones with a super-resolution model. The same command again continues.
+"""Make large images of small ones with a super-resolution model.
 
-Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233), Sec. 5. The images are numbered PNGs.
+Dhariwal and Nichol 2021 (ADM, arXiv:2105.05233), Sec. 5. The images are numbered PNGs. The same command again
+continues.
 """
 import dataclasses
 import functools
@@ -13,28 +14,20 @@ import torch
 from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
-from add.commands.shared.sample_job import (
-    DrawConfig,
-    Job,
-    as_text,
-    base_settings,
-    choose_way,
-    draw,
-    in_turn,
-    no_classes,
-    require_model_path,
-)
+from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
 from add.config import option
 from add.data import ImageSet
 from add.data.files import file_name, fingerprint, read_bytes
 from add.data.transforms import to_model_input
 from add.diffusion import DiffusionConfig, ForClasses
 from add.errors import UserError
+from add.interfaces import PathLike
 from add.networks import SuperResConfig
-from add.results.sample_folder import LABELS_NAME, SamplesFolder, read_labels
+from add.results.sample_folder import LABELS_NAME, read_labels
 from add.runtime.given_models import load_given
-from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.options import Options, Parsed
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,25 +43,25 @@ class SuperResSampleConfig(DrawConfig):
     least_samples = 0
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, SuperResSampleConfig, SuperResConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Make the large images that the command line asks for."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed) as (world, bar):
         super_resolve(parsed, world, bar)
 
 
-def super_resolve(parsed, world, bar):
+def super_resolve(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     """Make the large images that the output folder still lacks, and what else `SamplesFolder` describes.
 
     Raises:
         UserError: no usable model or small images, options that they can't serve, or a folder made otherwise.
     """
-    config, way = parsed.take(SuperResSampleConfig), choose_way(parsed)
-    folder = SamplesFolder(config.out_dir, config.num_samples)
-    require_model_path(config)
+    config, way, folder = begin(parsed, SuperResSampleConfig)
     if not config.base_samples:
         raise UserError("no --base_samples were given: expected a folder of small images, or an npz that "
                         "image_sample.py --save_npz wrote")
@@ -95,8 +88,8 @@ def super_resolve(parsed, world, bar):
          shown=lambda number, image: beside_small(base.batch([number % len(base)])[0], image))
 
 
-def read_base_samples(path, small_size):
-    """Return (ImageSet of the small images, each small_size pixels wide and high; a digest of all, hexadecimal).
+def read_base_samples(path: PathLike, small_size: int) -> tuple[ImageSet, str]:
+    """Return the small images, each small_size pixels wide and high, and a digest of all, hexadecimal.
 
     Raises:
         UserError: no images there, or others than uint8 [n, H, W, 3] in the npz.
@@ -105,6 +98,7 @@ def read_base_samples(path, small_size):
         content = read_bytes(path)
         return _read_npz(path, content, small_size), hashlib.sha256(content).hexdigest()
     base = ImageSet.from_folder(path, small_size)
+    assert base.paths is not None, "the images come from files"
     labels = read_labels(path)
     if labels is not None:
         unlabelled = [name for name in map(file_name, base.paths) if name not in labels]
@@ -117,7 +111,7 @@ def read_base_samples(path, small_size):
     return base, digest.hexdigest()
 
 
-def beside_small(small, large):
+def beside_small(small: np.ndarray, large: np.ndarray) -> np.ndarray:
     """Return uint8 [H, 2 W, 3]: a small image, enlarged without smoothing, and the large one [H, W, 3]."""
     height, width = large.shape[:2]
     enlarged = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.NEAREST))

@@ -1,22 +1,26 @@
-"""Make samples of a point set's model, after DDIB's 2-D experiments. The same command again continues."""
+"""Make samples of a point set's model, after DDIB's 2-D experiments.
+
+The same command again continues.
+"""
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from add.commands.shared.point_job import PointJob, find_model, resolve_sampler
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data.files import require_local
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
 from add.runtime.given_models import load_given
-from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.options import Options, Parsed
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
 from add.transition import SAMPLERS, make_sampler
 from add.transition.point_translation import PointCloud, decode_points
 
-SAMPLES = ("latent", "points")
+SAMPLES = ("latent", "points")  # states of a sample
 FROM_NOISE = tuple(name for name in SAMPLERS if name != "obelm")  # which walks pairs of states
 
 
@@ -33,24 +37,26 @@ class PointSampleConfig:
     decode_steps: int = option(0, "evaluations per point, other samplers than ddim; 0: the sampler's own number")
     seed: int = option(0, "what the noise is drawn by, whatever the batch size and processes")
     out_dir: str = option("results/synthetic", "folder to write to, as sample_TASK; finished points are kept")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, num_samples=1, batch_size=1, decode_steps=0, seed=0)
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, PointSampleConfig, PointConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed) as (world, bar):
         sample_points(parsed, world, bar)
 
 
-def sample_points(parsed, world, bar):
+def sample_points(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     """Make the samples of the set --task, or of --model_path, in OUT/sample_TASK; nothing where they are finished.
 
     The noise is drawn by --seed and put in the order of its angle, so that a colour shows where it goes. Writes
@@ -73,5 +79,5 @@ def sample_points(parsed, world, bar):
         return [noise, decode_points(PointCloud(model, bar.add), diffusion, noise, sampler)]
 
     job = PointJob(Path(config.out_dir) / f"sample_{loaded.model.task}", SAMPLES,
-               {"points": POINT_SETS[loaded.model.task].lower()}, {"model": loaded}, parsed, config)
+                   {"points": POINT_SETS[loaded.model.task].lower()}, {"model": loaded}, parsed, config)
     job.run(noise, walk, world, bar)

@@ -1,23 +1,27 @@
-"""Translate one point set into another, after DDIB's 2-D experiments. The same command again continues."""
+"""Translate one point set into another, after DDIB's 2-D experiments.
+
+The same command again continues.
+"""
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from add.commands.shared.point_job import LAST_SET, PointJob, find_model, resolve_sampler
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data.files import require_local
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import PointConfig
 from add.runtime.given_models import load_given
-from add.runtime.options import Options
-from add.runtime.progress import processes_and_bar
+from add.runtime.options import Options, Parsed
+from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.world import World
 from add.transition import SAMPLERS, check_schedules, make_sampler
 from add.transition.point_translation import PointCloud, decode_points, encode_points
 
-TRANSLATION = ("source", "latent", "target")
+TRANSLATION = ("source", "latent", "target")  # states of a point
 CYCLE = (*TRANSLATION, "latent_2", "source_2")
 
 
@@ -39,10 +43,10 @@ class PointTranslationConfig:
     seed: int = option(0, "what the points are drawn by")
     out_dir: str = option("results/synthetic", "folder to write to, as translation_SOURCE_TARGET or "
                                                "translation_cycle_SOURCE_TARGET; finished points are kept")
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, num_samples=1, batch_size=1, encode_steps=0, decode_steps=0, seed=0)
         for name in ("source", "target"):
             if not 0 <= getattr(self, name) <= LAST_SET:
@@ -50,17 +54,19 @@ class PointTranslationConfig:
                                 + ", ".join(POINT_SETS))
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, PointTranslationConfig, PointConfig, DiffusionConfig)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Translate the points that the command line asks for."""
     parsed = build_options().parse(argv)
     with processes_and_bar(parsed) as (world, bar):
         translate_points(parsed, world, bar)
 
 
-def translate_points(parsed, world, bar, cycle=False):
+def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bool = False) -> None:
     """Translate points of the set --source in OUT/translation_SOURCE_TARGET; nothing where they are finished.
 
     With `cycle`, there and back in OUT/translation_cycle_SOURCE_TARGET. Writes source.npy, latent.npy, target.npy and,
@@ -93,8 +99,6 @@ def translate_points(parsed, world, bar, cycle=False):
     job = PointJob(Path(config.out_dir) / folder, CYCLE if cycle else TRANSLATION, sets,
                {f"{role}_model": models[role][2] for role in roles}, parsed, config)
     job.run(points, walk, world, bar)
-
-
 
 
 def _load_set(role, config, parsed, device):

@@ -1,4 +1,8 @@
-"""Train the diffusion model of one domain on a folder of images, or of each domain. The same command again resumes."""
+"""Train the diffusion model of one domain, or of each, on a folder of images.
+
+Without --data_dir, the embedded patches of one domain of stained tissue are learned, with the options of their config.
+The same command again resumes.
+"""
 import dataclasses
 
 from add.commands.shared.training_runs import counting_classes, folder_runs, train
@@ -11,12 +15,14 @@ from add.training import TrainConfig
 EMBEDDED_CONFIG = embedded.config_path(f"tissue_{embedded.DOMAINS[0]}.yaml")
 
 
-def build_options():
+def build_options() -> Options:
+    """Return the options of this command."""
     return Options(__doc__, TrainConfig, ModelConfig, DiffusionConfig,
                    default_config=lambda values: None if values["data_dir"] else EMBEDDED_CONFIG)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Train the models that the command line asks for."""
     parsed = build_options().parse(argv)
     config = parsed.take(TrainConfig)
     if not config.data_dir:

@@ -1,11 +1,12 @@
-"""Turn images of one domain into another in N steps, with a soft label for each step, in both directions.
+"""Turn images of one domain into another in N steps, each with a soft label.
 
-Of more than two domains, --models_dir and --data_dir name the folders that hold them all, and --pairs what is wanted.
+Both directions are translated, unless --direction names one. Of more than two domains, --models_dir and --data_dir name
+the folders that hold them all, and --pairs what is wanted. The same command again continues.
 With nothing but --amount, the embedded default is used: held-out patches of stained tissue, and two tiny models.
 """
 from dataclasses import dataclass
 
-from add.commands.shared.direction import Direction, folder_of, open_folders, run_direction
+from add.commands.shared.direction import Direction, folder_of, open_folders, paths_of, run_directions
 from add.commands.shared.domain_ways import find_domains
 from add.commands.shared.walk_options import (
     WalkOptions,
@@ -23,61 +24,16 @@ from add.errors import UserError
 from add.networks import ModelConfig
 from add.results.translation_folder import distinct_names
 from add.runtime.given_models import describe, load_given
-from add.runtime.options import Options
-from add.runtime.processes import process_group
+from add.runtime.options import Options, Parsed
+from add.runtime.world import World
 
-
-def prepare_directions(parsed, world):
-    """Return the `Direction`s that the options ask for; nothing is written before all of them are known to work.
-
-    Raises:
-        UserError: unusable models, images, options or output folder.
-    """
-    config = resolve_config(parsed, TranslationConfig)
-    domains = find_domains(config, parsed.given)
-    models = {number: _load(path, parsed, world, config, is_source=not config.models_dir and number == config.source)
-              for number, path in domains.models.items()}
-    check_walk(list(models.values()), config)
-    descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
-    size = next(iter(models.values()))[2].model.image_size
-    images = {number: first_images(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
-                                                        skip_bad=config.skip_bad), config)
-              for number in dict.fromkeys(way[0] for way in domains.ways)
-              for folder in [domains.images[number]]}
-    directions = []
-    for way in domains.ways:
-        roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]
-        told = {role: descriptions[number] for role, number in zip(roles, way, strict=True)}
-        networks, diffusions, loaded = zip(*(models[number] for number in way), strict=True)
-        directions.append(Direction(
-            way, domains.number, networks, diffusions, sampler_of(config), config, images[way[0]],
-            domains.images[way[0]], folder_of(config, way, distinct_names(images[way[0]].paths)),
-            settings={f"{role}_model": description for role, description in told.items()}
-            | walk_settings(parsed, config),
-            checkpoints={role: {"path": str(found.path)} | told[role]
-                         for role, found in zip(roles, loaded, strict=True)},
-            options=used_options(parsed, config) | ({"source": way[0], "target": way[-1], "num_domains": domains.number}
-                                                    if domains.names else {}),
-            names=tuple(map(domains.say, way)) if domains.names else (),
-            further={"domains": domains.names} if domains.names else {}))
-    open_folders(directions, world)
-    return directions
-
-
-def _load(path, parsed, world, config, is_source):
-    """Return (network, diffusion, LoadedConfig) of one domain's model."""
-    # The published defaults for checkpoints without a config: global-priority attention in the source model.
-    found = load_given(path, parsed, world.device, config.backend, config.precision, use_new_attention_order=is_source)
-    if found[2].model.class_cond:
-        raise UserError(f"{found[2].path} is class-conditional: expected one unconditional model per domain; translate "
-                        f"between its classes with python scripts/imagenet_translation.py, or train it without "
-                        f"--class_cond")
-    return found
+FIRST_OPTIONS = ("source_model_path", "target_model_path", "models_dir", "data_dir", "target_data_dir", "pairs",
+                 "amount", "num_images", "out_dir", "device")  # what people use first
 
 
 @dataclass(frozen=True)
 class DomainOptions:
-    """Domains."""
+    """Domains to translate between: their models and images."""
 
     source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
     target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
@@ -100,7 +56,7 @@ class DomainOptions:
 class TranslationConfig(WalkOptions, DomainOptions):
     """Translation."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_domains < 2:
             raise UserError(f"--num_domains is {self.num_domains}, expected 2 or more")
@@ -115,12 +71,60 @@ class TranslationConfig(WalkOptions, DomainOptions):
                             f"of two; leave one out")
 
 
-def build_options():
-    return Options(__doc__, TranslationConfig, ModelConfig, DiffusionConfig)
+def build_options() -> Options:
+    """Return the options of this command."""
+    return Options(__doc__, TranslationConfig, ModelConfig, DiffusionConfig, first=FIRST_OPTIONS)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Translate the images that the command line asks for."""
     parsed = build_options().parse(argv)
-    with process_group(parsed.device, parsed.threads) as world:
-        for direction in prepare_directions(parsed, world):
-            run_direction(direction, world)
+    run_directions(parsed, prepare_directions)
+
+
+def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
+    """Return the directions that the options ask for; nothing is written before all of them are known to work.
+
+    Raises:
+        UserError: unusable models, images, options or output folder.
+    """
+    config = resolve_config(parsed, TranslationConfig)
+    domains = find_domains(config, parsed.given)
+    models = {number: _load(path, parsed, world, config, is_source=not config.models_dir and number == config.source)
+              for number, path in domains.models.items()}
+    check_walk(list(models.values()), config)
+    descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
+    size = next(iter(models.values()))[2].model.image_size
+    images = {number: first_images(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
+                                                        skip_bad=config.skip_bad), config)
+              for number in dict.fromkeys(way[0] for way in domains.ways)
+              for folder in [domains.images[number]]}
+    directions = []
+    for way in domains.ways:
+        roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]
+        told = {role: descriptions[number] for role, number in zip(roles, way, strict=True)}
+        networks, diffusions, loaded = zip(*(models[number] for number in way), strict=True)
+        directions.append(Direction(
+            way, domains.number, networks, diffusions, sampler_of(config), config, images[way[0]],
+            domains.images[way[0]], folder_of(config, way, distinct_names(paths_of(images[way[0]]))),
+            settings={f"{role}_model": description for role, description in told.items()}
+            | walk_settings(parsed, config),
+            checkpoints={role: {"path": str(found.path)} | told[role]
+                         for role, found in zip(roles, loaded, strict=True)},
+            options=used_options(parsed, config) | ({"source": way[0], "target": way[-1], "num_domains": domains.number}
+                                                    if domains.names else {}),
+            names=tuple(map(domains.say, way)) if domains.names else (),
+            further={"domains": domains.names} if domains.names else {}))
+    open_folders(directions, world)
+    return directions
+
+
+def _load(path, parsed, world, config, is_source):
+    """Return (network, diffusion, LoadedConfig) of one domain's model."""
+    # The published defaults for checkpoints without a config: global-priority attention in the source model.
+    found = load_given(path, parsed, world.device, config.backend, config.precision, use_new_attention_order=is_source)
+    if found[2].model.class_cond:
+        raise UserError(f"{found[2].path} is class-conditional: expected one unconditional model per domain; translate "
+                        f"between its classes with python scripts/imagenet_translation.py, or train it without "
+                        f"--class_cond")
+    return found

@@ -1,1 +1,1 @@
-"""What every command runs in: options, processes and devices, backends, progress, and the models that options name."""
+"""Parts that every command runs on: options, processes and devices, backends, progress, models named by options."""

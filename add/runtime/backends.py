@@ -10,12 +10,16 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.interfaces import Model, PathLike
 from add.networks.precision import AUTOCAST_TYPES, under_autocast
 from add.training.compiler_errors import compiler_errors_explained
 
@@ -30,8 +34,9 @@ TESTED_TIMESTEPS = (0.0, 0.5, 123.25, 500.0, 999.0)
 _log = logging.getLogger(__name__)
 
 
-def with_backend(model, kind, *, sha256, image_size, device, in_channels=3, precision="fp32", cache_dir=None,
-                 threads=None):
+def with_backend(model: nn.Module, kind: str, *, sha256: str, image_size: int, device: torch.device,
+                 in_channels: int = 3, precision: str = "fp32", cache_dir: PathLike | None = None,
+                 threads: int | None = None) -> Model:
     """Return call(x, t) -> what model(x, t) gives, run by the backend `kind`; for use under torch.no_grad.
 
     Args:
@@ -40,7 +45,6 @@ def with_backend(model, kind, *, sha256, image_size, device, in_channels=3, prec
         kind: one of BACKENDS.
         sha256: of the checkpoint, as hexadecimal digits; names the ONNX file.
         image_size, in_channels: height and width in pixels, and channels, of x.
-        device: torch.device.
         precision: one of PRECISIONS: below fp32 the network runs under autocast, its output stays float32.
         cache_dir: folder of ONNX files; by default default_cache_dir().
         threads: CPU threads of ONNX Runtime; by default torch's.
@@ -57,11 +61,12 @@ def with_backend(model, kind, *, sha256, image_size, device, in_channels=3, prec
             raise UserError(f"--backend onnx was asked for in {precision}, expected fp32: choose --backend torch or "
                             f"compile for lower precision")
         return _onnx(model, sha256, (in_channels, image_size, image_size), device, cache_dir, threads)
-    model = model.to(memory_format=torch.channels_last)  # the same numbers to rounding, faster on most devices
+    # The same numbers to rounding, faster on most devices.
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return under_autocast(_compiled(model) if kind == "compile" else model, device, precision)
 
 
-def default_cache_dir():
+def default_cache_dir() -> Path:
     """Return the folder of ONNX files: $XDG_CACHE_HOME/add/onnx, or ~/.cache/add/onnx."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "add" / "onnx"
 
@@ -76,16 +81,16 @@ class OnnxNetwork:
     Args:
         content: bytes of the ONNX file, its batch axis free and called "batch".
         shape: (C, H, W) of an image.
-        device: torch.device to run on.
+        device: to run on.
         threads: CPU threads.
     """
 
-    def __init__(self, content, shape, device, threads):
+    def __init__(self, content: bytes, shape: Sequence[int], device: torch.device, threads: int):
         self.content, self.shape, self.device, self.threads = content, tuple(shape), device, threads
-        self.sessions = {}
+        self.sessions: dict[int | None, Any] = {}
         self._session(1 if device.type == "cpu" else None)  # a damaged file is noticed now
 
-    def __call__(self, x, t):
+    def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return the network's output [B, K, H, W] for x [B, C, H, W] and t [B], int or float."""
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape or t.shape != x.shape[:1]:
             raise UserError(f"the ONNX network was given images of shape {tuple(x.shape)} and timesteps of shape "
@@ -168,7 +173,7 @@ def _refuse_without_runtime(device):
         import onnxruntime
     except ImportError as error:
         raise UserError(f"--backend onnx was given, expected onnx and onnxruntime to be installed ({error}): "
-                        f"pip install \"add[onnx]\", or use --backend torch") from error
+                        f"pip install \"add-diffusion[onnx]\", or use --backend torch") from error
     available = onnxruntime.get_available_providers()
     if _provider(device) not in available:
         raise UserError(f"--backend onnx was given with a {device.type} device, expected an ONNX Runtime with "
@@ -214,8 +219,9 @@ def _export(model, shape, device):
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of shapes that are constants here, and of the exporter's age
-        torch.onnx.export(model, (x, t), file, dynamo=False, opset_version=OPSET, input_names=["x", "t"],
-                          output_names=["out"], dynamic_axes={name: {0: "batch"} for name in ("x", "t", "out")})
+        torch.onnx.export(model, (x, t), file,  # type: ignore[arg-type]  # it takes a file, too
+                          dynamo=False, opset_version=OPSET, input_names=["x", "t"], output_names=["out"],
+                          dynamic_axes={name: {0: "batch"} for name in ("x", "t", "out")})
     return file.getvalue()
 
 

@@ -12,18 +12,25 @@ import math
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from add.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TRUE_WORDS = {"1", "true", "t", "yes", "y", "on"}
 FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
 KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
+Config = TypeVar("Config", bound="DataclassInstance")
+
 
 class Options:
-    """The options of one script, made of the fields of one or more dataclasses.
+    """The options of one command, made of the fields of one or more dataclasses.
 
     Args:
         description: what the command does, shown by `--help`.
@@ -32,13 +39,17 @@ class Options:
         default_config: called with the values given so far; returns the YAML file to use where `--config` is
             absent, or None.
         positionals: {option: word}, options whose values may also be given as words in this order.
+        first: names of the options that `--help` shows; the others are left to `--help_all`. Empty: all.
     """
 
-    def __init__(self, description, *configs, overrides=None, default_config=None, positionals=None):
+    def __init__(self, description: str | None, *configs: type, overrides: dict[str, Any] | None = None,
+                 default_config: Callable[[dict[str, Any]], str | Path | None] | None = None,
+                 positionals: dict[str, str] | None = None, first: tuple[str, ...] = ()):
         self.configs = configs
-        self.fields = {}
+        self.fields: dict[str, dataclasses.Field] = {}
         self.default_config = default_config
-        self.parser = _Parser(description=description, allow_abbrev=False)
+        self.parser = _Parser(description=description, allow_abbrev=False,
+                              formatter_class=argparse.RawDescriptionHelpFormatter)
         self.parser.add_argument("--config", help="YAML file of defaults for the options below; the command line wins")
         self.parser.add_argument("--dry_run", action="store_true", help="print the resolved options and stop")
         for config in configs:
@@ -53,18 +64,39 @@ class Options:
         for name, word in (positionals or {}).items():
             self.parser.add_argument(name, metavar=word, nargs="?", default=argparse.SUPPRESS, help=f"as --{name}")
         self.defaults = {name: field.default for name, field in self.fields.items()} | (overrides or {})
+        if first:
+            self._show_first(first)
 
-    def parse(self, argv=None):
+    def _show_first(self, first):
+        """Let --help show these options only, and --help_all the others, too."""
+        hidden = {action: action.help for action in self.parser._actions
+                  if action.dest in self.fields and action.dest not in first}
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        self.parser.epilog = f"{len(hidden)} more options (networks, diffusion, solvers ...): --help_all"
+
+        class HelpAll(argparse.Action):
+            def __call__(self, parser, namespace, values, option_string=None):
+                for action, text in hidden.items():
+                    action.help = text
+                parser.epilog = None
+                parser.print_help()
+                parser.exit()
+
+        self.parser.add_argument("--help_all", action=HelpAll, nargs=0, default=argparse.SUPPRESS,
+                                 help="show all options and stop")
+
+    def parse(self, argv: Sequence[str] | None = None) -> "Parsed":
         """Return the `Parsed` options of a command line; prints them and exits where `--dry_run` is given.
 
         Raises:
             UserError: an option or a value that is not known; the configs' own checks.
         """
-        given, unknown = self.parser.parse_known_args(argv)
+        namespace, unknown = self.parser.parse_known_args(argv)
         if unknown:
-            flags = [f"--{name}" for name in ("config", "dry_run", *self.fields)]
+            flags = [f"--{name}" for name in ("config", "dry_run", "help_all", *self.fields)]
             raise UserError(_unknown_message("option", unknown[0].split("=")[0], flags))
-        given = vars(given)
+        given = vars(namespace)
         config_path, dry_run = given.pop("config"), given.pop("dry_run")
         given = {name: self._convert(f"--{name}", name, value) for name, value in given.items()}
         if config_path is None and self.default_config is not None:
@@ -80,7 +112,7 @@ class Options:
         return parsed
 
     def _read_config(self, path):
-        values = read_yaml(path)
+        values = read_yaml(find_config(path))
         for name in values:
             if name not in self.fields:
                 raise UserError(f"{path}: " + _unknown_message("key", str(name), self.fields))
@@ -102,17 +134,22 @@ class Options:
 
 
 class Parsed:
-    """The merged options. `given` holds the names that the file or the command line set."""
+    """The merged options of a command, each an attribute of its name, too.
 
-    def __init__(self, values, given, config_path, configs):
+    values: {option: value}. given: names of those that the file or the command line set.
+    config_path: the YAML file that was read, or None. configs: the dataclasses that the options were made of.
+    """
+
+    def __init__(self, values: Mapping[str, Any], given: set[str], config_path: str | Path | None,
+                 configs: Sequence[type]):
         self.values, self.given, self.config_path, self.configs = values, given, config_path, configs
 
-    def take(self, config, **changes):
+    def take(self, config: type[Config], **changes: Any) -> Config:
         """Return an instance of the dataclass `config` filled from the options, with `changes` on top."""
         names = {f.name for f in dataclasses.fields(config)}
         return config(**({name: self.values[name] for name in names} | changes))
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["values"][name]
         except KeyError as error:
@@ -126,7 +163,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}: --help explains the options")
 
 
-def boolean(text):
+def boolean(text: object) -> bool:
     """Return the truth value that a word like `True`, `yes` or `0` stands for."""
     word = str(text).lower()
     if word in TRUE_WORDS | FALSE_WORDS:
@@ -134,14 +171,28 @@ def boolean(text):
     raise argparse.ArgumentTypeError(f"'{text}' is not a truth value: write True or False")
 
 
-def first_value(flag, words):
-    """Return the value of a flag among the words of a command line, or None: for options that depend on it."""
+def first_value(flag: str, words: Sequence[str]) -> str | None:
+    """Return the value of a flag among the words of a command line, or None; for other options that depend on it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(flag, dest="value")
     return parser.parse_known_args(words)[0].value
 
 
-def read_yaml(path):
+def find_config(path: str | Path) -> Path:
+    """Return the path of a config file: the file itself, else the project's own config of that name.
+
+    So `--config configs/small_data.yaml` works in any folder, also where the package is installed without its checkout.
+    """
+    given = Path(path)
+    if not given.exists() and given.parent in (Path(), Path("configs")):
+        from add.data import embedded
+
+        own = embedded.config_path(given.name)
+        return own if own.exists() else given
+    return given
+
+
+def read_yaml(path: str | Path) -> dict[Any, Any]:
     """Return the mapping in a YAML file; raises UserError where there is none."""
     import yaml
 
@@ -156,7 +207,7 @@ def read_yaml(path):
     return values
 
 
-def run(main):
+def run(main: Callable[[], object]) -> int:
     """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch, not yet imported, else prints lost peers' C++ stacks
     try:
@@ -217,7 +268,7 @@ def _complain(message):
     return 2
 
 
-def _unknown_message(what, name, known):
+def _unknown_message(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name}: {_nearest(name, known) or '--help lists the known ones'}"
 
 

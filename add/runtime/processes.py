@@ -1,4 +1,4 @@
-"""One process or many: MPI, torchrun and Slurm launchers, devices, threads.
+"""Start of a run in one process or many: launchers (MPI, torchrun, Slurm), devices, threads and signals.
 
 The launcher is read from the environment that it sets. MPI is imported only under an MPI launcher. Each local
 rank takes one GPU by index; CUDA_VISIBLE_DEVICES is left as the user or the scheduler set it.
@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,7 +28,7 @@ PATIENCE = 3.0  # seconds that a failing process gives the others to fail as wel
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Where a process stands among the others, and where they meet."""
+    """The rank of a process among the others, and the address at which they meet."""
 
     rank: int
     size: int
@@ -37,7 +38,7 @@ class Rendezvous:
     port: int
 
 
-def launcher(environ=os.environ):
+def launcher(environ: Mapping[str, str] = os.environ) -> str:
     """Return what started this process: "torchrun", "mpi", "slurm" or "single".
 
     Slurm counts where srun started this very process, which SLURM_STEP_NUM_TASKS tells: a batch script and an
@@ -55,7 +56,7 @@ def _mpi_size(environ):
     return max(int(environ.get(name, 1)) for name in MPI_SIZE_VARIABLES)
 
 
-def first_slurm_host(nodelist):
+def first_slurm_host(nodelist: str) -> str:
     """Return the first host name of a Slurm node list such as `gpu[03-05,9],cpu1`."""
     first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodelist).split(",")[0]
     if not re.fullmatch(r"[\w.-]+", first):
@@ -63,7 +64,7 @@ def first_slurm_host(nodelist):
     return first
 
 
-def rendezvous(kind, environ=os.environ):
+def rendezvous(kind: str, environ: Mapping[str, str] = os.environ) -> Rendezvous:
     """Return the Rendezvous of this process under launcher `kind`."""
     if kind == "torchrun":
         size = int(environ["WORLD_SIZE"])
@@ -74,8 +75,8 @@ def rendezvous(kind, environ=os.environ):
         size = int(environ["SLURM_STEP_NUM_TASKS"])
         nodes = environ.get("SLURM_STEP_NODELIST") or environ["SLURM_JOB_NODELIST"]
         step = int(environ.get("SLURM_JOB_ID", 0)) + int(environ.get("SLURM_STEP_ID", 0))
-        local_size = re.match(r"\d+", environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)))  # such as 4(x2),3
-        return Rendezvous(int(environ["SLURM_PROCID"]), size, int(environ.get("SLURM_LOCALID", 0)), int(local_size[0]),
+        local_size = int(re.split(r"\D", environ.get("SLURM_STEP_TASKS_PER_NODE", str(size)))[0])  # such as 4(x2),3
+        return Rendezvous(int(environ["SLURM_PROCID"]), size, int(environ.get("SLURM_LOCALID", 0)), local_size,
                           environ.get("MASTER_ADDR") or first_slurm_host(nodes),
                           int(environ.get("MASTER_PORT", 20000 + step % 20000)))
     return _mpi_rendezvous(_mpi_size(environ))
@@ -110,7 +111,7 @@ def _free_port():
 
 
 @contextlib.contextmanager
-def process_group(device="auto", threads=0):
+def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
     """Give the `World` of this process, with torch.distributed started where there are several.
 
     An error ends all processes, and only the one that met it first reports it.
@@ -191,8 +192,8 @@ def _one_voice_per_machine(local_rank):
         raise
 
 
-def pick_device(name, local_rank=0, local_size=1):
-    """Return the torch device of a local rank.
+def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
+    """Return the device of a local rank; `name` is "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises:
         UserError: a GPU is asked for and there is none, or there are too few. One visible GPU is right for any
@@ -224,9 +225,9 @@ def _set_threads(threads, local_size):
 
 
 @contextlib.contextmanager
-def stop_on_signal():
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once."""
-    received = []
+    received: list[int] = []
 
     def note(number, frame):
         if received and number == signal.SIGINT:

@@ -1,17 +1,19 @@
-"""The processes of a run, as one of them sees it, and what they say to each other.
+"""The processes of a run as one of them sees it: its rank and device, and messages among them.
 
-What they say goes through a group of its own with a long timeout: one may wait for hours while another works.
+Messages go through a group of their own with a long timeout: one process may wait for hours while another works.
 """
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from add.errors import UserError
 
-SHOWN_CHARACTERS = 80
+SHOWN_CHARACTERS = 80  # of a value in a message
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,29 @@ class World:
     local_rank: int = 0
     local_size: int = 1
     device: torch.device = torch.device("cpu")
-    group: object = field(default=None, compare=False, repr=False)
+    group: "dist.ProcessGroup | None" = field(default=None, compare=False, repr=False)
 
     @property
-    def is_main(self):
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Wait, for days where it must be, until all processes are here."""
         if self.size > 1:
             with _loss_explained():
                 dist.barrier(group=self.group)
 
-    def gather(self, value):
+    def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
-        values = [None] * self.size
+        values: list[Any] = [None] * self.size
         with _loss_explained():
             dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def any(self, flag):
+    def any(self, flag: bool) -> bool:
         """Return whether any process raised the flag."""
         if self.size == 1:
             return bool(flag)
@@ -56,7 +59,7 @@ class World:
             dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
         return bool(flags.item())
 
-    def agree(self, what, value):
+    def agree(self, what: str, value: Any) -> None:
         """Raise UserError, in all processes, unless all of them hold the same JSON value.
 
         Args:
@@ -76,7 +79,7 @@ def _loss_explained():
                         f"again") from error
 
 
-def check_same(what, texts):
+def check_same(what: str, texts: Sequence[str]) -> None:
     """Raise UserError unless the texts, one of each process, are the same."""
     if len(set(texts)) > 1:
         shown = [text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..." for text in texts]
@@ -86,7 +89,7 @@ def check_same(what, texts):
                                    "machines share, and start all processes with the same options"]))
 
 
-def check_own_gpus(places):
+def check_own_gpus(places: Sequence[tuple[str, str]]) -> None:
     """Raise UserError where two processes share a GPU.
 
     Args:

@@ -1,12 +1,372 @@
-"""scripts/classify.py as a user starts it."""
+"""classify: a comparison of classifiers on toy domains, dark and bright: what is written, kept, chosen and refused."""
+import csv
+import dataclasses
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from add.classification import classifier_runs
+from add.classification.classifier import ClassifierConfig, build_network, predict_logits
+from add.classification.labelled_images import read_domains
+from add.classification.score_tables import summarise, table
+from add.classification.scores import classification_scores, interval
+from add.commands import classify
+from add.commands.classify import ClassificationConfig, run_classification
+from add.data.files import save_png
+from add.errors import UserError
+from add.results.translation_series import write_rows
 from tests.commands.commands import load, run
 from tests.tiny import make_images
 
+SHORT = ClassifierConfig(steps=4, batch_size=8, lr=5e-3)
+METHODS = ("plain", "mixup", "progressive", "progressive@depth", "full")
+SCORES = ["accuracy", "macro_f1", "auc", "calibration_error", "nll"]
+SEVERITY_SCORES = ["severity_spearman", "severity_rmse", "halfway_accuracy", "severity_rmse_linked"]
 QUICK = ["--steps", 2, "--batch_size", 4, "--num_seeds", 1, "--methods", "plain,flips"]
+
+
+def write_shaded(folder, severities, seed=0):
+    """Write noisy 16 x 16 images whose brightness is their severity in [0, 1], and return {file: severity}."""
+    rng = np.random.default_rng(seed)
+    for i, severity in enumerate(severities):
+        pixels = 60 + 120 * severity + 25 * rng.standard_normal((16, 16, 3))
+        save_png(folder / f"a{i:02d}.png", pixels.clip(0, 255).astype(np.uint8))
+    return {f"{folder.name}/a{i:02d}.png": severity for i, severity in enumerate(severities)}
+
+
+def write_set(folder, count, seed, dark=(0.0, 0.3), bright=(0.7, 1.0)):
+    """Write `count` images of each domain and their table severity.csv."""
+    rows = write_shaded(folder / "dark", np.linspace(*dark, count), seed)
+    rows |= write_shaded(folder / "bright", np.linspace(*bright, count), seed + 1)
+    (folder / "severity.csv").write_text("image,severity\n" + "".join(f"{k},{v}\n" for k, v in rows.items()))
+    return folder
+
+
+def write_translation(folder, amount=3):
+    """Write a translation of two dark images to bright ones, labelled by depth and, all alike, by classifier."""
+    rows = []
+    for i in range(2):
+        write_shaded(folder / "images", np.arange(1, amount + 1) / amount, seed=50 + i)
+        for m in range(1, amount + 1):
+            path = folder / "images" / f"s{i}_m{m}.png"
+            (folder / "images" / f"a{m - 1:02d}.png").rename(path)
+            rows.append((f"images/{path.name}", f"s{i}.png", 0, 1, m, 10 * m, 1 - m / amount, m / amount))
+    write_rows(folder / "labels.csv", rows, 2)
+    write_rows(folder / "labels_classifier.csv", [(*row[:6], 0.5, 0.5) for row in rows], 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The options of a tiny comparison; only for reading, as is its output folder once it is `finished`."""
+    root = tmp_path_factory.mktemp("study")
+    ends, every = write_set(root / "ends", 5, 20), write_set(root / "all", 5, 30, (0, 0.5), (0.5, 1))
+    return ClassificationConfig(
+        data_dir=str(write_set(root / "train", 8, 0)), val_dir=str(write_set(root / "val", 4, 10)),
+        test_dir=f"ends={ends},all={every}", domains="dark,bright", translations=str(write_translation(root / "t01")),
+        methods=",".join(METHODS), synthetic_share="0.25,0.75", num_seeds=2, seed=3, out_dir=str(root / "out"))
+
+
+@pytest.fixture(scope="module")
+def finished(config):
+    """(result, sentences) of the comparison."""
+    notes = []
+    return run_classification(config, SHORT, notes.append), notes
+
+
+@pytest.fixture
+def in_copy(config, finished, tmp_path):
+    """in_copy(**changes) -> the config with a copy of the finished output folder, and other changes."""
+    def change(**changes):
+        out_dir = changes.pop("out_dir", None) or shutil.copytree(config.out_dir, tmp_path / "out")
+        return dataclasses.replace(config, out_dir=str(out_dir), **changes)
+
+    return change
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The (method, share, seed) of every classifier trained from here on."""
+    seen, train = [], classifier_runs.train_method
+
+    def noted(method, real, synthetic, config, share, seed):
+        seen.append((method.name, share, seed))
+        return train(method, real, synthetic, config, share, seed)
+
+    monkeypatch.setattr(classifier_runs, "train_method", noted)
+    return seen
+
+
+def load_run(out_dir, name):
+    network = build_network("small_resnet", 2)
+    network.load_state_dict(torch.load(f"{out_dir}/runs/{name}.pt", weights_only=True))
+    return network.eval()
+
+
+def read_runs(out_dir, method, share):
+    return [json.loads(Path(out_dir, "runs", f"{method}_share{share:g}_seed{seed}.json").read_text())
+            for seed in (3, 4)]
+
+
+def without_weights(out_dir):
+    return {path.relative_to(out_dir).as_posix(): path.read_bytes() for path in sorted(out_dir.rglob("*.*"))
+            if path.suffix != ".pt"}
+
+
+def test_the_result_is_what_is_written(config, finished):
+    result, notes = finished
+    assert json.loads(Path(config.out_dir, "classification.json").read_text()) == result
+    assert Path(config.out_dir, "classification.md").read_text() == table(result)
+    assert list(result["tests"]) == ["ends", "all"]
+    assert list(result["tests"]["all"]) == list(METHODS) and [note.split(":")[0] for note in notes] == list(METHODS)
+    for summary in result["tests"].values():
+        for scores in summary.values():
+            assert list(scores) == SCORES + SEVERITY_SCORES
+            assert all(len(score["values"]) == 2 for score in scores.values())
+
+
+def test_images_are_counted(finished):
+    assert finished[0]["num_images"] == {"train": 16, "validation": 8, "ends": 10, "all": 10, "progressive": 6,
+                                         "progressive@depth": 6, "full": 2}
+
+
+def test_scores_are_those_of_the_kept_weights(config, finished):
+    """A test set read and scored here, by the weights of one run."""
+    result, _ = finished
+    test = read_domains(config.test_dir.split("all=")[1], 16, ["dark", "bright"])
+    share = result["chosen_share"]["progressive"]
+    for name, method in (("plain_seed4", "plain"), (f"progressive_share{share:g}_seed4", "progressive")):
+        logits = predict_logits(load_run(config.out_dir, name), test.data.images)
+        found = {score: result["tests"]["all"][method][score]["values"][1] for score in SCORES}
+        assert found == pytest.approx(classification_scores(logits, test.classes), abs=1e-6)
+
+
+def test_severity_is_graded_between_the_training_domains_means(config, finished):
+    """The training domains' mean severities are 0.15 and 0.85; a severity of 0.5 is half-way between them."""
+    test = read_domains(config.test_dir.split("all=")[1], 16, ["dark", "bright"])
+    share = predict_logits(load_run(config.out_dir, "plain_seed3"), test.data.images).softmax(dim=1)[:, 1].numpy()
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    expected = np.sqrt(((share - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+    found = finished[0]["tests"]["all"]["plain"]["severity_rmse"]["values"][0]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_linked_score_is_on_the_line_between_the_validation_means(config, finished):
+    """By hand, for every method: the validation images' domains make the line, the test images' severities none."""
+    test, validation = (read_domains(folder, 16, ["dark", "bright"])
+                        for folder in (config.test_dir.split("all=")[1], config.val_dir))
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    for name, method in (("plain_seed3", "plain"), ("mixup_seed3", "mixup")):
+        network = load_run(config.out_dir, name)
+        test_odds, ends = ((logits[:, 1] - logits[:, 0]).numpy() for logits in
+                           (predict_logits(network, data.data.images) for data in (test, validation)))
+        low, high = (ends[validation.classes.numpy() == k].mean() for k in (0, 1))
+        placed = ((test_odds - low) / (high - low)).clip(0, 1) if high > low else np.full(10, 0.5)
+        found = {score: result["values"][0] for score, result in finished[0]["tests"]["all"][method].items()}
+        expected = np.sqrt(((placed - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+        assert found["severity_rmse_linked"] == pytest.approx(expected, abs=1e-5)
+        assert found["halfway_accuracy"] == pytest.approx(((placed > 0.5) == test.classes.numpy()).mean())
+
+
+def test_the_share_of_least_validation_loss_is_chosen(config, finished):
+    for method in METHODS[2:]:
+        losses = {share: np.mean([run["validation"]["nll"] for run in read_runs(config.out_dir, method, share)])
+                  for share in (0.25, 0.75)}
+        assert finished[0]["chosen_share"][method] == min(losses, key=losses.get)
+    assert finished[0]["chosen_share"]["plain"] == finished[0]["chosen_share"]["mixup"] == 0
+
+
+def test_methods_of_one_seed_differ_by_their_images_and_labels_alone(config, finished):
+    """The same images with other labels, the same labels with other images: other runs; so are other shares."""
+    runs = [read_runs(config.out_dir, method, share)[0] for method in METHODS[2:] for share in (0.25, 0.75)]
+    assert len({run["validation"]["nll"] for run in runs}) == len(runs)
+    assert len({run["synthetic_sha256"] for run in runs}) == 3
+
+
+def test_the_csv_has_a_row_per_number(config, finished):
+    with open(f"{config.out_dir}/classification.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(METHODS) * len(SCORES + SEVERITY_SCORES) * 2
+    row = next(row for row in rows if (row["test"], row["method"], row["score"], row["seed"])
+               == ("all", "full", "auc", "4"))
+    assert float(row["value"]) == pytest.approx(finished[0]["tests"]["all"]["full"]["auc"]["values"][1], abs=1e-6)
+    assert float(row["share"]) == finished[0]["chosen_share"]["full"]
+
+
+def test_intervals_and_differences_are_those_of_the_values(finished):
+    summary = finished[0]["tests"]["ends"]
+    strongest = min(("plain", "mixup"), key=lambda name: summary[name]["nll"]["mean"])
+    found = summary["progressive"]["nll"]
+    assert found["against"] == strongest and summary[strongest]["nll"]["difference"] is None
+    assert (found["mean"], found["low"], found["high"]) == interval(found["values"])[:3]
+    pairs = [a - b for a, b in zip(found["values"], summary[strongest]["nll"]["values"], strict=True)]
+    assert found["difference"] == pytest.approx(list(interval(pairs)[:3]))
+
+
+def test_the_same_command_again_trains_nothing(in_copy, finished, trained):
+    assert run_classification(in_copy(), SHORT) == finished[0]
+    assert trained == []
+
+
+def test_a_stopped_comparison_trains_what_is_missing(in_copy, finished, trained, tmp_path):
+    """The lost run comes out as before, and so does all else."""
+    again = in_copy()
+    before = without_weights(tmp_path / "out")
+    (tmp_path / "out" / "runs" / "full_share0.75_seed4.json").unlink()
+    (tmp_path / "out" / "classification.json").unlink()
+    assert run_classification(again, SHORT) == finished[0]
+    assert trained == [("full", 0.75, 4)]
+    assert without_weights(tmp_path / "out") == before
+
+
+def test_more_seeds_and_methods_keep_the_finished_runs(in_copy, finished, trained):
+    result = run_classification(in_copy(methods="plain,flips", num_seeds=3), SHORT)
+    assert sorted(trained) == [("flips", 0.0, 3), ("flips", 0.0, 4), ("flips", 0.0, 5), ("plain", 0.0, 5)]
+    values = result["tests"]["ends"]["plain"]["nll"]["values"]
+    assert values[:2] == finished[0]["tests"]["ends"]["plain"]["nll"]["values"] and len(values) == 3
+
+
+def test_changed_images_are_refused(in_copy, config, tmp_path):
+    data = shutil.copytree(config.data_dir, tmp_path / "train")
+    write_shaded(data / "dark", [0.9])
+    with pytest.raises(UserError, match=r"other settings or images \(train_sha256\): give the same ones"):
+        run_classification(in_copy(data_dir=str(data)), SHORT)
+
+
+def test_other_settings_are_refused(in_copy):
+    with pytest.raises(UserError, match=r"other settings or images \(classifier\)"):
+        run_classification(in_copy(), dataclasses.replace(SHORT, steps=7))
+
+
+def test_other_soft_labels_are_refused(in_copy):
+    """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
+    with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):
+        run_classification(in_copy(label_rule="depth"), SHORT)
+
+
+def test_a_rule_in_the_name_is_that_label_rule(in_copy, finished, tmp_path):
+    """`progressive@depth` and `progressive` by the rule depth train the same classifiers."""
+    result = run_classification(in_copy(out_dir=tmp_path / "new", methods="progressive", label_rule="depth",
+                                        synthetic_share="0.25"), SHORT)
+    assert result["tests"]["ends"]["progressive"]["nll"]["values"] != []
+    expected = [run["validation"] for run in read_runs(in_copy().out_dir, "progressive@depth", 0.25)]
+    assert [run["validation"] for run in read_runs(tmp_path / "new", "progressive", 0.25)] == expected
+
+
+def test_unconditional_samples_have_hard_labels(in_copy, config, tmp_path):
+    write_set(tmp_path / "samples", 2, 70)
+    result = run_classification(in_copy(out_dir=tmp_path / "new", methods="unconditional", num_seeds=1,
+                                        synthetic_share="0.5", samples_dir=str(tmp_path / "samples")), SHORT)
+    assert result["num_images"]["unconditional"] == 4
+    assert "±" not in table(result).split("| --- ")[1]
+    with pytest.raises(UserError, match="needs synthetic images: expected a folder of them; give --samples_dir"):
+        run_classification(in_copy(out_dir=tmp_path / "newer", methods="unconditional"), SHORT)
+
+
+def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
+    """Stand-ins whose log-odds are off by the distance of the share from a half."""
+    def train(method, real, synthetic, config, share, seed):
+        network = build_network("small_resnet", 2).eval()
+        torch.nn.init.zeros_(network.head.weight)
+        with torch.no_grad():
+            network.head.bias.copy_(torch.tensor([0, 10 * abs(share - 0.5)]))
+        return network
+
+    monkeypatch.setattr(classifier_runs, "train_method", train)
+    monkeypatch.setattr(classifier_runs, "severity_scores", lambda *args: {})
+    notes = []
+    result = run_classification(in_copy(out_dir=tmp_path / "new", methods="full", synthetic_share="0.9,0.5,0.25"),
+                                SHORT, notes.append)
+    assert result["chosen_share"] == {"full": 0.5}
+    assert notes == ["full: 2 runs trained, synthetic share 0.5 chosen by validation loss 0.6931"]
+
+
+def test_validation_images_are_split_off_the_training_images(in_copy, tmp_path):
+    """A quarter of 8 images per domain; which ones, the first seed decides."""
+    changed = in_copy(out_dir=tmp_path / "new", val_dir="", val_fraction=0.25)
+    real, validation, _, size = classify._read_real(changed)
+    assert size == 16 and len(real.data) == len(real.paths) == 12 and len(validation) == 4
+    assert validation.labels.sum(dim=0).tolist() == [2, 2] and real.data.labels.sum(dim=0).tolist() == [6, 6]
+    rows = {image.numpy().tobytes() for image in real.data.images}
+    assert len(rows) == 12 and not rows & {image.numpy().tobytes() for image in validation.images}
+    again, other = (classify._read_real(dataclasses.replace(changed, seed=seed))[1] for seed in (3, 9))
+    assert torch.equal(again.images, validation.images) and not torch.equal(other.images, validation.images)
+    first = read_domains(changed.data_dir, 16, ["dark", "bright"])
+    expected = [first.data.images[first.paths.index(path)] for path in real.paths]
+    assert torch.equal(torch.stack(expected), real.data.images)
+
+
+def test_without_severities_none_are_scored(in_copy, config, tmp_path):
+    """Neither where the test set has no table, nor where the training images have none."""
+    data = shutil.copytree(config.data_dir, tmp_path / "set" / "train")
+    (data / "severity.csv").unlink()
+    changed = in_copy(out_dir=tmp_path / "new", methods="plain", num_seeds=1, data_dir=str(data))
+    assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == [*SCORES, "halfway_accuracy"]
+
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"num_seeds": 0}, "--num_seeds is 0, expected 1 or more"),
+    ({"methods": "flips,magic"}, "method 'magic' is unknown"),
+    ({"methods": "progressive@magic"}, "method 'progressive@magic' is unknown"),
+    ({"synthetic_share": "0.5,all"}, "--synthetic_share '0.5,all' is not understood"),
+    ({"synthetic_share": "0.5,1"}, "expected shares between 0 and 1"),
+    ({"synthetic_share": "0"}, "expected shares between 0 and 1"),
+])
+def test_impossible_options_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        ClassificationConfig(**changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"data_dir": ""}, "no --data_dir was given"),
+    ({"test_dir": ""}, "no --test_dir was given"),
+    ({"domains": "dark,light"}, "holds the domains bright, dark: expected dark, light"),
+    ({"val_dir": "", "val_fraction": 0.0}, "--val_fraction is 0.0: expected a share between 0 and 1"),
+    ({"translations": ""}, "method progressive needs synthetic images: .* give --translations"),
+    ({"methods": "plain,progressive@power"}, "has no soft labels by the rule power"),
+])
+def test_what_does_not_fit_is_refused_before_training(in_copy, trained, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        run_classification(in_copy(out_dir=tmp_path / "new", **{"methods": "plain,progressive"} | changes), SHORT)
+    assert not [method for method, *_ in trained if method == "plain"]
+
+
+def test_summary_and_table_by_hand():
+    """Accuracies 0.8, 0.9 of `flips` are beaten by 0.05 in every pair; at 1 degree of freedom t is 12.7062."""
+    by_method = {"plain": [{"accuracy": 0.5, "nll": 0.2}, {"accuracy": 0.5, "nll": 0.2}],
+                 "flips": [{"accuracy": 0.8, "nll": 0.5}, {"accuracy": 0.9, "nll": 0.3}],
+                 "full": [{"accuracy": 0.85, "nll": 0.1}, {"accuracy": 0.95, "nll": 0.1}]}
+    summary = summarise(by_method, ["plain", "flips"])
+    assert summary["full"]["accuracy"]["against"] == "flips" and summary["full"]["nll"]["against"] == "plain"
+    assert summary["full"]["accuracy"]["difference"] == pytest.approx([0.05, 0.05, 0.05])
+    assert summary["flips"]["accuracy"]["difference"] is None
+    assert summary["flips"]["accuracy"]["low"] == pytest.approx(0.85 - 12.7062 * 0.05, abs=1e-4)
+    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 7}}).splitlines()
+    assert lines[0].startswith("Test set ends: 7 images, 2 seeds, mean ± half of the 95 % confidence interval")
+    assert lines[2:5] == ["| method | accuracy | nll | accuracy gained |", "| --- | --- | --- | --- |",
+                          "| plain | 0.5000 ± 0.0000 | 0.2000 ± 0.0000 | -0.3500 [-0.9853, +0.2853] vs flips |"]
+    assert lines[5] == "| flips | 0.8500 ± 0.6353 | 0.4000 ± 1.2706 | (strongest) |"
+    assert lines[6].endswith("| +0.0500 [+0.0500, +0.0500] vs flips |")
+
+
+def test_one_seed_has_means_and_differences_without_intervals():
+    summary = summarise({"flips": [{"accuracy": 0.8}], "full": [{"accuracy": 0.9}]}, ["flips"])
+    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 7}}).splitlines()
+    assert lines[4:6] == ["| flips | 0.8000 | (strongest) |", "| full | 0.9000 | +0.1000 vs flips |"]
+
+
+def test_without_baselines_there_is_no_gain():
+    summary = summarise({"full": [{"accuracy": 0.9}], "progressive": [{"accuracy": 0.8}]}, [])
+    assert summary["full"]["accuracy"]["against"] is None
+    assert "(strongest)" not in table({"tests": {"ends": summary}, "num_images": {"ends": 7}})
+
+
+# The command line as a user starts it
 
 
 @pytest.fixture

@@ -1,12 +1,322 @@
-"""scripts/evaluate.py as a user starts it."""
+"""evaluate: tiny folders of copies, blurred, shifted and fresh images, and a translation that blends."""
 import json
+import math
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from add.commands import evaluate as module
+from add.commands.evaluate import EvaluationConfig, evaluate, table
+from add.data import save_png
+from add.errors import UserError
+from add.metrics.metric_report import READS, Report
+from add.metrics.set_comparison import PRDC_NAMES, draw_parts
+from add.metrics.translation_comparison import PROGRESS, STRUCTURE, VARIETY
+from add.results.translation_series import write_rows
 from tests.commands.commands import load, run
 from tests.tiny import make_images
 
+AMOUNT = 4
+KID, FID = "kid_efficientnet_lite0", "fid_efficientnet_lite0"
 QUIET = ["--device", "cpu", "--threads", 1]
+
+
+def smooth(count, seed, colour=(0.6, 0.4, 0.6)):
+    """Return uint8 [count, 32, 32, 3] of soft blobs about a colour."""
+    random = np.random.default_rng(seed)
+    blobs = (random.uniform(-0.35, 0.35, (count, 6, 6, 3)) + np.array(colour)).clip(0, 1)
+    small = (blobs * 255).astype(np.uint8)
+    return np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)) for image in small])
+
+
+def write(folder, images):
+    for i, image in enumerate(images):
+        save_png(folder / f"i{i:02d}.png", image)
+    return str(folder)
+
+
+def blurred(images):
+    return np.stack([np.asarray(Image.fromarray(image).resize((2, 2), Image.Resampling.BOX).resize(
+        (32, 32), Image.Resampling.BICUBIC)) for image in images])
+
+
+class LinearFeatures:
+    """Stands in for the network, with features that are linear in the pixels: averages over 4 x 4 squares."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return torch.nn.functional.avg_pool2d(images, 4).flatten(1)
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    features = LinearFeatures()
+    monkeypatch.setattr(module, "load_features", lambda *given: features)
+    return features
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Return {name: folder}: real and fresh images of one kind, and what a generator might make of them."""
+    root = tmp_path_factory.mktemp("sets")
+    real = smooth(12, seed=1)
+    sets = {"real": real, "fresh": smooth(12, seed=2), "held_out": smooth(10, seed=3), "copies": real[:8],
+            "blurred": blurred(smooth(12, seed=2)), "shifted": smooth(12, seed=2, colour=(0.4, 0.6, 0.4)),
+            "collapsed": real[:1].repeat(8, axis=0), "few": smooth(1, seed=4)}
+    return {name: write(root / name, images) for name, images in sets.items()}
+
+
+@pytest.fixture(scope="module")
+def results(folders, tmp_path_factory):
+    """Return {name: result} of sets against the real one, measured with the real network."""
+    out = tmp_path_factory.mktemp("out")
+    return {name: evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders[name],
+                                            held_out_dir=folders["held_out"], out_dir=str(out / name), device="cpu"))
+            for name in ("copies", "fresh", "blurred", "shifted")}
+
+
+@pytest.fixture(scope="module")
+def blend(tmp_path_factory):
+    """Return {name: folder} of a translation whose image m is the blend of source and target with share m / N."""
+    root = tmp_path_factory.mktemp("blend")
+    source, target = smooth(5, seed=5), smooth(5, seed=6, colour=(0.4, 0.6, 0.4))
+    rows = []
+    for i in range(5):
+        for m in range(1, AMOUNT + 1):
+            name, share = f"images/i{i:02d}_m{m:02d}.png", m / AMOUNT
+            save_png(root / "translated" / name,
+                     (source[i] * (1 - share) + target[i] * share).round().astype(np.uint8))
+            rows.append((name, f"i{i:02d}.png", 0, 1, m, 100 * m, 1 - share, share))
+    write_rows(root / "translated" / "labels.csv", rows, 2)
+    back = (source.astype(int) + 10).clip(0, 255).astype(np.uint8)
+    return {"translated": str(root / "translated"), "source": write(root / "source", source),
+            "target": write(root / "target", target), "back": write(root / "back", back)}
+
+
+def value(result, name, kind="fake"):
+    return result["metrics"][name][kind]
+
+
+def test_copies_are_found_and_are_no_distance_away(results):
+    copies, fresh = results["copies"], results["fresh"]
+    for kind in ("features", "pixels"):
+        assert value(copies, f"copies_{kind}") == 1 and value(copies, f"copies_{kind}_ratio") < 0.01
+        assert value(fresh, f"copies_{kind}") <= 0.5 and value(fresh, f"copies_{kind}_ratio") > 0.6
+    assert value(copies, KID) < value(fresh, KID) and value(copies, FID) < value(fresh, FID) / 2
+    assert value(copies, "precision") == 1 and value(copies, "intra_cluster_diversity") is None
+
+
+def test_blurred_images_are_farther_away_and_less_different(results):
+    blurred, fresh = results["blurred"], results["fresh"]
+    assert value(blurred, KID) > 3 * abs(value(fresh, KID)) and value(blurred, FID) > 2 * value(fresh, FID)
+    assert value(blurred, "precision") < value(fresh, "precision")
+    assert value(blurred, "diversity") < value(fresh, "diversity")
+    assert value(blurred, "diversity", "real") == value(fresh, "diversity", "real")
+
+
+def test_shifted_colour_shows_in_stain_and_distance(results):
+    shifted, fresh = results["shifted"], results["fresh"]
+    assert value(shifted, "stain_delta_e") > 5 * value(fresh, "stain_delta_e")
+    assert value(shifted, "stain_a") < -10  # from magenta to green
+    assert value(shifted, KID) > value(fresh, KID)
+
+
+def test_fresh_images_score_as_real_ones_do(results):
+    """The point of the second column: other images of the same kind come near it, blurred ones do not."""
+    fresh, blurred = results["fresh"], results["blurred"]
+    assert value(fresh, FID, "fake_at_count") == pytest.approx(value(fresh, FID, "real"), rel=0.35)
+    assert value(blurred, FID, "fake_at_count") > 1.5 * value(blurred, FID, "real")
+    assert value(fresh, "vendi", "fake_at_count") == pytest.approx(value(fresh, "vendi", "real"), rel=0.35)
+    assert value(fresh, "diversity") == pytest.approx(value(fresh, "diversity", "real"), rel=0.35)
+    assert value(fresh, FID, "count") == 6 and value(fresh, "vendi", "count") == 12
+    assert value(fresh, KID) == pytest.approx(value(fresh, KID, "fake_at_count"), abs=0.02)  # free of bias
+
+
+def test_everything_is_written(results):
+    result = results["copies"]
+    out = result["settings"]["out_dir"]
+    with open(f"{out}/evaluation.json") as file:
+        assert json.load(file) == result
+    with open(f"{out}/evaluation.md") as file:
+        assert file.read() == table(result)
+    assert np.asarray(Image.open(f"{out}/closest.png")).ndim == 3
+    assert result["counts"] == {"real": {"used": 12, "found": 12}, "generated": {"used": 8, "found": 8},
+                                "training": {"used": 12, "found": 12}, "held-out": {"used": 10, "found": 10}}
+    assert result["versions"]["torch"] and result["seconds"] > 0
+    assert any("--train_dir was not given" in note for note in result["notes"])
+
+
+def test_the_nearest_pair_of_copies_has_distance_zero(results):
+    assert results["copies"]["metrics"]["copies_features"]["closest"][0].endswith("i00.png")
+    assert value(results["copies"], "copies_features", "real") == pytest.approx(1 / 11)  # 10 held-out images
+
+
+def test_a_blend_moves_evenly_and_leaves_its_source(blend, tmp_path, linear):
+    """Features that are linear in the pixels put image m at m / N between the domain means, to rounding of pixels."""
+    result = evaluate(EvaluationConfig(real_dir=blend["target"], fake_dir=blend["translated"],
+                                       source_dir=blend["source"], there_and_back=blend["back"],
+                                       out_dir=str(tmp_path), device="cpu"))
+    by_m = result["by_m"]
+    assert by_m["m"] == [1, 2, 3, 4]
+    assert by_m["position"] == pytest.approx([0.25, 0.5, 0.75, 1], abs=0.003)
+    assert value(result, "position") == pytest.approx(1) and value(result, "position", "real") == 1
+    assert result["metrics"]["position"]["source_mean"] == pytest.approx(0, abs=1e-6)
+    assert value(result, "evenness") < 0.01 and result["metrics"]["evenness"]["sequences"] == 5
+    assert value(result, "monotony_forward") == 1 and value(result, "monotony_spearman") == pytest.approx(1)
+    for name in ("ssim", "edge_agreement"):
+        assert by_m[name] == sorted(by_m[name], reverse=True) and by_m[name][0] > 0.8 > by_m[name][-1]
+        assert value(result, name) == by_m[name][-1]
+    assert value(result, "diversity_within") < value(result, "diversity_across")
+    assert value(result, "ms_ssim_within") > value(result, "ms_ssim_across")
+    # Each value rises by 10 of 255, but for the few cut off at 255: 20 log10(25.5) = 28.13 dB.
+    assert value(result, "cycle_psnr") == pytest.approx(20 * math.log10(25.5), abs=0.05)
+    assert value(result, FID) == 0  # the last images are the real ones
+    assert result["counts"]["progressive"] == {"used": 20, "found": 20}
+    assert linear.seen == 5 + 20 + 5  # every file once
+    assert "| m | ssim | edge_agreement | position | position_spread |" in table(result)
+
+
+def test_a_jump_is_uneven(blend, tmp_path, linear):
+    """Series that are at their target from m = 1 on: start 0, then 1, 1, 1, 1; deviations 3/4, 2/4, 1/4 from even."""
+    rows = []
+    for i in range(5):
+        for m in range(1, AMOUNT + 1):
+            name = f"images/i{i:02d}_m{m:02d}.png"
+            save_png(tmp_path / "jump" / name, np.asarray(Image.open(f"{blend['target']}/i{i:02d}.png")))
+            rows.append((name, f"i{i:02d}.png", 0, 1, m, 100 * m, 0.5, 0.5))
+    write_rows(tmp_path / "jump" / "labels.csv", rows, 2)
+    result = evaluate(EvaluationConfig(real_dir=blend["target"], fake_dir=str(tmp_path / "jump"),
+                                       source_dir=blend["source"], out_dir=str(tmp_path / "out"), device="cpu"))
+    assert value(result, "evenness") == pytest.approx(0.5)
+    assert value(result, "monotony_forward") == pytest.approx(0.25)
+    assert result["by_m"]["ssim"] == pytest.approx([value(result, "ssim")] * AMOUNT)
+
+
+def test_without_sources_a_translation_has_no_structure_and_says_so(blend, tmp_path, linear):
+    result = evaluate(EvaluationConfig(real_dir=blend["target"], fake_dir=blend["translated"], max_images=9,
+                                       out_dir=str(tmp_path), device="cpu"))
+    assert all(value(result, name) is None for name in STRUCTURE + PROGRESS)
+    assert all(value(result, name) is not None for name in VARIETY)
+    assert result["by_m"] == {} and any("give --source_dir" in note for note in result["notes"])
+    assert result["counts"]["translated"] == {"used": 5, "found": 5}
+    assert result["counts"]["progressive"] == {"used": 8, "found": 20}  # two whole series
+    assert any("8 of 20 progressive images were used" in note for note in result["notes"])
+
+
+def test_too_few_images_leave_notes_and_what_can_be_had(folders, tmp_path, linear):
+    result = evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders["few"], out_dir=str(tmp_path),
+                                       device="cpu"))
+    assert all(value(result, name) is None for name in (KID, FID, *PRDC_NAMES))
+    assert value(result, "vendi") == pytest.approx(1) and value(result, "stain_delta_e") is not None
+    assert any(note.startswith(f"no {FID}: the second set has 1 images") for note in result["notes"])
+    assert f"| {FID} | - | - | - | - |" in table(result)
+
+
+def test_small_sets_lower_k_and_a_half_stands_for_unseen_images(folders, tmp_path, linear):
+    result = evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders["real"], max_images=8, seed=3,
+                                       out_dir=str(tmp_path), device="cpu"))
+    assert result["metrics"]["coverage"]["k"] == 3 and any("k = 3, not 5" in note for note in result["notes"])
+    assert value(result, "copies_features") >= 0.5 and result["metrics"]["copies_features"]["num_train"] == 4
+    assert any("4 of the training images, and the other 4" in note for note in result["notes"])
+    assert any("8 of 12 real images were used" in note for note in result["notes"])
+
+
+def test_a_collapsed_set_is_one_image(folders, tmp_path, linear):
+    result = evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders["collapsed"],
+                                       out_dir=str(tmp_path), device="cpu"))
+    assert value(result, "vendi") == pytest.approx(1) and value(result, "vendi", "real") > 1.05
+    assert value(result, "diversity") == pytest.approx(0, abs=1e-6) and value(result, "ms_ssim") == pytest.approx(1)
+    assert value(result, "intra_cluster_diversity") == pytest.approx(0, abs=1e-6)
+    assert result["metrics"]["intra_cluster_diversity"]["num_clusters"] == 1
+    assert value(result, "precision") == 1 and value(result, "recall") == pytest.approx(1 / 12)  # it is a real image
+
+
+def test_seed_decides_and_the_same_seed_repeats(folders, tmp_path, linear):
+    def metrics(seed):
+        return evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders["held_out"], max_images=6,
+                                         seed=seed, out_dir=str(tmp_path), device="cpu"))["metrics"]
+
+    first = metrics(1)
+    assert metrics(1) == first and metrics(2)[FID] != first[FID]
+
+
+def test_unreadable_images_and_other_sizes_are_noted(folders, tmp_path, linear):
+    images = tmp_path / "fake"
+    write(images, smooth(6, seed=2)[:, :16, :16])
+    (images / "broken.png").write_bytes(b"none")
+    given = {"real_dir": folders["real"], "fake_dir": str(images), "out_dir": str(tmp_path / "out"), "device": "cpu"}
+    with pytest.raises(UserError, match="broken.png"):
+        evaluate(EvaluationConfig(**given))
+    result = evaluate(EvaluationConfig(**given, skip_bad=True))
+    assert result["counts"]["generated"] == {"used": 6, "found": 7} and result["image_size"] == 32
+    assert any("generated images of 16 pixels were brought to 32" in note for note in result["notes"])
+    assert any("1 unreadable images left out" in note for note in result["notes"])
+
+
+def test_parts_of_the_real_set_are_disjoint():
+    parts = draw_parts(11, 7, 5, torch.Generator().manual_seed(0))
+    for part in parts:
+        assert len(set(part.half.tolist()) | set(part.other_half.tolist())) == 10
+        assert len(set(part.fake.tolist())) == 5 and max(part.fake.tolist()) < 7
+    assert parts[0].half.tolist() != parts[1].half.tolist()
+
+
+def test_published_names_are_kept_for_inception():
+    assert [Report("inception").named(name) for name in ("kid", "fid", "vendi")] == ["kid", "fid", "vendi"]
+    assert [Report("efficientnet_lite0").named(name) for name in ("kid", "vendi")] == [KID, "vendi"]
+
+
+def test_infinite_values_become_none_with_a_note():
+    report = Report("inception")
+    report.enter("fid", float("inf"), real=1.0, spread=float("nan"))
+    assert report.metrics["fid"] == {"fake": None, "real": 1.0, "fake_at_count": None, "spread": None, "count": None,
+                                     "reads": READS["fid"]}
+    assert report.notes == ["fid: fake, spread is not finite"]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"fake_dir": "missing"}, "missing does not exist"),
+    ({"held_out_dir": "missing"}, "missing does not exist"),
+    ({"fake_dir": "translated", "source_dir": "target", "drop": "i03.png"}, "lacks 1 of 5 .* first i03.png"),
+    ({"source_dir": "source", "there_and_back": "back", "drop": "i03.png"}, "1 images that .* does not"),
+    ({"fake_dir": "translated", "drop_row": True}, "series of different lengths"),
+])
+def test_unusable_folders_are_refused(blend, tmp_path, options, message):
+    options = dict(options)
+    drop, drop_row = options.pop("drop", None), options.pop("drop_row", False)
+    given = {"real_dir": blend["target"], "fake_dir": blend["target"], "out_dir": str(tmp_path / "out")}
+    given |= {name: blend.get(folder, str(tmp_path / folder)) for name, folder in options.items()}
+    if drop:
+        images = smooth(5, seed=5)
+        given["source_dir"] = write(tmp_path / "incomplete", images)
+        (tmp_path / "incomplete" / drop).unlink()
+    if drop_row:
+        with open(f"{blend['translated']}/labels.csv") as file:
+            lines = file.readlines()
+        given["fake_dir"] = str(tmp_path)
+        (tmp_path / "labels.csv").write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(UserError, match=message):
+        evaluate(EvaluationConfig(**given))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"fake_dir": ""}, "evaluate.py REAL FAKE"),
+    ({"max_images": 1}, "--max_images is 1, expected 2 or more"),
+    ({"seed": -1}, "--seed is -1"),
+    ({"there_and_back": "somewhere"}, "give --source_dir, too"),
+])
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        EvaluationConfig(**({"real_dir": "real", "fake_dir": "fake"} | options))
+
+
+# The command line as a user starts it
 
 
 @pytest.fixture(scope="module")

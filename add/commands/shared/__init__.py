@@ -1,1 +1,1 @@
-"""What several commands share: options of a translation and its run, samples, training runs, point sets."""
+"""Parts that several commands share: options, domains and classes, translations, samples, training runs, point sets."""

@@ -1,19 +1,21 @@
-"""Folders of labelled images, and what number each class has for a class-conditional model.
+"""Class numbers of a class-conditional model for folders of labelled images and for options that name classes.
 
 A network knows its classes by number only, so a folder in another order would be translated wrongly without a sign.
-So the numbers come from the names that the run remembers, from a list that the user gives, or from folder names that
-are the numbers themselves; never from the order of folders that need not be all of the classes.
+The numbers therefore come from the names that the run remembers, from a list that the user gives, or from folder names
+that are the numbers themselves; never from the order of folders that need not be all of the classes.
 """
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from add.commands.shared.domain_ways import number_of
 from add.data.folders import holds_domains, labels_from_names, list_domains, list_images
 from add.errors import UserError
+from add.training import LoadedConfig
 
 SHOWN = 10  # names in a message
 
 
-def list_classes(root):
+def list_classes(root: str) -> dict[str, list[str]]:
     """Return {class name: image paths} of a folder with a subfolder per class, or of files named CLASS_rest.png.
 
     Raises:
@@ -27,14 +29,14 @@ def list_classes(root):
             for number, name in enumerate(names)}
 
 
-def class_names(loaded, given=""):
+def class_names(loaded: LoadedConfig, given: str = "") -> tuple[str, ...]:
     """Return the names of a model's classes in the order of their numbers, or () where nobody knows them.
 
     Args:
-        loaded: LoadedConfig. given: the option --class_names: names with commas, or a file with a name per line.
+        given: the option --class_names: names with commas, or a file with a name per line.
 
     Raises:
-        UserError: as many names as the model has classes are wanted, all different, and no others than the run's own.
+        UserError: not one name for each class of the model, two alike, or others than the run's own.
     """
     if not given:
         return tuple(loaded.classes or ())
@@ -52,7 +54,7 @@ def class_names(loaded, given=""):
     return names
 
 
-def number_classes(found, names, num_classes):
+def number_classes(found: Iterable[str], names: Sequence[str], num_classes: int) -> dict[int, str]:
     """Return {class number: name as found}.
 
     Args:
@@ -61,6 +63,7 @@ def number_classes(found, names, num_classes):
     Raises:
         UserError: a name that is no class of the model, or two for one class.
     """
+    numbers: dict[str, int | None]
     if names:
         numbers = {name: names.index(name) if name in names else None for name in found}
         expected = f"expected names among {_few(names)}; rename them, or take them out of the folder"
@@ -74,10 +77,10 @@ def number_classes(found, names, num_classes):
         raise UserError(f"the images of {_few(unknown)} are of no class that the model knows: {expected}")
     if len(set(numbers.values())) < len(numbers):
         raise UserError(f"of {_few(numbers)} two have one class number: expected a name for each; rename one of them")
-    return {number: name for name, number in numbers.items()}
+    return {number: name for name, number in numbers.items() if number is not None}
 
 
-def parse_classes(source, target, names, num_classes):
+def parse_classes(source: str, target: str, names: Sequence[str], num_classes: int) -> list[tuple[int, int]]:
     """Return [(source number, target number), ...] of --source and --target, lists of as many classes with commas.
 
     Raises:
@@ -91,7 +94,7 @@ def parse_classes(source, target, names, num_classes):
         raise UserError(f"--source {source!r} and --target {target!r} list {len(numbers[0])} and {len(numbers[1])} "
                         f"classes: expected one or more, and a target for every source, such as --source 0,1 "
                         f"--target 1,0")
-    pairs = list(zip(*numbers, strict=True))
+    pairs = list(zip(numbers[0], numbers[1], strict=True))
     same = [s for s, t in pairs if s == t]
     if same or len(set(pairs)) < len(pairs):
         what = f"class {same[0]} to itself" if same else "one pair twice"
@@ -100,8 +103,8 @@ def parse_classes(source, target, names, num_classes):
     return pairs
 
 
-def choose_classes(text, num_classes, names=None):
-    """Return the class numbers that --classes asks for, a list of ints; all of them where it is empty.
+def choose_classes(text: str, num_classes: int, names: Sequence[str] | None = None) -> list[int]:
+    """Return the class numbers that --classes asks for; all of them where it is empty.
 
     Args:
         text: numbers or names, with commas. names: in the order of their numbers, or None.

@@ -1,4 +1,4 @@
-"""Classifiers of noisy images that guide a model: their options, and what must fit."""
+"""Classifiers of noisy images that guide a model: their options, and checks that both fit together."""
 import dataclasses
 
 import numpy as np
@@ -7,9 +7,11 @@ import torch
 from add.config import option
 from add.diffusion import diffusion_from_config
 from add.errors import UserError
+from add.interfaces import Model
 from add.networks import ClassifierConfig
 from add.runtime.given_models import load_given
 from add.runtime.options import Parsed
+from add.training import LoadedConfig
 from add.training.checkpoints import read_facts
 
 
@@ -21,8 +23,13 @@ class GuidanceConfig:
     classifier_scale: float = option(1.0, "factor on its gradient: 0 for no guidance, more for clearer classes")
 
 
-def load_classifier(parsed, model, device, precision):
-    """Return (classifier, LoadedConfig) of --classifier_path, fit to guide a model, which is a LoadedConfig, too."""
+def load_classifier(parsed: Parsed, model: LoadedConfig, device: torch.device, precision: str
+                    ) -> tuple[Model, LoadedConfig]:
+    """Return the classifier of --classifier_path, fit to guide `model`, and its config.
+
+    Raises:
+        UserError: no usable classifier, or one that doesn't fit the model.
+    """
     # Of the options, only the classifier's own can contradict it; check_pair compares the schedules.
     own = parsed.given & {field.name for field in dataclasses.fields(ClassifierConfig)}
     classifier, _, about = load_given(
@@ -32,8 +39,8 @@ def load_classifier(parsed, model, device, precision):
     return classifier, about
 
 
-def check_pair(model, classifier):
-    """Raise UserError where a classifier can't guide a model; both as LoadedConfig."""
+def check_pair(model: LoadedConfig, classifier: LoadedConfig) -> None:
+    """Raise UserError where a classifier can't guide a model."""
     sizes = classifier.model.image_size, model.model.image_size
     if sizes[0] != sizes[1]:
         raise UserError(f"the classifier looks at {sizes[0]}-pixel images and the model makes {sizes[1]}-pixel ones: "
@@ -43,7 +50,7 @@ def check_pair(model, classifier):
         if numbers[0] != numbers[1]:
             raise UserError(f"the classifier knows {numbers[0]} classes and the model {numbers[1]}: expected the same "
                             f"classes; train both on the same folders")
-        if None not in (classifier.classes, model.classes) and classifier.classes != model.classes:
+        if classifier.classes is not None and model.classes is not None and classifier.classes != model.classes:
             raise UserError(f"the classifier's classes are {', '.join(classifier.classes)} and the model's "
                             f"{', '.join(model.classes)}: expected the same; train both on the same folders")
     known = all(read_facts(config.path.parent) is not None for config in (model, classifier))

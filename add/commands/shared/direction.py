@@ -4,27 +4,32 @@ import dataclasses
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from add.commands.shared.walk_options import WalkOptions
 from add.data import ImageSet
 from add.data.files import file_name, save_json
 from add.data.transforms import to_model_input, to_uint8
+from add.diffusion import GaussianDiffusion
+from add.interfaces import Model, Note, Processes, Row
 from add.results.translation_folder import OVERVIEW_ROWS, TranslationFolder
 from add.runtime.given_models import run_facts
+from add.runtime.options import Parsed
+from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
-from add.transition import (
-    chain_labels,
-    training_depths,
-    translate_chain,
-)
+from add.runtime.world import World
+from add.transition import Translation, chain_labels, training_depths, translate_chain
+from add.transition.two_way_samplers import Sampler
 
 SHOWN_SHARES = 8  # entries of a label vector that fit above an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """What it takes to translate one folder of images from one domain to another, or along a chain of them.
+    """One folder of images to translate from one domain to another, or along a chain: models, options, output folder.
 
     domains: their numbers, from the source to the target, in label vectors of num_domains entries.
     models, diffusions: of each of them, the models called as model(x, t).
@@ -33,29 +38,32 @@ class Direction:
     options: as given, for run.json.
     """
 
-    domains: tuple
+    domains: tuple[int, ...]
     num_domains: int
-    models: tuple
-    diffusions: tuple
-    sampler: object
+    models: tuple[Model, ...]
+    diffusions: tuple[GaussianDiffusion, ...]
+    sampler: Sampler
     config: WalkOptions
     images: ImageSet
     data_dir: str
     folder: TranslationFolder
-    settings: dict
-    checkpoints: dict
-    options: dict
-    names: tuple = ()
-    further: dict = dataclasses.field(default_factory=dict)
+    settings: Row
+    checkpoints: Mapping[str, Row]
+    options: Row
+    names: tuple[str, ...] = ()
+    further: Row = dataclasses.field(default_factory=dict)
 
 
-def run_direction(direction, world):
-    """Translate the images of one Direction and write its folder, with a bar of network evaluations."""
-    with contextlib.closing(EvaluationBar("evaluations", silent=not world.is_main)) as bar:
-        _run(direction, world, bar)
+def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
+    """Translate and write every Direction that prepare(parsed, world) gives, each with a bar of network evaluations."""
+    with process_group(parsed.device, parsed.threads) as world:
+        for direction in prepare(parsed, world):
+            with contextlib.closing(EvaluationBar("evaluations", silent=not world.is_main)) as bar:
+                run_direction(direction, world, bar)
 
 
-def _run(direction, world, bar):
+def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> None:
+    """Translate the images of one Direction and write its folder; `bar` shows evaluations and sentences."""
     config, images, folder = direction.config, direction.images, direction.folder
     if images.bad:
         bar.note(images.say_bad())
@@ -79,7 +87,7 @@ def _run(direction, world, bar):
                  f"{folder.path.resolve()}")
 
 
-def open_folders(directions, world):
+def open_folders(directions: Sequence[Direction], world: Processes) -> None:
     """Make the folders of all Directions; before this nothing is written."""
     for direction in directions:
         direction.folder.check(direction.settings)
@@ -89,33 +97,24 @@ def open_folders(directions, world):
     world.barrier()
 
 
-
-
-
-
-
-
-
-
-def folder_of(config, domains, names):
+def folder_of(config: WalkOptions, domains: Sequence[int], names: Sequence[str]) -> TranslationFolder:
     """Return the TranslationFolder of a way through domain numbers, for source images of distinct names."""
     kind = "translation" if len(domains) == 2 else "chain"
     return TranslationFolder(Path(config.out_dir) / "_".join([kind, *map(str, domains)]), names,
                              config.amount * (len(domains) - 1))
 
 
-def translate_set(folder, images, translate_batch, config, world, note=lambda text: None):
-    """Make the progressive images of an ImageSet that a TranslationFolder still lacks.
+def translate_set(folder: TranslationFolder, images: ImageSet,
+                  translate_batch: Callable[[torch.Tensor], tuple[Translation, GaussianDiffusion]],
+                  config: WalkOptions, world: Processes, note: Note = lambda text: None) -> None:
+    """Make the progressive images of a set that a folder still lacks.
 
     Each process takes every world.size-th of them; at the end all wait for the last.
 
     Args:
-        folder: TranslationFolder, opened, with a name for each image.
-        images: ImageSet with paths.
+        folder: opened, with a name for each image.
+        images: with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
-        config: WalkOptions.
-        world: rank, size, barrier(), gather(value) and agree(what, value) of this process.
-        note: called with a sentence that the user should read.
     """
     world.agree("source images", [folder.names, content_sha256(images, 0)])
     share = range(world.rank, len(images), world.size)  # each process looks at its share, and all hear of it
@@ -127,6 +126,7 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
     if len(todo) < len(images):
         note(f"{len(images) - len(todo)} of {len(images)} source images were finished before")
     mine = todo[world.rank::world.size]
+    paths = paths_of(images)
     for first in range(0, len(mine), config.batch_size):
         indices = mine[first:first + config.batch_size]
         start = time.monotonic()
@@ -135,7 +135,7 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
         depths = training_depths(diffusion, result.depths).tolist()
         for place, index in enumerate(indices):
             plan = result.plans[place]
-            record = {"source_image": file_name(images.paths[index]), "source_sha256": hashes[index],
+            record = {"source_image": file_name(paths[index]), "source_sha256": hashes[index],
                       "depths": depths[place], "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe,
                       "seconds": seconds}
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
@@ -143,7 +143,9 @@ def translate_set(folder, images, translate_batch, config, world, note=lambda te
     world.barrier()
 
 
-def write_tables(folder, images, labels, domains, config, facts, note=lambda text: None, names=None):
+def write_tables(folder: TranslationFolder, images: ImageSet, labels: torch.Tensor, domains: Sequence[int],
+                 config: WalkOptions, facts: Row, note: Note = lambda text: None,
+                 names: Sequence[str] | None = None) -> None:
     """Write labels.csv, overview.png, run.json and, if asked for, the arrays of a folder whose images are all made.
 
     Args:
@@ -154,7 +156,7 @@ def write_tables(folder, images, labels, domains, config, facts, note=lambda tex
     records = folder.records()
     folder.write_labels(records, labels.tolist(), domains[0], domains[-1])
     sources = images.batch(range(min(OVERVIEW_ROWS, len(images))))
-    title = f"{Path(images.paths[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
+    title = f"{Path(paths_of(images)[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
     shown = labels if labels.shape[1] <= SHOWN_SHARES else labels[:, list(domains)]  # the others are 0
     folder.write_overview(records, sources, shown.tolist(), title)
     if config.save_npy:
@@ -172,9 +174,15 @@ def write_tables(folder, images, labels, domains, config, facts, note=lambda tex
              f"images: {reason}")
 
 
-def content_sha256(images, index):
+def content_sha256(images: ImageSet, index: int) -> str:
     """Return the SHA-256 of one image's pixels as they are translated."""
     return hashlib.sha256(images.batch([index]).tobytes()).hexdigest()
+
+
+def paths_of(images: ImageSet) -> list[str]:
+    """Return the paths of images that come from files."""
+    assert images.paths is not None, "the images come from files"
+    return images.paths
 
 
 def _pixels(x):

@@ -1,7 +1,9 @@
-"""Which domains a translation is between: their numbers and names, and the ways that --pairs asks for."""
+"""Domains of a translation: their numbers, names, models and images, and the ways between them that --pairs lists."""
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 from add.data import embedded, files
 from add.data.folders import list_domains
@@ -21,21 +23,22 @@ class Domains:
     number: of domains, the length of label vectors.
     """
 
-    models: dict
-    images: dict
-    ways: list
-    names: tuple
+    models: dict[int, str]
+    images: dict[int, str]
+    ways: list[tuple[int, ...]]
+    names: tuple[str, ...]
     number: int
 
-    def say(self, domain):
+    def say(self, domain: int) -> str:
         """Return a domain in words."""
         return f"{self.names[domain]} ({domain})" if self.names else f"domain {domain}"
 
 
-def find_domains(config, given):
-    """Return the `Domains` of a TranslationConfig.
+def find_domains(config: Any, given: Collection[str]) -> Domains:
+    """Return the domains that the options of `add.commands.translate` name.
 
     Args:
+        config: TranslationConfig.
         given: names of the options that the user set.
 
     Raises:
@@ -47,9 +50,9 @@ def find_domains(config, given):
 def _two(config):
     """Return the two domains of --source_model_path and --target_model_path, or the embedded ones."""
     models, folders = _resolve_paths(config)
-    numbers = config.source, config.target
+    numbers: tuple[int, ...] = config.source, config.target
     ways = {FORWARD: [numbers], BACKWARD: [numbers[::-1]], "both": [numbers, numbers[::-1]]}[config.direction]
-    soft_labels(config.amount, *numbers, config.num_domains)  # refuses impossible numbers
+    soft_labels(config.amount, config.source, config.target, config.num_domains)  # refuses impossible numbers
     return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways, (),
                    config.num_domains)
 
@@ -116,7 +119,8 @@ def _run_names(models_dir):
     return names
 
 
-def parse_pairs(text, names, direction="both", direction_given=False):
+def parse_pairs(text: str, names: Sequence[str], direction: str = "both", direction_given: bool = False
+                ) -> list[tuple[int, ...]]:
     """Return the ways, tuples of domain numbers, that --pairs and --direction ask for.
 
     "all": every ordered pair; "chain": all domains in order, and back. "forward" keeps those to higher numbers,
@@ -127,7 +131,9 @@ def parse_pairs(text, names, direction="both", direction_given=False):
     """
     everything = tuple(range(len(names)))
     if text in ("all", "chain"):
-        ways = list(permutations(everything, 2)) if text == "all" else [everything, everything[::-1]]
+        ways: list[tuple[int, ...]] = [everything, everything[::-1]]
+        if text == "all":
+            ways = list(permutations(everything, 2))
         keep = {"both": lambda way: True, FORWARD: lambda way: way[0] < way[1], BACKWARD: lambda way: way[0] > way[1]}
         return [way for way in ways if keep[direction](way)]
     if direction_given:
@@ -162,7 +168,7 @@ def _readings(parts, names):
             for rest in _readings(parts[count:], names)}
 
 
-def number_of(text, names):
+def number_of(text: str, names: Sequence[str]) -> int | None:
     """Return the number that a name or a number means, or None; a number only where no name looks like one."""
     if text in names:
         return names.index(text)

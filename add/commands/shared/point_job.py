@@ -1,32 +1,36 @@
-"""The 2-D experiments of DDIB: samples of a point set, translation from one set to another, and there and back.
+"""Point sets that models carry through named states, and the folder that is written: the 2-D experiments of DDIB.
 
 Su et al. 2023 (arXiv:2203.08382), Section 5.1. The points are carried in parts of --batch_size, shared out among the
 processes; a finished part is kept until all are done, so that a stopped command continues.
 """
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from add.data.files import changed_settings, save_json, save_npy, save_png
 from add.data.points import POINT_SETS
 from add.errors import UserError
+from add.interfaces import PathLike, Processes
 from add.results.point_plots import heat_map, panel, scatter
 from add.runtime.given_models import describe, run_facts
+from add.runtime.options import Parsed
+from add.runtime.progress import EvaluationBar
+from add.training import LoadedConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LAST_SET = len(POINT_SETS) - 1
 
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
-
-
-
-
-
-
-
-def find_model(models_dir, task, flag):
+def find_model(models_dir: PathLike, task: int, flag: str) -> Path:
     """Return the path of a point set's run in a folder: its name, its number, or DDIB's log2DNUMBER.
 
     Raises:
@@ -42,24 +46,23 @@ def find_model(models_dir, task, flag):
                     f"it; train one with scripts/synthetic_train.py --task {task}, or give --models_dir or {flag}")
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class PointJob:
-    """Points that are walked through named states, in parts, and the folder that tells of them.
+    """Points that models carry through named states, in parts, and the folder that they are written to.
 
-    names: of the states, the first known beforehand. sets: {state: what set it should look like}. models: {role:
-    LoadedConfig}.
+    names: of the states, the first known beforehand. sets: {state: what set it should look like}.
+    models: by role. parsed, config: the command's options and its own config.
     """
 
     folder: Path
-    names: tuple
-    sets: dict
-    models: dict
-    parsed: object
-    config: object
+    names: tuple[str, ...]
+    sets: Mapping[str, str]
+    models: Mapping[str, LoadedConfig]
+    parsed: Parsed
+    config: Any
 
-    def run(self, points, walk, world, bar):
+    def run(self, points: np.ndarray, walk: Callable[[torch.Tensor], Sequence[torch.Tensor]], world: Processes,
+            bar: EvaluationBar) -> None:
         """Write the folder for points [n, 2]; walk(part [b, 2]) -> the part's states, each [b, 2]."""
         settings = self._settings()
         if changed := changed_settings(self.folder / "settings.json", settings):
@@ -77,8 +80,8 @@ class PointJob:
         todo = [first for first in firsts if not self._part(first).exists()]
         world.agree("points to make", todo)
         for first in todo[world.rank::world.size]:
-            states = walk(torch.from_numpy(points[first:first + size]).to(world.device))
-            states = torch.stack(states).cpu().numpy()  # [number of states, b, 2]
+            walked = walk(torch.from_numpy(points[first:first + size]).to(world.device))
+            states = torch.stack(list(walked)).cpu().numpy()  # [number of states, b, 2]
             if not np.isfinite(states).all():
                 raise UserError(f"points {first} to {first + states.shape[1] - 1} left the finite numbers: expected a "
                                 f"trained model; train it longer, or give more steps")
@@ -104,7 +107,7 @@ class PointJob:
         return settings
 
     def _write(self, states, settings, world, bar):
-        plots = {"scatter": [], "heatmap": []}
+        plots: dict[str, list[np.ndarray]] = {"scatter": [], "heatmap": []}
         for name, points in states.items():
             save_npy(self.folder / f"{name}.npy", points)
             for kind, draw in (("scatter", scatter), ("heatmap", heat_map)):
@@ -129,17 +132,15 @@ class PointJob:
         bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}")
 
 
-def resolve_sampler(parsed, config_class):
-    """Return the config; --timestep_respacing without --sampler means DDIM on those steps."""
+def resolve_sampler(parsed: Parsed, config_class: type[Config]) -> Config:
+    """Return the config of a command; --timestep_respacing without --sampler means DDIM on those steps."""
     config = parsed.take(config_class)
     if parsed.timestep_respacing and "sampler" not in parsed.given:
         return dataclasses.replace(config, sampler="ddim")
     return config
 
 
-
-
-def cycle_errors(points, back):
+def cycle_errors(points: ArrayLike, back: ArrayLike) -> dict[str, float]:
     """Return the L2 distances of points [n, 2] from where a round trip led them: mean, median, percentile 99, max."""
     distances = np.linalg.norm(np.asarray(back, dtype=float) - np.asarray(points, dtype=float), axis=1)
     return {"mean": float(distances.mean()), "median": float(np.median(distances)),

@@ -1,17 +1,28 @@
-"""What the sampling commands share: their options, and the loop that fills a folder with images from noise."""
+"""Options of the sampling commands, and the loop that fills a folder with images made from noise."""
 import dataclasses
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data.files import save_json
 from add.data.transforms import to_uint8
+from add.diffusion import GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Gradient, Model, Processes, Row
+from add.results.sample_folder import SamplesFolder
 from add.runtime.given_models import describe, run_facts
+from add.runtime.options import Parsed
+from add.runtime.progress import EvaluationBar
+from add.training import LoadedConfig
 from add.transition.fixed_batches import InBatches
 from add.transition.from_noise import FROM_NOISE, FromNoise, OwnNoise
+
+Draw = TypeVar("Draw", bound="DrawConfig")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +46,20 @@ class DrawConfig:
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
     precision: str = option("fp32", "the network's precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
     least_samples = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, num_samples=self.least_samples, batch_size=1, decode_steps=0, seed=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Images to be drawn.
+    """Images to be drawn from noise: sampler, model and what run.json says of them.
 
-    way: FromNoise. diffusion: what the model predicts. shape: of an image, (C, H, W).
+    way: the sampler. diffusion: what the model predicts. shape: of an image, (C, H, W).
     model_for: model_for(numbers) -> model(x, t) for the images of these numbers, one a row.
     settings: what decides how the images look, JSON values; of a network under its role, as `describe` gives it.
     checkpoints: {role: path}.
@@ -57,16 +68,29 @@ class Job:
     """
 
     way: FromNoise
-    diffusion: object
-    shape: tuple
-    model_for: object
-    settings: dict
-    checkpoints: dict
-    gradient_for: object = None
+    diffusion: GaussianDiffusion
+    shape: tuple[int, int, int]
+    model_for: Callable[[list[int]], Model]
+    settings: Row
+    checkpoints: dict[str, Path]
+    gradient_for: Callable[[list[int]], Gradient] | None = None
     nfe_per_call: int = 1
 
 
-def choose_way(parsed):
+def begin(parsed: Parsed, config_class: type[Draw]) -> tuple[Draw, FromNoise, SamplesFolder]:
+    """Return the config, the sampler and the output folder of a sampling command.
+
+    Raises:
+        UserError: --model_path was left out, options that contradict each other, or an output folder that is a URL.
+    """
+    config, way = parsed.take(config_class), choose_way(parsed)
+    folder = SamplesFolder(config.out_dir, config.num_samples)
+    if not config.model_path:
+        raise UserError("no --model_path was given: expected a checkpoint or run folder, such as runs/mild")
+    return config, way, folder
+
+
+def choose_way(parsed: Parsed) -> FromNoise:
     """Return the `FromNoise` that the options of a DrawConfig and a DiffusionConfig ask for.
 
     guided-diffusion's habits hold: --use_ddim is ddim, and --timestep_respacing (or --use_ddim False) without it ddpm.
@@ -85,29 +109,7 @@ def choose_way(parsed):
     return FromNoise(name, parsed.decode_steps, parsed.clip_denoised, parsed.eta)
 
 
-def as_text(classes):
-    """Return classes as --classes takes them."""
-    return ",".join(map(str, classes))
-
-
-def in_turn(classes, count):
-    """Return int64 [count], the classes over and over."""
-    return np.resize(np.array(classes, dtype=np.int64), count)
-
-
-def no_classes(loaded):
-    """Return the UserError for --classes with a model that knows none."""
-    return UserError(f"--classes was given and {loaded.path} knows no classes: leave it out, or use a model trained "
-                     f"with --class_cond")
-
-
-def require_model_path(config):
-    """Raise UserError where --model_path was left out."""
-    if not config.model_path:
-        raise UserError("no --model_path was given: expected a checkpoint or run folder, such as runs/mild")
-
-
-def base_settings(parsed, way, loaded):
+def base_settings(parsed: Parsed, way: FromNoise, loaded: LoadedConfig) -> Row:
     """Return what decides how images of any model look, JSON values."""
     settings = {"model": describe(loaded), "sampler": way.name, "decode_steps": way.decode_steps,
                 "timestep_respacing": parsed.timestep_respacing, "clip_denoised": way.clip_denoised,
@@ -115,11 +117,12 @@ def base_settings(parsed, way, loaded):
     return settings | ({"eta": way.eta} if way.name == "ddim" else {})
 
 
-def draw(job, folder, config, world, bar, shown=None):
-    """Make what a SamplesFolder still lacks of a Job; each process makes every world.size-th image. Then sum it up.
+def draw(job: Job, folder: SamplesFolder, config: DrawConfig, world: Processes, bar: EvaluationBar,
+         shown: Callable[[int, np.ndarray], np.ndarray] | None = None) -> None:
+    """Make the images of a job that its folder still lacks, every world.size-th in each process, and write a summary.
 
     Args:
-        config: a DrawConfig. shown: see `SamplesFolder.write_summary`.
+        shown: see `SamplesFolder.write_summary`.
         bar: shows evaluations and sentences.
 
     Raises:
@@ -164,3 +167,19 @@ def _draw_batch(job, numbers, config, device, on_step):
     if gradient is not None:
         cost["classifier_nfe"] = gradient.evaluations
     return to_uint8(images).numpy(), cost
+
+
+def in_turn(classes: Sequence[int], count: int) -> np.ndarray:
+    """Return int64 [count], the classes over and over."""
+    return np.resize(np.array(classes, dtype=np.int64), count)
+
+
+def as_text(classes: Sequence[int]) -> str:
+    """Return classes as --classes takes them."""
+    return ",".join(map(str, classes))
+
+
+def no_classes(loaded: LoadedConfig) -> UserError:
+    """Return the UserError for --classes with a model that knows none."""
+    return UserError(f"--classes was given and {loaded.path} knows no classes: leave it out, or use a model trained "
+                     f"with --class_cond")

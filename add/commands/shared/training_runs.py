@@ -1,23 +1,30 @@
-"""The training commands from options to run folders: what their scripts share."""
+"""Training runs of all training commands, from options to finished run folders."""
 import dataclasses
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 from add.data import list_domains
 from add.data.files import join
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.runtime.options import Parsed
 from add.runtime.processes import process_group, stop_on_signal
 from add.runtime.progress import TrainingDisplay
-from add.training import prepare
+from add.training import Trainer, prepare
+from add.training.loop import Loop
+from add.training.run_config import LoopConfig, RunConfig
+
+AnyLoop = TypeVar("AnyLoop", bound=Loop)
 
 
-def train(parsed, runs, model_config):
+def train(parsed: Parsed, runs: Sequence[RunConfig], model_config: Any) -> list[Trainer]:
     """Train one network for each config in `runs`, one after the other, and return the Trainers of those begun.
 
     Args:
-        parsed: `Parsed` options, from which the diffusion is taken.
-        runs: RunConfigs with data_dir and run_dir filled in.
+        parsed: options, from which the diffusion is taken.
+        runs: with data_dir and run_dir filled in.
         model_config: config of any kind of network.
     """
     def prepared(config, world, **said):
@@ -26,15 +33,16 @@ def train(parsed, runs, model_config):
     return run_all(runs, prepared, parsed.config_path)
 
 
-def run_all(runs, prepared, config_path):
+def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], config_path: str | Path | None
+            ) -> list[AnyLoop]:
     """Run one Loop for each config in `runs`, one after the other, and return the Loops of those begun.
 
     Args:
-        runs: LoopConfigs with run_dir filled in.
+        runs: with run_dir filled in.
         prepared: prepared(config, world, report=..., note=...) -> Loop.
         config_path: of the YAML file that was used, or None.
     """
-    trainers = []
+    trainers: list[AnyLoop] = []
     with process_group(runs[0].device, runs[0].threads) as world, stop_on_signal() as should_stop:
         for config in runs:
             with closing(TrainingDisplay(config.last_step, config.max_minutes, silent=not world.is_main)) as display:
@@ -53,11 +61,12 @@ def run_all(runs, prepared, config_path):
     return trainers
 
 
-def folder_runs(config, run_dir=""):
-    """Return the TrainConfigs of a command's --data_dir: itself, or one for each of its --domain.
+def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
+    """Return the configs of the runs that a command begins: one for --data_dir, or one for each --domain in it.
 
     Args:
-        config: TrainConfig. run_dir: used where it names none; left out: runs/NAME_OF_DATA_DIR.
+        config: a LoopConfig with data_dir and domain, such as TrainConfig.
+        run_dir: used where the config names none; left out: runs/NAME_OF_DATA_DIR.
 
     Raises:
         UserError: no data_dir, or no domain of that name.
@@ -77,16 +86,14 @@ def folder_runs(config, run_dir=""):
             for name in names]
 
 
-def counting_classes(parsed, config_class):
+def counting_classes(parsed: Parsed, config_class: type) -> Any:
     """Return the network config of the options; without --num_classes it has as many classes as there are folders."""
     labelled = parsed.values.get("class_cond", True)  # a classifier always is
     return parsed.take(config_class, **{"num_classes": 0} if labelled and "num_classes" not in parsed.given else {})
 
 
-
-
-def written_paths(run_dir, tensorboard=False):
-    """Return the lines that say where everything lies."""
+def written_paths(run_dir: Path, tensorboard: bool = False) -> str:
+    """Return the lines that say where the files of a run lie."""
     files = {"run folder": ".", "options": "config.json", "losses": "progress.csv", "samples": "samples",
              "checkpoints": "model*.pt, ema_*.pt", "to resume from": "opt*.pt, state*.pt"}
     if tensorboard:

@@ -1,13 +1,20 @@
-"""Translate a set of source images into a folder, in batches, shared among processes, continuing where it stopped."""
+"""Options that all translations of images have, and the sampler and checks that follow from them."""
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 
-from add.config import expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
+from add.data import ImageSet
 from add.data.files import require_local
+from add.diffusion import GaussianDiffusion
 from add.errors import UserError
+from add.interfaces import Model, Row
+from add.runtime.options import Parsed
+from add.training import LoadedConfig
 from add.transition import (
     FEATURES,
     RULES,
@@ -17,11 +24,14 @@ from add.transition import (
     make_sampler,
     measure_feature,
 )
+from add.transition.two_way_samplers import Sampler
+
+Walk = TypeVar("Walk", bound="WalkOptions")
 
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """The way there and back."""
+    """Encoding of source images, depths, decoding, and where the results go."""
 
     amount: int = option(10, "progressive images per source image, N; in a chain per leg")
     num_images: int = option(0, "translate the first so many source images; 0: all")
@@ -39,33 +49,21 @@ class WalkOptions:
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     seed: int = option(0, "recorded; translation itself draws nothing")
-    backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (pip install add[onnx])",
+    backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))
     precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
-    device: str = option("auto", "auto: a GPU where there is one", ("auto", "cpu", "cuda"))
-    threads: int = option(0, "CPU threads of each process; 0: share the cores")
+    device: str = device_option()
+    threads: int = threads_option()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_at_least(self, amount=1, batch_size=1, num_images=0, max_memory=0, encode_steps=0, decode_steps=0)
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-def resolve_config(parsed, config_class):
+def resolve_config(parsed: Parsed, config_class: type[Walk]) -> Walk:
     """Return the WalkOptions of a command; --timestep_respacing without --sampler means DDIM on those steps.
 
     Raises:
-        UserError: an output folder that is none.
+        UserError: the output folder is a URL.
     """
     config = parsed.take(config_class)
     require_local(config.out_dir)
@@ -74,16 +72,16 @@ def resolve_config(parsed, config_class):
     return config
 
 
-def sampler_of(config, **guidance):
+def sampler_of(config: WalkOptions, **guidance: Any) -> Sampler:
     """Return the sampler that WalkOptions ask for; `guidance` as `make_sampler` takes it."""
     return make_sampler(config.sampler, config.encode_steps, config.decode_steps, config.clip_denoised, **guidance)
 
 
-def check_walk(models, config):
+def check_walk(models: Sequence[tuple[Model, GaussianDiffusion, LoadedConfig]], config: WalkOptions) -> None:
     """Raise UserError where models can't be walked together, or can't serve the options.
 
     Args:
-        models: (network, diffusion, LoadedConfig) of each.
+        models: (network, diffusion, its configs) of each.
     """
     sizes = {loaded.path: loaded.model.image_size for _, _, loaded in models}
     for one, other in pairwise(sizes):
@@ -99,18 +97,18 @@ def check_walk(models, config):
         measure_feature(torch.zeros(1, 3, size, size), config.feature)  # refuses images that are too small
 
 
-def first_images(images, config):
-    """Return the images of an ImageSet that --num_images asks for."""
+def first_images(images: ImageSet, config: WalkOptions) -> ImageSet:
+    """Return the images of a set that --num_images asks for."""
     return images.subset(range(min(config.num_images, len(images)))) if config.num_images else images
 
 
-def walk_settings(parsed, config):
+def walk_settings(parsed: Parsed, config: WalkOptions) -> Row:
     """Return what decides how images look, beside the models; a folder continues only with it."""
     return {"amount": config.amount, "depth_schedule": config.depth_schedule, "feature": config.feature,
             "sampler": config.sampler, "encode_steps": config.encode_steps, "decode_steps": config.decode_steps,
             "timestep_respacing": parsed.timestep_respacing, "clip_denoised": config.clip_denoised}
 
 
-def used_options(parsed, config):
+def used_options(parsed: Parsed, config: WalkOptions) -> Row:
     """Return what run.json says of the options."""
     return dataclasses.asdict(config) | {"timestep_respacing": parsed.timestep_respacing}

@@ -1,4 +1,4 @@
-"""More than two domains in one command: pairs, chains, their labels, and folders that don't fit."""
+"""translate with --models_dir: pairs and chains of more than two domains, their labels, folders that do not fit."""
 import csv
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: files and their contents, continuing, and what bad input gets."""
+"""translate: files and their contents, continuing, any number of processes, and what bad input gets."""
 import csv
 import json
 import os
@@ -22,8 +22,6 @@ from tests.tiny import make_images, make_run
 
 SCRIPT = "frequency_generating_m_samples"
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-
-
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -199,8 +197,7 @@ def test_a_refused_direction_writes_nothing_and_the_corrected_command_works(setu
 def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(setup, finished, tmp_path):
     command = [*setup, "--out_dir", tmp_path, "--direction", "forward", "--batch_size", 1, "--save_npy"]
     process = subprocess.Popen([sys.executable, ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command)],
-                               env=ENVIRONMENT,
-                               stdout=subprocess.DEVNULL)
+                               env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     records = tmp_path / "translation_0_1" / "records"
     while process.poll() is None and not (records / "a0.json").exists():
         time.sleep(0.005)
