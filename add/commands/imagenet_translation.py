@@ -12,12 +12,16 @@ import dataclasses
 
 from add.commands.shared.class_numbers import class_names, list_classes, number_classes, parse_classes
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
-from add.commands.shared.direction import Direction, folder_of, open_folders, paths_of, run_directions
-from add.commands.shared.walk_options import (
+from add.commands.shared.translation_job import (
+    Direction,
     WalkOptions,
     check_walk,
     first_images,
+    folder_of,
+    open_folders,
+    paths_of,
     resolve_config,
+    run_directions,
     sampler_of,
     used_options,
     walk_settings,

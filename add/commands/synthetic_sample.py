@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from add.commands.shared.point_job import PointJob, find_model, resolve_sampler
+from add.commands.shared.point_job import PointJob, find_model
+from add.commands.shared.translation_job import resolve_config
 from add.config import device_option, expect_at_least, option, threads_option
-from add.data.files import require_local
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
@@ -66,8 +66,7 @@ def sample_points(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     Raises:
         UserError: no usable model, or a folder of points that were made otherwise.
     """
-    config = resolve_sampler(parsed, PointSampleConfig)
-    require_local(config.out_dir)
+    config = resolve_config(parsed, PointSampleConfig)
     path = config.model_path or find_model(config.models_dir, parsed.task, "--model_path")
     model, diffusion, loaded = load_given(path, parsed, world.device, kind="points")
     sampler = make_sampler(config.sampler, 0, config.decode_steps)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from add.commands.shared.point_job import LAST_SET, PointJob, find_model, resolve_sampler
+from add.commands.shared.point_job import LAST_SET, PointJob, find_model
+from add.commands.shared.translation_job import resolve_config
 from add.config import device_option, expect_at_least, option, threads_option
-from add.data.files import require_local
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -76,8 +76,7 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
     Raises:
         UserError: unusable models or options, or a folder of points that were made otherwise.
     """
-    config = resolve_sampler(parsed, PointTranslationConfig)
-    require_local(config.out_dir)
+    config = resolve_config(parsed, PointTranslationConfig)
     roles = ("source", "target")
     models = {role: _load_set(role, config, parsed, world.device) for role in roles}
     check_schedules(*(models[role][1] for role in roles))

@@ -6,13 +6,17 @@ With nothing but --amount, the embedded default is used: held-out patches of sta
 """
 from dataclasses import dataclass
 
-from add.commands.shared.direction import Direction, folder_of, open_folders, paths_of, run_directions
 from add.commands.shared.domain_ways import find_domains
-from add.commands.shared.walk_options import (
+from add.commands.shared.translation_job import (
+    Direction,
     WalkOptions,
     check_walk,
     first_images,
+    folder_of,
+    open_folders,
+    paths_of,
     resolve_config,
+    run_directions,
     sampler_of,
     used_options,
     walk_settings,

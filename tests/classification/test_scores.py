@@ -126,7 +126,8 @@ def test_linked_scores_by_hand():
 def test_confidence_changes_the_softmax_error_and_not_the_linked_one():
     generator = torch.Generator().manual_seed(0)
     severity = torch.linspace(0, 1, 50, dtype=torch.float64)
-    logits, classes = log_odds(*(4 * severity - 2 + 0.3 * torch.randn(50, generator=generator))), (severity > 0.5).long()
+    logits = log_odds(*(4 * severity - 2 + 0.3 * torch.randn(50, generator=generator)))
+    classes = (severity > 0.5).long()
     given = severity.numpy(), (0.1, 0.9)
     ends = torch.tensor([0] * 10 + [1] * 10)
     plain, bold = (linked_scores(c * logits, classes, c * logits[[*range(10), *range(40, 50)]], ends, *given)

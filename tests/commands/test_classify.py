@@ -308,7 +308,6 @@ def test_without_severities_none_are_scored(in_copy, config, tmp_path):
     assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == [*SCORES, "halfway_accuracy"]
 
 
-
 @pytest.mark.parametrize(("changes", "message"), [
     ({"num_seeds": 0}, "--num_seeds is 0, expected 1 or more"),
     ({"methods": "flips,magic"}, "method 'magic' is unknown"),

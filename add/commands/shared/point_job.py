@@ -6,7 +6,7 @@ processes; a finished part is kept until all are done, so that a stopped command
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +22,7 @@ from add.runtime.options import Parsed
 from add.runtime.progress import EvaluationBar
 from add.training import LoadedConfig
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 LAST_SET = len(POINT_SETS) - 1
-
-Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def find_model(models_dir: PathLike, task: int, flag: str) -> Path:
@@ -130,14 +125,6 @@ class PointJob:
                      f"max {errors['max']:.4g}")
         save_json(self.folder / "run.json", facts)
         bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}")
-
-
-def resolve_sampler(parsed: Parsed, config_class: type[Config]) -> Config:
-    """Return the config of a command; --timestep_respacing without --sampler means DDIM on those steps."""
-    config = parsed.take(config_class)
-    if parsed.timestep_respacing and "sampler" not in parsed.given:
-        return dataclasses.replace(config, sampler="ddim")
-    return config
 
 
 def cycle_errors(points: ArrayLike, back: ArrayLike) -> dict[str, float]:
