@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from add.metrics.set_comparison import Measured, copy_metrics, set_metrics
 from add.metrics.translation_comparison import (
     PROGRESS,
     STRUCTURE,
+    TranslationFiles,
     cycle_metric,
     find_sources,
     pair_up,
@@ -108,24 +110,25 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
     """
     began = time.perf_counter()
     say = note or (lambda sentence: None)
-    translation = _check_folders(config)
-    reader = _Reader(config, say)
+    files = _find_files(config)
+    translation = files.translation
+    reader = _Reader(config, files, say)
     report, counts, by_m = Report(config.features), {}, {}
     perceptual = PerceptualDistance(reader.device)
     generator = torch.Generator().manual_seed(config.seed)
 
-    real, counts["real"] = reader.read_folder(config.real_dir, "real")
+    real, counts["real"] = reader.read_set("real")
     chosen = None
     if translation is None:
-        fake, counts["generated"] = reader.read_folder(config.fake_dir, "generated")
+        fake, counts["generated"] = reader.read_set("generated")
     else:
         chosen = reader.choose(len(translation.paths))
         fake = reader.read(translation.paths[chosen, -1], "translated")
         counts["translated"] = {"used": len(fake), "found": len(translation.paths)}
-    train, counts["training"] = reader.read_folder(config.train_dir or config.real_dir, "training")
+    train, counts["training"] = reader.read_set("training")
     held_out = None
     if config.held_out_dir:
-        held_out, counts["held-out"] = reader.read_folder(config.held_out_dir, "held-out")
+        held_out, counts["held-out"] = reader.read_set("held-out")
 
     say("comparing the sets")
     set_metrics(report, real, fake, perceptual, generator)
@@ -133,11 +136,10 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
         report.notes.append("copies: --train_dir was not given, so the real images are taken for the training images")
     copy_metrics(report, fake, train, held_out, generator)
     if translation is not None:
-        by_m = _translation(config, translation, chosen, reader, perceptual, real, report, counts, generator)
-    if config.there_and_back:
-        pairs = [np.array(paths) for paths in pair_up(config.source_dir, config.there_and_back)]
-        kept = reader.choose(len(pairs[0]))
-        cycle_metric(report, *(reader.pixels(paths[kept]) for paths in pairs))
+        by_m = _translation(files, chosen, reader, perceptual, real, report, counts, generator)
+    if files.cycle is not None:
+        kept = reader.choose(len(files.cycle[0]))
+        cycle_metric(report, *(reader.pixels(paths[kept]) for paths in files.cycle))
     report.notes += [f"{count['used']} of {count['found']} {name} images were used, drawn at random: raise "
                      f"--max_images for all" + (", copies of the others are not found" if name == "training" else "")
                      for name, count in counts.items() if count["used"] < count["found"]]
@@ -151,24 +153,55 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
     return result
 
 
+class _Files(NamedTuple):
+    """The files that are measured: every folder is listed once, and unusable ones are refused before any work.
+
+    sets: {"real", "generated", "training", "held-out", "source": paths}, those that there are.
+    translation: of generated images that are a translation; sources: the paths of its source images, [n], or None.
+    cycle: paths of source images and of what came back of them, or None.
+    """
+
+    sets: dict[str, np.ndarray]
+    translation: TranslationFiles | None
+    sources: np.ndarray | None
+    cycle: tuple[np.ndarray, np.ndarray] | None
+
+
+def _find_files(config):
+    """Return the `_Files` of an EvaluationConfig."""
+    is_translation = label_path(config.fake_dir, DEPTH_RULE).is_file()
+    folders = {"real": config.real_dir, "training": config.train_dir or config.real_dir,
+               "held-out": config.held_out_dir, "source": config.source_dir,
+               "generated": "" if is_translation else config.fake_dir}
+    listed = {folder: np.array(list_images(folder)) for folder in dict.fromkeys(folders.values()) if folder}
+    translation = read_translation(config.fake_dir) if is_translation else None
+    sources = cycle = None
+    if translation is not None and config.source_dir:
+        sources = find_sources(translation, config.source_dir)
+    if config.there_and_back:
+        there, back = pair_up(config.source_dir, config.there_and_back)
+        cycle = np.array(there), np.array(back)
+    return _Files({name: listed[folder] for name, folder in folders.items() if folder}, translation, sources, cycle)
+
+
 class _Reader:
     """Reads images and their features, each file's once."""
 
-    def __init__(self, config, say):
-        self.config, self.say, self.notes, self.known = config, say, [], {}
+    def __init__(self, config, files, say):
+        self.config, self.files, self.say, self.notes, self.known = config, files, say, [], {}
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(auto if config.device == "auto" else config.device)
         self.extract = load_features(config.features, self.device, config.inception_path)
-        self.image_size = config.image_size or min(read_header(list_images(config.real_dir)[0]))
+        self.image_size = config.image_size or min(read_header(str(files.sets["real"][0])))
 
     def choose(self, count):
         """Return the sorted indices of `max_images` of `count` images, or of all."""
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.config.seed))
         return order[:self.config.max_images].sort().values.numpy()
 
-    def read_folder(self, folder, which):
-        """Return (Measured, {"used": images, "found": images}) of a folder."""
-        paths = np.array(list_images(folder))
+    def read_set(self, which):
+        """Return (Measured, {"used": images, "found": images}) of one of the sets of `_Files`."""
+        paths = self.files.sets[which]
         measured = self.read(paths[self.choose(len(paths))], which, self.config.skip_bad)
         return measured, {"used": len(measured), "found": len(paths)}
 
@@ -196,34 +229,19 @@ class _Reader:
         return _to_tensor(ImageSet.from_paths(list(map(str, paths)), self.image_size))
 
 
-def _check_folders(config):
-    """Return the TranslationFiles of the generated images, or None for a plain folder; refuses unusable folders."""
-    for folder in (config.real_dir, config.train_dir, config.held_out_dir, config.source_dir, config.there_and_back):
-        if folder:
-            list_images(folder)
-    if config.there_and_back:
-        pair_up(config.source_dir, config.there_and_back)
-    if not label_path(config.fake_dir, DEPTH_RULE).is_file():
-        list_images(config.fake_dir)
-        return None
-    translation = read_translation(config.fake_dir)
-    if config.source_dir:
-        find_sources(translation, config.source_dir)
-    return translation
-
-
-def _translation(config, translation, chosen, reader, perceptual, real, report, counts, generator):
+def _translation(files, chosen, reader, perceptual, real, report, counts, generator):
     """Enter the metrics of progressive images, and return them by m."""
-    amount = translation.paths.shape[1]
-    few = chosen[:max(1, config.max_images // amount)]
-    images = reader.read(translation.paths[few].ravel(), "progressive")
-    counts["progressive"] = {"used": len(images), "found": translation.paths.size}
+    paths = files.translation.paths  # [n, N]
+    amount = paths.shape[1]
+    few = chosen[:max(1, reader.config.max_images // amount)]
+    images = reader.read(paths[few].ravel(), "progressive")
+    counts["progressive"] = {"used": len(images), "found": paths.size}
     variety_metrics(report, images.images.unflatten(0, (-1, amount)), perceptual, generator)
-    if not config.source_dir:
+    if files.sources is None:
         report.leave_out((*STRUCTURE, *PROGRESS), "they need the source images: give --source_dir")
         return {}
-    domain, counts["source"] = reader.read_folder(config.source_dir, "source")
-    sources = reader.read(find_sources(translation, config.source_dir)[few], "source")
+    domain, counts["source"] = reader.read_set("source")
+    sources = reader.read(files.sources[few], "source")
     return progress_metrics(report, images, sources, domain.features.double().mean(dim=0), real)
 
 
