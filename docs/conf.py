@@ -8,6 +8,7 @@ html_theme = "furo"
 html_title = "add"
 html_copy_source = False
 
+napoleon_use_ivar = True  # attributes in a docstring are fields, not objects beside those that are found
 myst_heading_anchors = 3  # so that links to headings are checked, too
 
 # The reference is read from the source, not imported, so that neither torch nor an installed package is needed.

@@ -12,26 +12,12 @@ import dataclasses
 
 from add.commands.shared.class_numbers import class_names, list_classes, number_classes, parse_classes
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
-from add.commands.shared.translation_job import (
-    Direction,
-    WalkOptions,
-    check_walk,
-    first_images,
-    folder_of,
-    open_folders,
-    paths_of,
-    resolve_config,
-    run_directions,
-    sampler_of,
-    used_options,
-    walk_settings,
-)
+from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
 from add.config import option
 from add.data import ImageSet
 from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, class_gradient
 from add.errors import UserError
 from add.networks import ClassifierConfig, ModelConfig
-from add.results.translation_folder import distinct_names
 from add.runtime.given_models import describe, load_given
 from add.runtime.options import Options, Parsed
 from add.runtime.world import World
@@ -110,20 +96,20 @@ def prepare_class_directions(parsed: Parsed, world: World) -> list[Direction]:
     about = describe(loaded)
     settings = {"model": about, "guidance_scale": config.guidance_scale} | settings
     checkpoints = {"model": {"path": str(loaded.path)} | about} | checkpoints
-    images = {s: first_images(ImageSet.from_paths(classes[found[s]], loaded.model.image_size, skip_bad=config.skip_bad),
-                              config) for s in dict.fromkeys(s for s, _ in pairs)}
+    images = {s: config.chosen(ImageSet.from_paths(classes[found[s]], loaded.model.image_size,
+                                                   skip_bad=config.skip_bad))
+              for s in dict.fromkeys(s for s, _ in pairs)}
     directions = []
     for source, target in pairs:
         gradient = classifier and InBatches(class_gradient(classifier, target, parsed.classifier_scale),
                                             config.batch_size)
         directions.append(Direction(
-            (source, target), num_classes, (ForClasses(model, source), _decoder(model, target, loaded, config)),
-            (diffusion, diffusion), sampler_of(config, clip_encoded=False, cond_fn=gradient), config, images[source],
-            data_dir, folder_of(config, (source, target), distinct_names(paths_of(images[source]))),
-            settings | {"source": source, "target": target} | walk_settings(parsed, config), checkpoints,
-            used_options(parsed, config) | dataclasses.asdict(parsed.take(GuidanceConfig)),
-            tuple(_say(k, names) for k in (source, target)), {"classes": names} if names else {}))
-    open_folders(directions, world)
+            parsed, config, (source, target), num_classes,
+            (ForClasses(model, source), _decoder(model, target, loaded, config)), (diffusion, diffusion),
+            images[source], data_dir, settings | {"source": source, "target": target}, checkpoints,
+            guidance={"clip_encoded": False, "cond_fn": gradient},
+            names=tuple(_say(k, names) for k in (source, target)),
+            options=dataclasses.asdict(parsed.take(GuidanceConfig)), further={"classes": names} if names else {}))
     return directions
 
 

@@ -7,26 +7,12 @@ With nothing but --amount, the embedded default is used: held-out patches of sta
 from dataclasses import dataclass
 
 from add.commands.shared.domain_ways import find_domains
-from add.commands.shared.translation_job import (
-    Direction,
-    WalkOptions,
-    check_walk,
-    first_images,
-    folder_of,
-    open_folders,
-    paths_of,
-    resolve_config,
-    run_directions,
-    sampler_of,
-    used_options,
-    walk_settings,
-)
+from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
 from add.config import option
 from add.data import ImageSet
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
-from add.results.translation_folder import distinct_names
 from add.runtime.given_models import describe, load_given
 from add.runtime.options import Options, Parsed
 from add.runtime.world import World
@@ -99,27 +85,22 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
     check_walk(list(models.values()), config)
     descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
     size = next(iter(models.values()))[2].model.image_size
-    images = {number: first_images(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
-                                                        skip_bad=config.skip_bad), config)
-              for number in dict.fromkeys(way[0] for way in domains.ways)
-              for folder in [domains.images[number]]}
+    images = {number: config.chosen(ImageSet.from_folder(domains.images[number], size,
+                                                         recursive=bool(config.models_dir), skip_bad=config.skip_bad))
+              for number in dict.fromkeys(way[0] for way in domains.ways)}
     directions = []
     for way in domains.ways:
         roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]
         told = {role: descriptions[number] for role, number in zip(roles, way, strict=True)}
         networks, diffusions, loaded = zip(*(models[number] for number in way), strict=True)
         directions.append(Direction(
-            way, domains.number, networks, diffusions, sampler_of(config), config, images[way[0]],
-            domains.images[way[0]], folder_of(config, way, distinct_names(paths_of(images[way[0]]))),
-            settings={f"{role}_model": description for role, description in told.items()}
-            | walk_settings(parsed, config),
+            parsed, config, way, domains.number, networks, diffusions, images[way[0]], domains.images[way[0]],
+            told={f"{role}_model": description for role, description in told.items()},
             checkpoints={role: {"path": str(found.path)} | told[role]
                          for role, found in zip(roles, loaded, strict=True)},
-            options=used_options(parsed, config) | ({"source": way[0], "target": way[-1], "num_domains": domains.number}
-                                                    if domains.names else {}),
             names=tuple(map(domains.say, way)) if domains.names else (),
+            options={"source": way[0], "target": way[-1], "num_domains": domains.number} if domains.names else {},
             further={"domains": domains.names} if domains.names else {}))
-    open_folders(directions, world)
     return directions
 
 

@@ -1,6 +1,7 @@
 """A translation of images, from the options that all of them share to the files of its folder."""
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, Note, Processes, Row
-from add.results.translation_folder import OVERVIEW_ROWS, TranslationFolder
+from add.results.translation_folder import OVERVIEW_ROWS, TranslationFolder, distinct_names
 from add.runtime.given_models import run_facts
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
@@ -73,38 +74,69 @@ class WalkOptions:
     def __post_init__(self) -> None:
         expect_at_least(self, amount=1, batch_size=1, num_images=0, max_memory=0, encode_steps=0, decode_steps=0)
 
+    def make_sampler(self, **guidance: Any) -> Sampler:
+        """Return the sampler that the options ask for; `guidance` as `add.transition.make_sampler` takes it."""
+        return make_sampler(self.sampler, self.encode_steps, self.decode_steps, self.clip_denoised, **guidance)
+
+    def chosen(self, images: ImageSet) -> ImageSet:
+        """Return the images of a set that --num_images asks for."""
+        return images.subset(range(min(self.num_images, len(images)))) if self.num_images else images
+
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """One folder of images to translate from one domain to another, or along a chain: models, options, output folder.
+    """One folder of images to translate from one domain to another, or along a chain of them.
 
-    domains: their numbers, from the source to the target, in label vectors of num_domains entries.
+    parsed, config: the command's options.
+    domains: numbers, from the source to the target, in label vectors of num_domains entries.
     models, diffusions: of each of them, the models called as model(x, t).
-    names: of each in words, or () where they have none.
-    settings: what decides how images look; checkpoints: what run.json says of each network; further: and beside that.
-    options: as given, for run.json.
+    told: what decides how images look beside the options of the walk; checkpoints: what run.json says of each network.
+    guidance: of the sampler, as `make_sampler` takes it.
+    names: of the domains in words, or () where they have none.
+    options, further: what run.json says beside the walk's options, and beside everything else.
     """
 
+    parsed: Parsed
+    config: WalkOptions
     domains: tuple[int, ...]
     num_domains: int
     models: tuple[Model, ...]
     diffusions: tuple[GaussianDiffusion, ...]
-    sampler: Sampler
-    config: WalkOptions
     images: ImageSet
     data_dir: str
-    folder: TranslationFolder
-    settings: Row
+    told: Row
     checkpoints: Mapping[str, Row]
-    options: Row
+    guidance: Row = dataclasses.field(default_factory=dict)
     names: tuple[str, ...] = ()
+    options: Row = dataclasses.field(default_factory=dict)
     further: Row = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def folder(self) -> TranslationFolder:
+        """The output folder: OUT/translation_0_1, or OUT/chain_0_1_2."""
+        kind = "translation" if len(self.domains) == 2 else "chain"
+        return TranslationFolder(Path(self.config.out_dir) / "_".join([kind, *map(str, self.domains)]),
+                                 distinct_names(paths_of(self.images)), self.config.amount * (len(self.domains) - 1))
+
+    @functools.cached_property
+    def sampler(self) -> Sampler:
+        """The sampler that the options ask for."""
+        return self.config.make_sampler(**self.guidance)
+
+    @property
+    def settings(self) -> Row:
+        """What decides how images look, JSON values; a folder continues only with the same."""
+        walk = ("amount", "depth_schedule", "feature", "sampler", "encode_steps", "decode_steps", "clip_denoised")
+        return self.told | {name: getattr(self.config, name) for name in walk} | {
+            "timestep_respacing": self.parsed.timestep_respacing}
 
 
 def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
     """Translate and write every Direction that prepare(parsed, world) gives, each with a bar of network evaluations."""
     with process_group(parsed.device, parsed.threads) as world:
-        for direction in prepare(parsed, world):
+        directions = prepare(parsed, world)
+        open_folders(directions, world)
+        for direction in directions:
             with contextlib.closing(EvaluationBar("evaluations", silent=not world.is_main)) as bar:
                 run_direction(direction, world, bar)
 
@@ -126,7 +158,8 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
 
     translate_set(folder, images, translate_batch, config, world, bar.note)
     if world.is_main:
-        facts = run_facts(direction.options, direction.checkpoints, world.device)
+        options = dataclasses.asdict(config) | {"timestep_respacing": direction.parsed.timestep_respacing}
+        facts = run_facts(options | direction.options, direction.checkpoints, world.device)
         labels = chain_labels(config.amount, direction.domains, direction.num_domains)
         write_tables(folder, images, labels, direction.domains, config,
                      facts | {"sampler": config.sampler} | direction.further, bar.note, direction.names)
@@ -147,11 +180,6 @@ def resolve_config(parsed: Parsed, config_class: type[Config]) -> Config:
     return config
 
 
-def sampler_of(config: WalkOptions, **guidance: Any) -> Sampler:
-    """Return the sampler that WalkOptions ask for; `guidance` as `make_sampler` takes it."""
-    return make_sampler(config.sampler, config.encode_steps, config.decode_steps, config.clip_denoised, **guidance)
-
-
 def check_walk(models: Sequence[tuple[Model, GaussianDiffusion, LoadedConfig]], config: WalkOptions) -> None:
     """Raise UserError where models can't be walked together, or can't serve the options.
 
@@ -165,23 +193,11 @@ def check_walk(models: Sequence[tuple[Model, GaussianDiffusion, LoadedConfig]], 
                             f"one size; train all models with the same --image_size")
     for _, diffusion, _ in models:
         check_schedules(models[0][1], diffusion)
-        sampler_of(config).check(diffusion)
+        config.make_sampler().check(diffusion)
     check_depth_options(models[0][1].num_timesteps, config.amount, config.depth_schedule)
     if config.depth_schedule != "uniform":
         size = models[0][2].model.image_size
         measure_feature(torch.zeros(1, 3, size, size), config.feature)  # refuses images that are too small
-
-
-def first_images(images: ImageSet, config: WalkOptions) -> ImageSet:
-    """Return the images of a set that --num_images asks for."""
-    return images.subset(range(min(config.num_images, len(images)))) if config.num_images else images
-
-
-def folder_of(config: WalkOptions, domains: Sequence[int], names: Sequence[str]) -> TranslationFolder:
-    """Return the TranslationFolder of a way through domain numbers, for source images of distinct names."""
-    kind = "translation" if len(domains) == 2 else "chain"
-    return TranslationFolder(Path(config.out_dir) / "_".join([kind, *map(str, domains)]), names,
-                             config.amount * (len(domains) - 1))
 
 
 def open_folders(directions: Sequence[Direction], world: Processes) -> None:
@@ -192,18 +208,6 @@ def open_folders(directions: Sequence[Direction], world: Processes) -> None:
         for direction in directions:
             direction.folder.open(direction.settings)
     world.barrier()
-
-
-def walk_settings(parsed: Parsed, config: WalkOptions) -> Row:
-    """Return what decides how images look, beside the models; a folder continues only with it."""
-    return {"amount": config.amount, "depth_schedule": config.depth_schedule, "feature": config.feature,
-            "sampler": config.sampler, "encode_steps": config.encode_steps, "decode_steps": config.decode_steps,
-            "timestep_respacing": parsed.timestep_respacing, "clip_denoised": config.clip_denoised}
-
-
-def used_options(parsed: Parsed, config: WalkOptions) -> Row:
-    """Return what run.json says of the options."""
-    return dataclasses.asdict(config) | {"timestep_respacing": parsed.timestep_respacing}
 
 
 def translate_set(folder: TranslationFolder, images: ImageSet,
