@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from add.baselines.step_draws import Draw
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.checkpoints import load_weights
 from add.training.ema import EMA
@@ -19,11 +20,9 @@ from add.training.loop import Loop
 from add.training.previews import tile
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
-from add.training.step_randomness import step_seed
 from add.training.training_data import Stream
 
 SIDES = ("discriminator", "generator")  # in the order of their steps
-FIRST_INDEX = 2**35  # of the seeds of a `Draw`, apart from those of data, noise and dropout
 
 
 class Rival(Protocol):
@@ -32,7 +31,8 @@ class Rival(Protocol):
     Attributes:
         generator, discriminator: the networks.
         columns: names of what the losses' terms add to progress.csv.
-        needs_classes: whether batches are groups of images of one class, [B, k, 3, S, S]; k is then its `group`.
+        needs_classes: whether batches are groups of images of one class, [B, k, 3, S, S]; k is the method's `group`,
+            which the others lack.
         lr_factor: what the learning rate is multiplied with at this step.
     """
 
@@ -229,26 +229,3 @@ class TermWindow:
         return row | {"sec_per_step": (time.monotonic() - self.start) / len(self.terms)}
 
 
-class Draw:
-    """Random numbers for one loss of one step, or for samples.
-
-    Args:
-        seed, step: of the run. index: tells apart the losses of a step, and the processes.
-        device: of the tensors that are drawn.
-    """
-
-    def __init__(self, seed: int, step: int, index: int, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.generator = torch.Generator().manual_seed(step_seed(seed, step, FIRST_INDEX + index))
-
-    def normal(self, *shape: int) -> torch.Tensor:
-        """Return standard normal numbers, float32 of `shape`."""
-        return torch.randn(shape, generator=self.generator).to(self.device)
-
-    def uniform(self, *shape: int) -> torch.Tensor:
-        """Return numbers in [0, 1), float32 of `shape`."""
-        return torch.rand(shape, generator=self.generator).to(self.device)
-
-    def integers(self, high: int, *shape: int) -> torch.Tensor:
-        """Return whole numbers from 0 to high - 1, int64 of `shape`."""
-        return torch.randint(high, shape, generator=self.generator).to(self.device)

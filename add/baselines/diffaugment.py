@@ -4,7 +4,7 @@ from collections.abc import Iterable
 import torch
 from torch.nn import functional as F
 
-from add.baselines.adversarial import Draw
+from add.baselines.step_draws import Draw
 from add.errors import UserError
 
 SHIFT = 1 / 8  # of the side: the largest translation

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from add.baselines.adversarial import Draw
 from add.baselines.lofgan_fusion import FusionPlan, fuse, make_plan, num_uniforms
 from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
+from add.baselines.step_draws import Draw
 from add.config import expect, option
 from add.errors import UserError
 

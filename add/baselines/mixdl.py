@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
-from add.baselines.adversarial import Draw
+from add.baselines.step_draws import Draw
 from add.config import expect, option
 from add.errors import UserError
 from add.training.step_randomness import step_seed

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from add.baselines.adversarial import Draw
 from add.baselines.progan_networks import Discriminator, Generator, enlarge, pixel_norm, shrink, sizes_between
+from add.baselines.step_draws import Draw
 from add.config import expect, option
 from add.errors import UserError
 

@@ -36,8 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"add {__version__}")
         return 0
-    sys.argv = [f"add {words[0]}", *words[1:]]  # what usage messages call the program
-    return run_command(words[0])
+    if argv is None:
+        sys.argv[0] = f"add {words[0]}"  # what usage messages call the program
+    return run_command(words[0], words[1:])
 
 
 def run_command(name: str, argv: list[str] | None = None) -> int:

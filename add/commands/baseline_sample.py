@@ -69,8 +69,7 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
     model = {"sha256": sha256(loaded.path), "kind": loaded.facts["kind"], "model": loaded.facts["model"]}
     settings = {"model": model, "seed": config.seed}
     if images is not None:
-        assert images.paths is not None, "the images come from files"
-        settings["references"] = fingerprint(config.data_dir, images.paths)
+        settings["references"] = fingerprint(config.data_dir, images.files)
     folder.check(settings)
     world.barrier()
     if world.is_main:

@@ -174,13 +174,13 @@ def _find_files(config):
                "held-out": config.held_out_dir, "source": config.source_dir,
                "generated": "" if is_translation else config.fake_dir}
     listed = {folder: np.array(list_images(folder)) for folder in dict.fromkeys(folders.values()) if folder}
-    translation = read_translation(config.fake_dir) if is_translation else None
     sources = cycle = None
-    if translation is not None and config.source_dir:
-        sources = find_sources(translation, config.source_dir)
     if config.there_and_back:
         there, back = pair_up(config.source_dir, config.there_and_back)
         cycle = np.array(there), np.array(back)
+    translation = read_translation(config.fake_dir) if is_translation else None
+    if translation is not None and config.source_dir:
+        sources = find_sources(translation, config.source_dir)
     return _Files({name: listed[folder] for name, folder in folders.items() if folder}, translation, sources, cycle)
 
 
@@ -210,8 +210,7 @@ class _Reader:
         images = ImageSet.from_paths(list(map(str, paths)), self.image_size, skip_bad=skip_bad)
         if images.bad:
             self.notes.append(images.say_bad())
-        paths = images.paths
-        assert paths is not None, "the images come from files"
+        paths = images.files
         sides = min(read_header(paths[0]))
         if sides != self.image_size:
             self.notes.append(f"the {which} images of {sides} pixels were brought to {self.image_size}: resizing alone "

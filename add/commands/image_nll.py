@@ -81,10 +81,9 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     require_local(config.out_dir)
     model, diffusion, loaded = load_given(config.model_path, parsed, world.device)
     images = read_labelled(config.data_dir, loaded)
-    assert images.paths is not None, "the images come from files"
     out_dir = Path(config.out_dir)
-    settings: Row = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.paths),
-                "classes": images.class_names, "clip_denoised": config.clip_denoised, "seed": config.seed}
+    settings: Row = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.files),
+                     "classes": images.class_names, "clip_denoised": config.clip_denoised, "seed": config.seed}
     if changed := changed_settings(out_dir / "settings.json", settings):
         raise UserError(f"{out_dir} holds images measured otherwise ({', '.join(changed)}): give the same options to "
                         f"continue, or another --out_dir")
@@ -106,7 +105,7 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
         numbers = mine[first:first + config.batch_size]
         terms = _measure_numbers(model, diffusion, images, numbers, config, world.device, bar)
         for i, own in zip(numbers, terms, strict=True):
-            _save_record(out_dir, i, images.paths[i], own)
+            _save_record(out_dir, i, images.files[i], own)
     world.barrier()
     if world.is_main:
         result = _summarise(out_dir, images, count, diffusion)
@@ -233,7 +232,7 @@ def _summarise(out_dir, images, count, diffusion):
         _save_terms(out_dir / f"{name}_terms.npz", values)
     write_atomically(out_dir / "terms.csv", lambda file: file.write(_csv_text(diffusion.timestep_map, means).encode()))
     mean, low, high = mean_interval(totals)
-    rows = [{"image": images.paths[i], "bits_per_dim": total, "prior_bits_per_dim": prior}
+    rows = [{"image": images.files[i], "bits_per_dim": total, "prior_bits_per_dim": prior}
             | ({} if images.labels is None else {"class": images.class_names[images.labels[i]]})
             for i, (total, prior) in enumerate(zip(totals, priors, strict=True))]
     return {"bits_per_dim": mean, "interval": {"low": low, "high": high, "level": LEVEL, "how": INTERVAL},

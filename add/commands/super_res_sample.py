@@ -98,15 +98,14 @@ def read_base_samples(path: PathLike, small_size: int) -> tuple[ImageSet, str]:
         content = read_bytes(path)
         return _read_npz(path, content, small_size), hashlib.sha256(content).hexdigest()
     base = ImageSet.from_folder(path, small_size)
-    assert base.paths is not None, "the images come from files"
     labels = read_labels(path)
     if labels is not None:
-        unlabelled = [name for name in map(file_name, base.paths) if name not in labels]
+        unlabelled = [name for name in map(file_name, base.files) if name not in labels]
         if unlabelled:
             raise UserError(f"{LABELS_NAME} in {path} tells no class of {len(unlabelled)} images, the first is "
                             f"{unlabelled[0]}: add them, or remove one or the other")
-        base.labels = np.array([labels[file_name(name)] for name in base.paths], dtype=np.int64)
-    digest = hashlib.sha256(fingerprint(path, base.paths).encode())
+        base.labels = np.array([labels[file_name(name)] for name in base.files], dtype=np.int64)
+    digest = hashlib.sha256(fingerprint(path, base.files).encode())
     digest.update(b"" if base.labels is None else base.labels.tobytes())
     return base, digest.hexdigest()
 

@@ -107,6 +107,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def files(self) -> list[str]:
+        """The paths of a set whose images come from files."""
+        assert self.paths is not None, "these images have no files"
+        return self.paths
+
     def batch(self, indices: Sequence[int] | np.ndarray, crop: str | None = None,
               uniforms: np.ndarray | None = None) -> np.ndarray:
         """Return uint8 [b, S, S, 3], the images at int `indices` [b], cropped.

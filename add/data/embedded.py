@@ -18,8 +18,8 @@ def train_dir(domain: str) -> Path:
     folder = ASSETS / "tissue" / "train" / domain
     if not folder.is_dir():
         raise UserError(f"the embedded training patches are not part of an installed package ({folder} is missing): "
-                        f"cut them with `add make_tissue --out_dir data/tissue` and give --data_dir "
-                        f"data/tissue/train/{domain}")
+                        f"cut them with `add make_tissue --out_dir data/tissue` and give "
+                        f"--config configs/tissue_{domain}.yaml --data_dir data/tissue/train/{domain}")
     return folder
 
 

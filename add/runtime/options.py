@@ -94,7 +94,8 @@ class Options:
         """
         namespace, unknown = self.parser.parse_known_args(argv)
         if unknown:
-            flags = [f"--{name}" for name in ("config", "dry_run", "help_all", *self.fields)]
+            known = {action.dest for action in self.parser._actions} - {"help"}
+            flags = [f"--{name}" for name in sorted(known)]
             raise UserError(_unknown_message("option", unknown[0].split("=")[0], flags))
         given = vars(namespace)
         config_path, dry_run = given.pop("config"), given.pop("dry_run")

@@ -101,14 +101,6 @@ def _event_writer(folder, step):
     return SummaryWriter(folder, purge_step=step)  # drops events of steps that are run again
 
 
-@contextlib.contextmanager
-def processes_and_bar(parsed: Parsed, what: str = "evaluations") -> Iterator[tuple[World, "EvaluationBar"]]:
-    """Give the processes of a command with the options device and threads, and a progress bar that counts `what`."""
-    with (process_group(parsed.device, parsed.threads) as world,
-          contextlib.closing(EvaluationBar(what, silent=not world.is_main)) as bar):
-        yield world, bar
-
-
 class EvaluationBar:
     """Progress bar that counts network evaluations, in images; silent on all but the main process."""
 
@@ -128,3 +120,11 @@ class EvaluationBar:
     def close(self) -> None:
         """End the bar."""
         self.bar.close()
+
+
+@contextlib.contextmanager
+def processes_and_bar(parsed: Parsed, what: str = "evaluations") -> Iterator[tuple[World, EvaluationBar]]:
+    """Give the processes of a command with the options device and threads, and a progress bar that counts `what`."""
+    with (process_group(parsed.device, parsed.threads) as world,
+          contextlib.closing(EvaluationBar(what, silent=not world.is_main)) as bar):
+        yield world, bar

@@ -2,6 +2,7 @@
 import concurrent.futures
 import dataclasses
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import add
 from add.data.files import save_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 
-PROGRAM = (sys.executable, "-m", "add")  # in front of every command
+PROGRAM = (sys.executable, "-P", "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
 SHOWN_LINES = 20  # of a failed command's log
 
@@ -108,11 +110,14 @@ def execute(name: str, arguments: Sequence[str], log: Path | None = None) -> int
         log: file that its output goes to; left out, it passes through.
     """
     command = [*PROGRAM, name, *arguments]
+    # This very package runs, whatever else of its name lies in the folder that the study runs in.
+    paths = [str(Path(add.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     if log is None:
-        return _wait(subprocess.Popen(command))
+        return _wait(subprocess.Popen(command, env=environment))
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
-        return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+        return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
 
 
 def _wait(process):

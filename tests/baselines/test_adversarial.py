@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from add.baselines.adversarial import AdversarialTrainer, Draw, TermWindow
+from add.baselines.adversarial import AdversarialTrainer, TermWindow
 from add.baselines.baseline_setup import BaselineConfig, references_of
 from add.baselines.class_groups import GroupStream
+from add.baselines.step_draws import Draw
 from add.data import BatchStream, ImageSet
 from add.errors import UserError
 from add.runtime.world import World

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from add.baselines import diffaugment
-from add.baselines.adversarial import Draw
+from add.baselines.step_draws import Draw
 from add.errors import UserError
 
 ALL = ("color", "translation", "cutout")

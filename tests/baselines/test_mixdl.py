@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from add.baselines.adversarial import Draw
 from add.baselines.mixdl import (
     Discriminator,
     MixDL,
@@ -18,6 +17,7 @@ from add.baselines.mixdl import (
     path_lengths,
     r1_penalty,
 )
+from add.baselines.step_draws import Draw
 from add.errors import UserError
 
 TINY = {"channels": 8, "max_channels": 16, "latent_dim": 12, "mapping_layers": 2}

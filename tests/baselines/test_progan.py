@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from add.baselines.adversarial import Draw
 from add.baselines.progan import ProGAN, ProGANConfig, gradient_penalty, growth, real_at
 from add.baselines.progan_networks import (
     Discriminator,
@@ -21,6 +20,7 @@ from add.baselines.progan_networks import (
     shrink,
     widths,
 )
+from add.baselines.step_draws import Draw
 from add.errors import UserError
 
 SMALL = ProGANConfig(channels=16, max_channels=16, growth_share=0.6)

@@ -206,3 +206,30 @@ def test_a_lost_peer_prints_no_cpp_stack(monkeypatch):
     monkeypatch.delenv("TORCH_CPP_LOG_LEVEL")
     options.run(lambda: None)
     assert options.os.environ["TORCH_CPP_LOG_LEVEL"] == "ERROR"
+
+
+def test_help_shows_the_first_options_and_help_all_the_others_too(capsys):
+    for flag, others in (("--help", False), ("--help_all", True)):
+        with pytest.raises(SystemExit) as stopped:
+            parse(flag, first=("layers", "guests"))
+        text = capsys.readouterr().out
+        assert stopped.value.code == 0 and "--layers" in text and "number of guests" in text and "--config" in text
+        assert [word in text for word in ("--sugar", "--icing", "taste on top")] == [others] * 3
+        assert "--help_all" in text and ("4 more options" in text) != others
+    assert parse("--sugar", "2", first=("layers",)).sugar == 2  # hidden, not gone
+    with pytest.raises(UserError, match="unknown option --help_al: did you mean --help_all"):
+        parse("--help_al", first=("layers",))
+    with pytest.raises(UserError) as refused:
+        parse("--help_al")
+    assert "--help_all" not in str(refused.value)
+
+
+def test_a_config_of_the_project_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given in ("phantom.yaml", "configs/phantom.yaml"):
+        assert options.read_yaml(options.find_config(given))["image_size"] == 32
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "phantom.yaml").write_text("image_size: 5")  # one's own comes first
+    assert options.read_yaml(options.find_config("configs/phantom.yaml"))["image_size"] == 5
+    with pytest.raises(UserError, match="elsewhere/phantom.yaml can't be read"):
+        options.read_yaml(options.find_config("elsewhere/phantom.yaml"))

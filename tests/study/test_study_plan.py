@@ -258,3 +258,12 @@ def test_a_single_job_lets_output_pass_and_several_keep_it(tmp_path, capfd, monk
     assert capfd.readouterr().out == ""
     assert (tmp_path / "two" / "logs" / "greet.txt").read_text() == "hello two\n"
     assert not (tmp_path / "one" / "logs").exists()
+
+
+def test_a_study_runs_this_package_whatever_lies_in_the_folder(tmp_path, monkeypatch, capfd):
+    (tmp_path / "add").mkdir()
+    (tmp_path / "add" / "__main__.py").write_text("print('another program')")
+    (tmp_path / "typing.py").write_text("raise ImportError('not the standard one')")
+    monkeypatch.chdir(tmp_path)
+    assert execute("--version", []) == 0
+    assert capfd.readouterr().out.startswith("add ")

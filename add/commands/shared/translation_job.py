@@ -116,7 +116,7 @@ class Direction:
         """The output folder: OUT/translation_0_1, or OUT/chain_0_1_2."""
         kind = "translation" if len(self.domains) == 2 else "chain"
         return TranslationFolder(Path(self.config.out_dir) / "_".join([kind, *map(str, self.domains)]),
-                                 distinct_names(paths_of(self.images)), self.config.amount * (len(self.domains) - 1))
+                                 distinct_names(self.images.files), self.config.amount * (len(self.domains) - 1))
 
     @functools.cached_property
     def sampler(self) -> Sampler:
@@ -232,7 +232,7 @@ def translate_set(folder: TranslationFolder, images: ImageSet,
     if len(todo) < len(images):
         note(f"{len(images) - len(todo)} of {len(images)} source images were finished before")
     mine = todo[world.rank::world.size]
-    paths = paths_of(images)
+    paths = images.files
     for first in range(0, len(mine), config.batch_size):
         indices = mine[first:first + config.batch_size]
         start = time.monotonic()
@@ -262,7 +262,7 @@ def write_tables(folder: TranslationFolder, images: ImageSet, labels: torch.Tens
     records = folder.records()
     folder.write_labels(records, labels.tolist(), domains[0], domains[-1])
     sources = images.batch(range(min(OVERVIEW_ROWS, len(images))))
-    title = f"{Path(paths_of(images)[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
+    title = f"{Path(images.files[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
     shown = labels if labels.shape[1] <= SHOWN_SHARES else labels[:, list(domains)]  # the others are 0
     folder.write_overview(records, sources, shown.tolist(), title)
     if config.save_npy:
@@ -288,9 +288,3 @@ def content_sha256(images: ImageSet, index: int) -> str:
 def _pixels(x):
     """Return x [N, 3, H, W] in [-1, 1], on any device, as uint8 array [N, H, W, 3]."""
     return to_uint8(x.cpu()).numpy()
-
-
-def paths_of(images: ImageSet) -> list[str]:
-    """Return the paths of images that come from files."""
-    assert images.paths is not None, "the images come from files"
-    return images.paths
