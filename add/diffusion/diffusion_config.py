@@ -14,7 +14,7 @@ MEAN_TYPES = {"epsilon": ModelMeanType.EPSILON, "x_start": ModelMeanType.START_X
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Every option of a diffusion with its default; the only place these are written."""
+    """Diffusion: noise schedule, what the network predicts, and the loss."""
 
     diffusion_steps: int = option(1000, "length T of the noise schedule, in timesteps")
     learn_sigma: bool = option(False, "the model also predicts the variance of each step")

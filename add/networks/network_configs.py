@@ -56,7 +56,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class ModelConfig(UNetConfig):
-    """The options of create_model, and their defaults."""
+    """Network of images: the options of create_model."""
 
     image_size: int = option(64, "height and width of an image, in pixels")
     channel_mult: str = option(
@@ -69,7 +69,7 @@ class ModelConfig(UNetConfig):
 
 @dataclass(frozen=True)
 class SuperResConfig(UNetConfig):
-    """The options of sr_create_model, and their defaults."""
+    """Network that enlarges images: the options of sr_create_model."""
 
     large_size: int = option(256, "height and width of the images that are made, in pixels")
     small_size: int = option(64, "height and width of the images that they are made from, in pixels")
@@ -77,7 +77,7 @@ class SuperResConfig(UNetConfig):
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The options of create_classifier, and their defaults."""
+    """Network that classifies noisy images: the options of create_classifier."""
 
     image_size: int = option(64, "height and width of an image, in pixels")
     classifier_use_fp16: bool = option(False, _FP16_HELP)
@@ -94,7 +94,7 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class PointConfig:
-    """The options of the network for points in the plane, and their defaults."""
+    """Network for points in the plane."""
 
     task: int = option(0, "point set, 0 to 5: moons, checkerboard, concentric rings, concentric squares, olympic "
                           "rings, olympic squares")
