@@ -23,6 +23,13 @@ def threads_option() -> Any:
     return option(0, "CPU threads of each process; 0: share the cores")
 
 
+def group_option() -> Any:
+    """Return the field of the option --group_pattern, the same in every command that splits images."""
+    return option("", "regular expression on image names below the folder; its first bracketed part, else its match, "
+                      "names the slide or patient, whose images stay on one side of every split. Left out: the column "
+                      "group of a table groups.csv in the folder, where there is one")
+
+
 def expect(condition: bool, name: str, value: Any, expected: str) -> None:
     """Raise UserError unless an option's value is as expected."""
     if not condition:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from add.data import folders, transforms
+from add.data.groups import hold_out
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 
@@ -155,24 +156,21 @@ class ImageSet:
         paths = None if self.paths is None else [self.paths[i] for i in indices]
         return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad)
 
-    def split(self, val_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
-        """Return (train, validation): disjoint, together everything, the same for the same seed.
+    def split(self, val_fraction: float, seed: int, groups: Sequence[str] | None = None
+              ) -> tuple["ImageSet", "ImageSet"]:
+        """Return (train, validation): disjoint, together everything, the same for the same seed; see `hold_out`.
 
-        With labels, each class is divided in the same proportion. A class keeps at least one training image,
-        and gives at least one for validation when it has two and val_fraction > 0.
+        Args:
+            groups: of each image, such as its patient; none is divided. None: each image on its own.
         """
         if not 0 <= val_fraction < 1:
             raise UserError(f"validation fraction {val_fraction} leaves nothing to train on: "
                             f"expected 0 <= fraction < 1; give a smaller one")
         order = np.random.default_rng([seed, len(self)]).permutation(len(self))
         labels = np.zeros(len(self), dtype=np.int64) if self.labels is None else self.labels
-        held_out: list[int] = []
-        for label in np.unique(labels):
-            members = order[labels[order] == label]
-            wanted = max(round(val_fraction * len(members)), int(val_fraction > 0))
-            held_out.extend(members[:min(wanted, len(members) - 1)])
+        held_out = hold_out(labels, val_fraction, order, groups)
         train = np.setdiff1d(np.arange(len(self)), held_out)
-        return self.subset(train), self.subset(sorted(held_out))
+        return self.subset(train), self.subset(held_out)
 
 
 class BatchStream:

@@ -1,0 +1,124 @@
+"""Groups of images that belong together, such as the tiles of one slide or patient, and splits that keep them together.
+
+Tiles of one patient look alike: a classifier that has seen some of them knows the others. So a group stands on one side
+of every split. An image's group is told by its name, with a regular expression, or by a table `groups.csv`, a row
+`image,group` for each, `image` relative to the table's folder.
+"""
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from add.errors import UserError
+from add.interfaces import PathLike
+
+TABLE = "groups.csv"
+SHOWN = 5  # names in a message
+
+
+def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") -> list[str] | None:
+    """Return the group of each image, or None where nothing tells any.
+
+    Args:
+        folder: what the paths lie below; the pattern sees them relative to it, and the table lies in it or beside it.
+        paths: [n].
+        pattern: regular expression; its first bracketed part, else the whole match, is the group. Empty: the table's.
+
+    Raises:
+        UserError: the pattern is none or does not match some image, or the table lacks some.
+    """
+    if pattern:
+        return _by_pattern([_relative(path, folder) for path in paths], pattern)
+    table = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE) if path.is_file()), None)
+    return None if table is None else _by_table(table, paths)
+
+
+def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Sequence[Any] | None = None) -> np.ndarray:
+    """Return the sorted indices of the images to hold out: about `fraction` of each class, groups undivided.
+
+    Groups are taken in the order in which they first appear, as long as they fit. A class keeps at least one image, and
+    gives at least one where it has two and fraction > 0; its smallest group is taken where none fits.
+
+    Args:
+        labels: class numbers, ints [n]. order: a permutation of the images, ints [n]. groups: [n], or None.
+
+    Raises:
+        UserError: all images of a class belong to one group.
+    """
+    labels, order = np.asarray(labels), np.asarray(order)
+    classes = np.unique(labels).tolist()
+    number = {k: int((labels == k).sum()) for k in classes}
+    wanted = {k: min(max(round(fraction * count), int(fraction > 0)), count - 1) for k, count in number.items()}
+    members: dict[Any, list[int]] = {}
+    for index in order.tolist():
+        members.setdefault(index if groups is None else groups[index], []).append(index)
+    counts = {group: Counter(labels[own].tolist()) for group, own in members.items()}
+    held = dict.fromkeys(classes, 0)
+    taken = []
+
+    def take(group):
+        taken.append(group)
+        for k, count in counts[group].items():
+            held[k] += count
+
+    for group in members:
+        if all(held[k] + count <= wanted[k] for k, count in counts[group].items()):
+            take(group)
+    for k in (k for k in classes if wanted[k] and not held[k]):
+        fitting = [group for group in members if k in counts[group] and group not in taken
+                   and all(held[other] + count < number[other] for other, count in counts[group].items())]
+        if not fitting:
+            raise UserError(f"no group of images can be held out that leaves some of every class to train on: expected "
+                            f"two groups or more in each class; give more slides or patients, or look at what "
+                            f"tells the groups (--group_pattern, {TABLE})")
+        take(min(fitting, key=lambda group: len(members[group])))
+    return np.sort(np.array([index for group in taken for index in members[group]], dtype=np.int64))
+
+
+def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, sets: str) -> None:
+    """Raise UserError where two sets of images share a group.
+
+    Args:
+        sets: what they are in words, such as "training and test images".
+    """
+    if shared := sorted(set(groups or ()) & set(others or ())):
+        more = f" and {len(shared) - SHOWN} more" if len(shared) > SHOWN else ""
+        raise UserError(f"{len(shared)} groups have {sets} ({', '.join(shared[:SHOWN])}{more}): expected each group, "
+                        f"such as a patient, on one side only, as a score would else tell how well it is remembered; "
+                        f"move its images to one side")
+
+
+def _relative(path, folder):
+    return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
+
+
+def _by_pattern(names, pattern):
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--group_pattern {pattern!r} is no regular expression ({error}): expected one such as "
+                        f"'^(.+?)_x' or 'patient[0-9]+'") from error
+    matches = [expression.search(name) for name in names]
+    if lacking := [name for name, match in zip(names, matches, strict=True) if match is None]:
+        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of {len(names)} names, the first "
+                        f"is {lacking[0]}: expected a group for every image; change the pattern, or the names")
+    return [match[1] if expression.groups and match[1] is not None else match[0] for match in matches if match]
+
+
+def _by_table(table, paths):
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        known = {row["image"]: row["group"] for row in rows}
+        groups = [known[Path(path).relative_to(table.parent).as_posix()] for path in paths]
+        if not all(groups):
+            raise ValueError("an empty group")
+        return groups
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{table} does not serve ({error!r}): expected the columns image and group, and a row for "
+                        f"every image; remove the table, complete it, or give --group_pattern") from error
