@@ -20,11 +20,12 @@ from add.interfaces import Row
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """Held-out images: name, Labelled, and the known severities float64 [n] or None."""
+    """Held-out images: name, Labelled, the known severities float64 [n] or None, and the files."""
 
     name: str
     data: Labelled
     severity: np.ndarray | None
+    paths: list[str]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from add.data.transforms import ORIENTATIONS, orient
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model
+from add.metrics.progression import projection
 
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
@@ -37,6 +38,8 @@ _CHUNK = 64  # images per network evaluation
 def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_scores: torch.Tensor) -> torch.Tensor:
     """Return the positions of `scores` on the line from the mean source score, 0, to the mean target score, 1.
 
+    `add.metrics.progression.projection` of one feature, so that evaluations and labels mean the same by a position.
+
     Args:
         scores: [n]. source_scores, target_scores: [a], [b], of real images.
 
@@ -47,7 +50,7 @@ def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_score
     if not high > low:
         raise UserError("the label rule's score is no higher for real target images than for real source images: it "
                         "can't tell the two domains apart; check the folders' order, or take another rule")
-    return (scores - low) / (high - low)
+    return projection(scores[:, None], low[None], high[None])
 
 
 def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,

@@ -11,7 +11,7 @@ from add.data.folders import list_domains
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import PathLike
-from add.results.translation_series import read_series
+from add.results.translation_series import Series
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +64,17 @@ def all_images(image_set: ImageSet) -> torch.Tensor:
     return to_model_input(image_set.batch(range(len(image_set))))
 
 
-def read_translations(folders: Iterable[PathLike], image_size: int, rule: str, num_classes: int
-                      ) -> tuple[Labelled, Labelled]:
-    """Return (full translations with hard labels, all progressive images with soft labels) of translation folders.
-
-    Args:
-        rule: whose soft labels the progressive images carry.
-    """
+def read_translations(series: Iterable[Series], image_size: int, num_classes: int) -> tuple[Labelled, Labelled]:
+    """Return (full translations with hard labels, all progressive images with their soft labels) of translations."""
     images, soft, last, targets = [], [], [], []
-    for folder in folders:
-        series = read_series(folder, rule)
-        if series.labels.shape[1] != num_classes:
-            raise UserError(f"{folder} has soft labels of {series.labels.shape[1]} domains: expected {num_classes}, as "
-                            f"many as the training images have; translate with --num_domains {num_classes}")
-        images.append(all_images(series.image_set(image_size)))
-        soft.append(torch.from_numpy(series.labels).float())
-        last.append(torch.from_numpy(series.m == series.amount))
-        targets.append(torch.full((len(series),), series.target))
+    for own in series:
+        if own.labels.shape[1] != num_classes:
+            raise UserError(f"{own.folder} has soft labels of {own.labels.shape[1]} domains: expected {num_classes}, "
+                            f"as many as the training images have; translate with --num_domains {num_classes}")
+        images.append(all_images(own.image_set(image_size)))
+        soft.append(torch.from_numpy(own.labels).float())
+        last.append(torch.from_numpy(own.m == own.amount))
+        targets.append(torch.full((len(own),), own.target))
     pixels, is_last = torch.cat(images), torch.cat(last)
     full = Labelled(pixels[is_last], one_hot(torch.cat(targets)[is_last], num_classes))
     return full, Labelled(pixels, torch.cat(soft))

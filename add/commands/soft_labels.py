@@ -23,6 +23,7 @@ from add.data.files import save_json
 from add.data.folders import read_image
 from add.errors import UserError
 from add.interfaces import Note
+from add.results.labels_by_place import labels_by_place, place_table
 from add.results.translation_series import label_path, read_series, write_labels
 from add.runtime.options import Options
 from add.training import load_model
@@ -103,6 +104,8 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
         write_labels(path, series, label)
         save_json(path.with_suffix(".json"), dataclasses.asdict(config))
         note(f"{len(series)} soft labels by the rule {config.rule}: {path}")
+        note("\n".join(["", *place_table({"m": list(range(1, series.amount + 1))} | labels_by_place(series.folder)),
+                        ""]))
     return paths
 
 

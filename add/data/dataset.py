@@ -5,6 +5,7 @@ position // n, and each epoch has an order and random numbers of its own, drawn 
 resumed run goes on bit for bit, and it does not matter how a batch is shared out among processes.
 """
 import functools
+import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -137,6 +138,10 @@ class ImageSet:
             with ThreadPoolExecutor(_THREADS) as pool:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])
+
+    def sha256(self, index: int) -> str:
+        """Return the SHA-256 of one image's pixels, as a centred batch gives them, as hexadecimal digits."""
+        return hashlib.sha256(self.batch([index], crop="center").tobytes()).hexdigest()
 
     def say_bad(self) -> str:
         """Return a sentence on the files that were left out."""

@@ -105,8 +105,8 @@ def _by_pattern(names, pattern):
                         f"'^(.+?)_x' or 'patient[0-9]+'") from error
     matches = [expression.search(name) for name in names]
     if lacking := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of {len(names)} names, the first "
-                        f"is {lacking[0]}: expected a group for every image; change the pattern, or the names")
+        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of {len(names)} names, the "
+                        f"first is {lacking[0]}: expected a group for every image; change the pattern, or the names")
     return [match[1] if expression.groups and match[1] is not None else match[0] for match in matches if match]
 
 

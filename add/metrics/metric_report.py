@@ -6,6 +6,7 @@ from typing import Any
 
 from add.errors import UserError
 from add.interfaces import Row
+from add.results.labels_by_place import place_table
 
 READS = {  # how to read each metric, in the order of the table
     "kid": "smaller is better; about 0, or slightly below, for a perfect generator at any number of images",
@@ -104,8 +105,7 @@ def table(result: Row) -> str:
                      for name, row in result["metrics"].items()))]
     if result["by_m"]:
         lines += ["", "Progressive images by their place m, means over source images:", "",
-                  *_rows(list(result["by_m"]), zip(*(map(_text, column) for column in result["by_m"].values()),
-                                                   strict=True))]
+                  *place_table(result["by_m"])]
     if result["notes"]:
         lines += ["", "Notes:", "", *(f"- {note}" for note in result["notes"])]
     return "\n".join(lines) + "\n"

@@ -22,9 +22,12 @@ from add.metrics.stain import lab_moments, lab_shift
 
 NEIGHBOURS = 5
 REPEATS = 5  # random parts that a value at `count` images is averaged over
+FEWEST_IMAGES = 10  # in each set; fewer tell nothing about what they were drawn from
 COPY_PIXELS = 64  # side that images are shrunk to before their pixels are compared
 PRDC_NAMES = ("precision", "recall", "density", "coverage")
 STAIN_NAMES = ("stain_delta_e", "stain_l", "stain_a", "stain_b")
+SET_METRICS = ("kid", "fid", *PRDC_NAMES, "vendi", "diversity", "intra_cluster_diversity", "ms_ssim", *STAIN_NAMES)
+COPY_NAMES = ("copies_features", "copies_features_ratio", "copies_pixels", "copies_pixels_ratio")
 
 
 class Measured(NamedTuple):
@@ -53,6 +56,9 @@ def set_metrics(report: Report, real: Measured, fake: Measured, perceptual: Perc
     Args:
         generator: on the CPU; draws parts and pairs.
     """
+    if too_few := few_images(real=len(real), generated=len(fake)):
+        report.leave_out(SET_METRICS, too_few)
+        return
     count = min(len(fake), len(real) // 2)
     parts = draw_parts(len(real), len(fake), count, generator) if count >= 2 else []
     if not parts:
@@ -62,6 +68,17 @@ def set_metrics(report: Report, real: Measured, fake: Measured, perceptual: Perc
     _enter_neighbours(report, real.features, fake.features, parts, count)
     _enter_variety(report, real, fake, perceptual, parts, count, generator)
     _enter_stain(report, real.images, fake.images, parts, count)
+
+
+def few_images(**counts: int) -> str:
+    """Return a sentence where a set has too few images to say anything about its kind, or "".
+
+    Args:
+        counts: {name of a set: its number of images}.
+    """
+    few = [f"{count} {name.replace('_', '-')}" for name, count in counts.items() if count < FEWEST_IMAGES]
+    return (f"{' and '.join(few)} images are too few to tell anything about images of their kind: expected "
+            f"{FEWEST_IMAGES} or more of each, better 100" if few else "")
 
 
 def draw_parts(num_real: int, num_fake: int, count: int, generator: torch.Generator) -> list[Parts]:
@@ -79,6 +96,10 @@ def copy_metrics(report: Report, fake: Measured, train: Measured, held_out: Meas
         held_out: images that were never seen, or None: then one random half of `train` is compared with, and the other
             half stands for them. Half of the copies cannot be found so.
     """
+    halves = {"held_out": len(held_out)} if held_out is not None else {"unseen": len(train) // 2}
+    if too_few := few_images(generated=len(fake), training=len(train), **halves):
+        report.leave_out(COPY_NAMES, too_few)
+        return
     rows = torch.arange(len(train))
     if held_out is None:
         order = torch.randperm(len(train), generator=generator)

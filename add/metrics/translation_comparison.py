@@ -13,7 +13,7 @@ from add.metrics.diversity import mean_ms_ssim, pairwise_diversity
 from add.metrics.metric_report import Report
 from add.metrics.perceptual import PerceptualDistance
 from add.metrics.progression import cycle_error, evenness, monotony, projection
-from add.metrics.set_comparison import Measured
+from add.metrics.set_comparison import Measured, few_images
 from add.metrics.ssim import edge_agreement, ssim
 from add.results.translation_series import read_series
 
@@ -79,15 +79,14 @@ def variety_metrics(report: Report, images: torch.Tensor, perceptual: Perceptual
             report.enter(name, value, sources=len(images))
 
 
-def progress_metrics(report: Report, translated: Measured, sources: Measured, source_mean: torch.Tensor,
+def progress_metrics(report: Report, translated: Measured, sources: Measured, domain: Measured,
                      target: Measured) -> dict[str, list[float]]:
     """Enter structure and progress in the report, and return {column: values by m = 1, ..., N}.
 
     Args:
         translated: N progressive images of each of k source images, by source image, then m.
         sources: the k source images.
-        source_mean: [D], mean features of the source domain.
-        target: real images of the target domain.
+        domain, target: real images of the source domain and of the target domain.
     """
     amount = len(translated) // len(sources)
     by_m: dict[str, list[float]] = {"m": list(range(1, amount + 1))}
@@ -96,7 +95,11 @@ def progress_metrics(report: Report, translated: Measured, sources: Measured, so
             column = [metric(translated.images[place::amount], sources.images).mean().item() for place in range(amount)]
             report.enter(name, column[-1], sources=len(sources))
             by_m[name] = column
+    if too_few := few_images(source=len(domain), real=len(target)):
+        report.leave_out(PROGRESS, too_few)
+        return by_m
     with report.measuring(*PROGRESS):
+        source_mean = domain.features.double().mean(dim=0)
         target_mean = target.features.double().mean(dim=0)
         positions = projection(translated.features, source_mean, target_mean).reshape(-1, amount)
         start = projection(sources.features, source_mean, target_mean)

@@ -10,6 +10,7 @@ a share of, and the last one, which tells their number; the rest are 0.
 import csv
 import dataclasses
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ class Series:
     def _series_names(self):
         return [image.rsplit("_m", 1)[0] for image in self.images]  # two source images may share their file name
 
+    def source_digests(self) -> list[str]:
+        """Return the SHA-256 of each image's source pixels, as the translation recorded it; "" where it did not."""
+        known = {name: _recorded_digest(self.folder / "records" / f"{Path(name).name}.json")
+                 for name in dict.fromkeys(self._series_names)}
+        return [known[name] for name in self._series_names]
+
+    def subset(self, rows: np.ndarray) -> "Series":
+        """Return the rows where `rows`, bool [n], is true."""
+        chosen = np.flatnonzero(rows).tolist()
+        return dataclasses.replace(self, images=[self.images[i] for i in chosen],
+                                   source_images=[self.source_images[i] for i in chosen], m=self.m[chosen],
+                                   depths=self.depths[chosen], labels=self.labels[chosen])
+
     def image_set(self, image_size: int) -> ImageSet:
         """Return the `ImageSet` of the progressive images, row by row."""
         return ImageSet.from_paths([str(self.folder / image) for image in self.images], image_size)
@@ -103,6 +117,22 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}, p_0, ... and "
                         f"numbers in them; remove it, and make it again") from error
+
+
+def read_domain_names(folder: PathLike) -> tuple[str, ...] | None:
+    """Return the names of a translation's domains by number, as its run.json says; None where it does not say all."""
+    try:
+        names = json.loads((Path(folder) / "run.json").read_text())["domains"]
+        return tuple(names) if all(isinstance(name, str) for name in names) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _recorded_digest(path):
+    try:
+        return str(json.loads(path.read_text())["source_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def write_labels(path: PathLike, series: Series, labels: np.ndarray) -> None:

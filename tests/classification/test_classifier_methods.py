@@ -9,7 +9,7 @@ from add.classification.classifier_methods import METHODS, Method, parse_method,
 from add.classification.labelled_images import Labelled, read_domains, read_translations
 from add.data.files import save_png
 from add.errors import UserError
-from add.results.translation_series import write_rows
+from add.results.translation_series import read_series, write_rows
 
 
 def write_grey(folder, *levels):
@@ -84,7 +84,7 @@ def test_other_domains_are_refused(tmp_path, names):
 def test_full_translations_are_the_last_images_with_hard_labels(tmp_path):
     there = make_translation(tmp_path / "t01", 0, 1, [0.4, 1.0], [[10, 20], [30, 40]])
     back = make_translation(tmp_path / "t10", 1, 0, [0.3, 0.6, 0.9], [[50, 60, 70]])
-    full, progressive = read_translations([there, back], 16, "depth", 2)
+    full, progressive = read_translations([read_series(there), read_series(back)], 16, 2)
     assert levels_of(full.images) == [20, 40, 70]
     assert full.labels.tolist() == [[0, 1], [0, 1], [1, 0]]
     assert levels_of(progressive.images) == [10, 20, 30, 40, 50, 60, 70]
@@ -94,14 +94,14 @@ def test_full_translations_are_the_last_images_with_hard_labels(tmp_path):
 
 def test_progressive_images_carry_the_labels_of_the_rule(tmp_path):
     folder = make_translation(tmp_path, 0, 1, [0.5, 1.0], [[10, 20]])
-    full, progressive = read_translations([folder], 16, "blend", 2)
+    full, progressive = read_translations([read_series(folder, "blend")], 16, 2)
     assert progressive.labels.tolist() == [[0.5, 0.5], [0.5, 0.5]] and full.labels.tolist() == [[0, 1]]
 
 
 def test_labels_of_other_domains_are_refused(tmp_path):
     folder = make_translation(tmp_path, 0, 1, [1.0], [[10]], num_domains=3)
     with pytest.raises(UserError, match="soft labels of 3 domains: expected 2, .*translate with --num_domains 2"):
-        read_translations([folder], 16, "depth", 2)
+        read_translations([read_series(folder)], 16, 2)
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import torch
 
 from add.classification import classifier_runs
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
+from add.classification.comparison_data import read_real, read_synthetic
 from add.classification.labelled_images import read_domains
 from add.classification.score_tables import summarise, table
 from add.classification.scores import classification_scores, interval
-from add.commands import classify
 from add.commands.classify import ClassificationConfig, run_classification
-from add.data.files import save_png
+from add.data.dataset import ImageSet
+from add.data.files import save_json, save_png
 from add.errors import UserError
 from add.results.translation_series import write_rows
 from tests.commands.commands import load, run
@@ -288,12 +289,13 @@ def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
 def test_validation_images_are_split_off_the_training_images(in_copy, tmp_path):
     """A quarter of 8 images per domain; which ones, the first seed decides."""
     changed = in_copy(out_dir=tmp_path / "new", val_dir="", val_fraction=0.25)
-    real, validation, _, size = classify._read_real(changed)
-    assert size == 16 and len(real.data) == len(real.paths) == 12 and len(validation) == 4
+    images = read_real(changed)
+    real, validation = images.train, images.validation.data
+    assert images.image_size == 16 and len(real.data) == len(real.paths) == 12 and len(validation) == 4
     assert validation.labels.sum(dim=0).tolist() == [2, 2] and real.data.labels.sum(dim=0).tolist() == [6, 6]
     rows = {image.numpy().tobytes() for image in real.data.images}
     assert len(rows) == 12 and not rows & {image.numpy().tobytes() for image in validation.images}
-    again, other = (classify._read_real(dataclasses.replace(changed, seed=seed))[1] for seed in (3, 9))
+    again, other = (read_real(dataclasses.replace(changed, seed=seed)).validation.data for seed in (3, 9))
     assert torch.equal(again.images, validation.images) and not torch.equal(other.images, validation.images)
     first = read_domains(changed.data_dir, 16, ["dark", "bright"])
     expected = [first.data.images[first.paths.index(path)] for path in real.paths]
@@ -345,8 +347,8 @@ def test_summary_and_table_by_hand():
     assert summary["full"]["accuracy"]["difference"] == pytest.approx([0.05, 0.05, 0.05])
     assert summary["flips"]["accuracy"]["difference"] is None
     assert summary["flips"]["accuracy"]["low"] == pytest.approx(0.85 - 12.7062 * 0.05, abs=1e-4)
-    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 7}}).splitlines()
-    assert lines[0].startswith("Test set ends: 7 images, 2 seeds, mean ± half of the 95 % confidence interval")
+    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 70}, "notes": []}).splitlines()
+    assert lines[0].startswith("Test set ends: 70 images, 2 seeds, mean ± half of the 95 % confidence interval")
     assert lines[2:5] == ["| method | accuracy | nll | accuracy gained |", "| --- | --- | --- | --- |",
                           "| plain | 0.5000 ± 0.0000 | 0.2000 ± 0.0000 | -0.3500 [-0.9853, +0.2853] vs flips |"]
     assert lines[5] == "| flips | 0.8500 ± 0.6353 | 0.4000 ± 1.2706 | (strongest) |"
@@ -355,14 +357,123 @@ def test_summary_and_table_by_hand():
 
 def test_one_seed_has_means_and_differences_without_intervals():
     summary = summarise({"flips": [{"accuracy": 0.8}], "full": [{"accuracy": 0.9}]}, ["flips"])
-    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 7}}).splitlines()
+    lines = table({"tests": {"ends": summary}, "num_images": {"ends": 70}, "notes": []}).splitlines()
     assert lines[4:6] == ["| flips | 0.8000 | (strongest) |", "| full | 0.9000 | +0.1000 vs flips |"]
 
 
 def test_without_baselines_there_is_no_gain():
     summary = summarise({"full": [{"accuracy": 0.9}], "progressive": [{"accuracy": 0.8}]}, [])
     assert summary["full"]["accuracy"]["against"] is None
-    assert "(strongest)" not in table({"tests": {"ends": summary}, "num_images": {"ends": 7}})
+    assert "(strongest)" not in table({"tests": {"ends": summary}, "num_images": {"ends": 70}, "notes": []})
+
+
+@pytest.mark.parametrize(("errors", "said"), [(5, True), (7, False)])
+def test_a_test_set_that_is_too_easy_gives_no_gains(errors, said):
+    """Below six errors not even a faultless method could differ: McNemar's exact test, 2 (1/2)^5 > 0.05."""
+    summary = summarise({"plain": [{"accuracy": 0.9}], "flips": [{"accuracy": 1 - errors / 1000}],
+                         "full": [{"accuracy": 1.0}]}, ["plain", "flips"])
+    text = table({"tests": {"ends": summary}, "num_images": {"ends": 1000}, "notes": []})
+    assert (f"flips errs on {errors}.0 of 1000 images" in text) == said
+    assert ("(strongest)" not in text and "vs flips" not in text) == said
+
+
+def test_fewer_than_ten_test_images_give_a_sentence_in_place_of_scores():
+    summary = summarise({"flips": [{"accuracy": 0.5}]}, ["flips"])
+    text = table({"tests": {"ends": summary}, "num_images": {"ends": 8}, "notes": []})
+    assert "8 images are too few" in text and "12 points of accuracy" in text and "| flips" not in text
+
+
+# What stands on both sides
+
+
+def write_pixels(folder, colours):
+    """Write an 8 x 8 image of each grey value, named after it, and return the folder."""
+    for colour in colours:
+        save_png(folder / f"p{colour % 4}_{colour}.png", np.full((8, 8, 3), colour, np.uint8))
+    return folder
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """The options of a comparison of 8 training and 2 test images per domain, with a series from each training image.
+
+    A series knows its source by the pixels (records/), and in the domain bright by the name alone.
+    """
+    for domain, base in (("dark", 0), ("bright", 100)):
+        write_pixels(tmp_path / "train" / domain, range(base, base + 8))
+        write_pixels(tmp_path / "test" / domain, range(base + 20, base + 22))
+    for k, (domain, base) in enumerate((("dark", 0), ("bright", 100))):
+        folder, rows = tmp_path / f"translation_{k}_{1 - k}", []
+        for colour in range(base, base + 8):
+            name = f"p{colour % 4}_{colour}"
+            for m in (1, 2):
+                save_png(folder / "images" / f"{name}_m{m:02d}.png", np.full((8, 8, 3), 200 + m, np.uint8))
+                rows.append((f"images/{name}_m{m:02d}.png", f"{name}.png", k, 1 - k, m, 10 * m, 0.5, 0.5))
+            if k == 0:
+                source = ImageSet.from_paths([str(tmp_path / "train" / domain / f"{name}.png")], 8)
+                save_json(folder / "records" / f"{name}.json", {"source_sha256": source.sha256(0)})
+        write_rows(folder / "labels.csv", rows, 2)
+    return ClassificationConfig(
+        data_dir=str(tmp_path / "train"), test_dir=str(tmp_path / "test"), val_fraction=0.25,
+        domains="dark,bright", methods="flips,progressive", label_rule="depth", num_seeds=1,
+        out_dir=str(tmp_path / "out"),
+        translations=f"{tmp_path}/translation_0_1,{tmp_path}/translation_1_0")
+
+
+def test_series_made_from_validation_images_are_left_out_and_counted(apart):
+    images = read_real(apart)
+    synthetic, sentences = read_synthetic(apart, apart.parsed_methods(), images)
+    assert len(images.validation.data) == 4 and len(synthetic["progressive"]) == 2 * (16 - 4)
+    assert len(sentences) == 1 and sentences[0].startswith("4 series were made from validation images")
+    result = run_classification(apart, SHORT)
+    assert result["notes"] == sentences and f"- {sentences[0]}" in table(result)
+
+
+def test_with_validation_images_of_their_own_all_series_stay(apart, tmp_path):
+    for domain, base in (("dark", 40), ("bright", 140)):
+        write_pixels(tmp_path / "val" / domain, range(base, base + 2))
+    changed = dataclasses.replace(apart, val_dir=str(tmp_path / "val"))
+    synthetic, sentences = read_synthetic(changed, changed.parsed_methods(), read_real(changed))
+    assert len(synthetic["progressive"]) == 32 and sentences == []
+
+
+@pytest.mark.parametrize("which", ["test", "val"])
+def test_training_images_among_those_to_be_scored_are_refused_with_a_count(apart, tmp_path, which):
+    other = tmp_path / "other"
+    for domain, base in (("dark", 0), ("bright", 100)):
+        for colour in range(base, base + 3):
+            save_png(other / domain / f"renamed{colour}.png", np.full((8, 8, 3), colour, np.uint8))
+    changed = dataclasses.replace(apart, **{f"{which}_dir": str(other)})
+    with pytest.raises(UserError, match="6 of 6 (test|validation) images are training images as well.*renamed0"):
+        read_real(changed)
+
+
+def test_groups_are_not_divided_and_not_on_both_sides(apart):
+    grouped = dataclasses.replace(apart, group_pattern="/(p[0-9])_", test_dir=apart.data_dir)
+    with pytest.raises(UserError, match="images as well"):
+        read_real(grouped)
+    with pytest.raises(UserError, match=r"2 groups have training and test images \(p0, p1\)"):
+        read_real(dataclasses.replace(apart, group_pattern="/(p[0-9])_"))
+    images = read_real(dataclasses.replace(apart, group_pattern=r"(train/)?[a-z]+/(?!p)|p\d_(?=2|12)|p\d"))
+    sides = [{Path(path).name[:2] for path in side.paths} for side in (images.train, images.validation)]
+    assert sides[0] | sides[1] == {"p0", "p1", "p2", "p3"} and not sides[0] & sides[1]
+
+
+def test_equal_training_images_stay_on_one_side(tmp_path, apart):
+    for domain, base in (("dark", 0), ("bright", 100)):
+        for colour in range(base, base + 8):
+            save_png(tmp_path / "train" / domain / f"copy{colour}.png", np.full((8, 8, 3), colour, np.uint8))
+    images = read_real(apart)
+    sides = [{Path(path).stem.strip("copy").split("_")[-1] for path in side.paths}
+             for side in (images.train, images.validation)]
+    assert not sides[0] & sides[1] and len(images.validation.data) == 8
+
+
+def test_translations_that_number_the_domains_otherwise_are_refused_or_followed(apart, tmp_path):
+    save_json(tmp_path / "translation_0_1" / "run.json", {"domains": ["dark", "bright"]})
+    assert read_real(dataclasses.replace(apart, domains="")).train.names == ("dark", "bright")
+    with pytest.raises(UserError, match="numbers the domains dark, bright.*turned around"):
+        read_real(dataclasses.replace(apart, domains="bright,dark"))
 
 
 # The command line as a user starts it
@@ -372,7 +483,7 @@ def test_without_baselines_there_is_no_gain():
 def folders(tmp_path):
     """Return the options naming training and test images of two domains."""
     for i, name in enumerate(("train/a", "train/b", "test/a", "test/b")):
-        make_images(tmp_path / name, 3, seed=i)
+        make_images(tmp_path / name, 5, seed=i)
     return ["--data_dir", tmp_path / "train", "--test_dir", tmp_path / "test", "--out_dir", tmp_path / "out"]
 
 

@@ -2,7 +2,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -222,9 +221,9 @@ def translate_set(folder: TranslationFolder, images: ImageSet,
         images: with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
     """
-    world.agree("source images", [folder.names, content_sha256(images, 0)])
+    world.agree("source images", [folder.names, images.sha256(0)])
     share = range(world.rank, len(images), world.size)  # each process looks at its share, and all hear of it
-    hashes = {i: content_sha256(images, i) for i in share}
+    hashes = {i: images.sha256(i) for i in share}
     unfinished = [i for i in share if not folder.is_finished(folder.names[i], hashes[i], config.save_npy)]
     parts = world.gather((hashes, unfinished))
     hashes = {i: value for part, _ in parts for i, value in part.items()}
@@ -278,11 +277,6 @@ def write_tables(folder: TranslationFolder, images: ImageSet, labels: torch.Tens
     for reason, count in sorted(reasons.items()):
         note(f"depth rule '{config.depth_schedule}' could not be followed for {count} of {len(records)} source "
              f"images: {reason}")
-
-
-def content_sha256(images: ImageSet, index: int) -> str:
-    """Return the SHA-256 of one image's pixels as they are translated."""
-    return hashlib.sha256(images.batch([index]).tobytes()).hexdigest()
 
 
 def _pixels(x):

@@ -1,0 +1,132 @@
+"""The images of a classification comparison: training, validation, test and generated ones, kept apart."""
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from add.classification.classifier_methods import Method
+from add.classification.classifier_runs import TestSet
+from add.classification.labelled_images import Domains, Labelled, read_domains, read_translations
+from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
+from add.data.folders import list_domains, read_image
+from add.data.groups import hold_out, read_groups, refuse_shared
+from add.data.severity_table import read_severity
+from add.errors import UserError
+from add.results.translation_series import DEPTH_RULE, read_domain_names, read_series
+
+
+@dataclasses.dataclass(frozen=True)
+class RealImages:
+    """Real images: training and validation Domains, [TestSet], and the size in pixels at which all are compared."""
+
+    train: Domains
+    validation: Domains
+    tests: list[TestSet]
+    image_size: int
+
+
+def read_real(config: Any) -> RealImages:
+    """Return the `RealImages` that the options of `add.commands.classify` name.
+
+    Raises:
+        UserError: folders that are missing or don't fit, or an image or a group that stands in more than one set.
+    """
+    for flag, value in (("--data_dir", config.data_dir), ("--test_dir", config.test_dir)):
+        if not value:
+            raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
+    size = config.image_size or min(read_image(next(iter(list_domains(config.data_dir).values()))[0]).shape[:2])
+    real = read_domains(config.data_dir, size, _domain_names(config))
+    groups = read_groups(config.data_dir, real.paths, config.group_pattern)
+    if config.val_dir:
+        train, validation = real, read_domains(config.val_dir, size, real.names)
+        refuse_shared(groups, read_groups(config.val_dir, validation.paths, config.group_pattern),
+                      "training and validation images")
+    else:
+        train, validation = _split(real, config, groups)
+    refuse_copies(train.data, validation.data, validation.paths, ("training", "validation"))
+    tests = []
+    for entry in config.test_dir.split(","):
+        name, _, folder = entry.rpartition("=")
+        found = read_domains(folder, size, real.names)
+        refuse_copies(real.data, found.data, found.paths, ("training", "test"))
+        refuse_shared(groups, read_groups(folder, found.paths, config.group_pattern), "training and test images")
+        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths))
+    return RealImages(train, validation, tests, size)
+
+
+def domain_means(config: Any, real: Domains) -> list[float] | None:
+    """Return the mean severity of each domain's training images, or None where it is not known."""
+    severity = read_severity(config.data_dir, real.paths)
+    return None if severity is None else [severity[real.classes == k].mean() for k in range(len(real.names))]
+
+
+def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
+                   ) -> tuple[dict[str, Labelled], list[str]]:
+    """Return ({source of a Method: Labelled}, sentences) of what the methods need and the options name.
+
+    Series that were made from validation or test images are left out, and a sentence counts them.
+
+    Raises:
+        UserError: translations that number the domains otherwise, or all of them made from such images.
+    """
+    synthetic, left_out = {}, {}
+    watches = {"validation": SourceWatch(real.validation.paths, real.validation.classes)}
+    watches |= {"test": SourceWatch([path for test in real.tests for path in test.paths],
+                                    torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
+    size, num_domains = real.image_size, len(real.train.names)
+    for source in sorted({method.source for method in methods} - {""}):
+        base, _, rule = source.partition("@")
+        if source in config.sample_folders():
+            synthetic[source] = read_domains(config.sample_folders()[source], size, real.train.names).data
+        elif base in ("full", "progressive") and config.translations:
+            rule = DEPTH_RULE if base == "full" else rule or config.label_rule
+            series, counts = [], dict.fromkeys(watches, 0)
+            for folder in config.translations.split(","):
+                own = read_series(folder, rule)
+                kept = np.ones(len(own), dtype=bool)
+                for name, watch in watches.items():
+                    found = watch.finds(own)
+                    counts[name] += len(set(own.groups[found].tolist()))
+                    kept &= ~found
+                series.append(own.subset(kept))
+            if not any(map(len, series)):
+                raise UserError("all series in --translations were made from validation or test images, and none is "
+                                "left to train on: expected series of other images; give --val_dir, or translate the "
+                                "training images that are left")
+            full, progressive = read_translations([own for own in series if len(own)], size, num_domains)
+            synthetic[source] = full if base == "full" else progressive
+            left_out |= {name: count for name, count in counts.items() if count}
+    return synthetic, [f"{count} series were made from {name} images and are left out: a classifier would train on "
+                       f"what it is then scored on" for name, count in left_out.items()]
+
+
+def _domain_names(config):
+    """Return the names of the domains in the order of the label vectors, or None for the sorted one.
+
+    Translations know the order that they were made with; another one would turn their labels around.
+    """
+    given = tuple(name.strip() for name in config.domains.split(",")) if config.domains else None
+    for folder in filter(None, config.translations.split(",")):
+        recorded = read_domain_names(folder)
+        if recorded is None or set(recorded) != set(list_domains(config.data_dir)):
+            continue
+        if given is not None and given != recorded:
+            raise UserError(f"{folder} numbers the domains {', '.join(recorded)}, and here they are "
+                            f"{', '.join(given)}: its soft labels would be turned around; give --domains "
+                            f"{','.join(recorded)}")
+        given = recorded
+    return given
+
+
+def _split(real, config, groups):
+    """Return (training Domains, validation Domains): --val_fraction of each domain is held out, by the seed."""
+    if not 0 < config.val_fraction < 1:
+        raise UserError(f"--val_fraction is {config.val_fraction}: expected a share between 0 and 1, or --val_dir")
+    order = order_by_class(real.classes, torch.Generator().manual_seed(config.seed))
+    held_out = torch.from_numpy(hold_out(real.classes.numpy(), config.val_fraction, order.numpy(),
+                                         copies_together(real.data, groups)))
+    kept = torch.ones(len(real.data), dtype=torch.bool).index_fill(0, held_out, False).nonzero()[:, 0]
+    return tuple(real._replace(data=real.data.subset(part), paths=[real.paths[i] for i in part.tolist()])
+                 for part in (kept, held_out))
