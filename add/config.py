@@ -23,6 +23,21 @@ def threads_option() -> Any:
     return option(0, "CPU threads of each process; 0: share the cores")
 
 
+def domains_option(left_out: str) -> Any:
+    """Return the field of the option --domains, the same in every command; `left_out` says what holds without it."""
+    return option("", f"names of the domains in the order of the stages and of label vectors, such as "
+                      f"normal,mild,severe; left out: {left_out}")
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in the option --domains; raises UserError where one is empty or stands twice."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(f"--domains is {text!r}, expected different names with commas, in the order of the stages, "
+                        f"such as normal,mild,severe: correct it")
+    return names
+
+
 def group_option() -> Any:
     """Return the field of the option --group_pattern, the same in every command that splits images."""
     return option("", "regular expression on image names below the folder; its first bracketed part, else its match, "

@@ -14,7 +14,7 @@ from add.data.folders import list_domains, read_image
 from add.data.groups import hold_out, read_groups, refuse_shared
 from add.data.severity_table import read_severity
 from add.errors import UserError
-from add.results.translation_series import DEPTH_RULE, read_domain_names, read_series
+from add.results.translation_series import DEPTH_RULE, domain_order, read_series
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def read_real(config: Any) -> RealImages:
         if not value:
             raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
     size = config.image_size or min(read_image(next(iter(list_domains(config.data_dir).values()))[0]).shape[:2])
-    real = read_domains(config.data_dir, size, _domain_names(config))
+    real = read_domains(config.data_dir, size, domain_order(config.domains, config.translations, config.data_dir))
     groups = read_groups(config.data_dir, real.paths, config.group_pattern)
     if config.val_dir:
         train, validation = real, read_domains(config.val_dir, size, real.names)
@@ -71,7 +71,8 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     Raises:
         UserError: translations that number the domains otherwise, or all of them made from such images.
     """
-    synthetic, left_out = {}, {}
+    synthetic: dict[str, Labelled] = {}
+    left_out: dict[str, int] = {}
     watches = {"validation": SourceWatch(real.validation.paths, real.validation.classes)}
     watches |= {"test": SourceWatch([path for test in real.tests for path in test.paths],
                                     torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
@@ -100,24 +101,6 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
             left_out |= {name: count for name, count in counts.items() if count}
     return synthetic, [f"{count} series were made from {name} images and are left out: a classifier would train on "
                        f"what it is then scored on" for name, count in left_out.items()]
-
-
-def _domain_names(config):
-    """Return the names of the domains in the order of the label vectors, or None for the sorted one.
-
-    Translations know the order that they were made with; another one would turn their labels around.
-    """
-    given = tuple(name.strip() for name in config.domains.split(",")) if config.domains else None
-    for folder in filter(None, config.translations.split(",")):
-        recorded = read_domain_names(folder)
-        if recorded is None or set(recorded) != set(list_domains(config.data_dir)):
-            continue
-        if given is not None and given != recorded:
-            raise UserError(f"{folder} numbers the domains {', '.join(recorded)}, and here they are "
-                            f"{', '.join(given)}: its soft labels would be turned around; give --domains "
-                            f"{','.join(recorded)}")
-        given = recorded
-    return given
 
 
 def _split(real, config, groups):

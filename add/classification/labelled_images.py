@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from add.data.dataset import ImageSet
-from add.data.folders import list_domains
+from add.data.folders import in_order, list_domains
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -48,11 +48,8 @@ class Domains(NamedTuple):
 
 def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = None) -> Domains:
     """Return the `Domains` in a folder with one subfolder each; `names` gives another order than the sorted one."""
-    found = list_domains(root)
-    names = tuple(names or found)
-    if set(names) != set(found):
-        raise UserError(f"{root} holds the domains {', '.join(found)}: expected {', '.join(names)}; give all of them, "
-                        f"in the order of the label vectors, with --domains")
+    found = in_order(list_domains(root), names, root)
+    names = tuple(found)
     paths = [path for name in names for path in found[name]]
     classes = torch.cat([torch.full((len(found[name]),), k) for k, name in enumerate(names)])
     images = ImageSet.from_paths(paths, image_size)

@@ -16,7 +16,7 @@ from add.classification.comparison_data import domain_means, read_real, read_syn
 from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import group_option, option
+from add.config import domains_option, group_option, option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -34,7 +34,7 @@ class ClassificationConfig:
     group_pattern: str = group_option()
     test_dir: str = option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
                                "severity.csv there and in --data_dir, grading is scored as well")
-    domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
+    domains: str = domains_option("that of the translations, else sorted by name")
     image_size: int = option(0, "side of the images in pixels; 0: as the first training image")
     translations: str = option("", "translation folders with commas, for the methods full and progressive")
     samples_dir: str = option("", "samples of each domain's model, one subfolder per domain, for unconditional; those "

@@ -142,8 +142,7 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
         report.notes.append("copies: --train_dir was not given, so the real images are taken for the training images")
     copy_metrics(report, fake, train, held_out, generator)
     if translation is not None:
-        labels = labels_by_place(config.fake_dir)
-        by_m = {"m": list(range(1, translation.paths.shape[1] + 1))} | labels if labels else {}
+        by_m = labels_by_place(config.fake_dir)
         by_m |= _translation(files, chosen, reader, perceptual, real, report, counts, generator)
     if files.cycle is not None:
         kept = reader.choose(len(files.cycle[0]))

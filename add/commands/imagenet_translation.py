@@ -89,15 +89,20 @@ def prepare_class_directions(parsed: Parsed, world: World) -> list[Direction]:
     pairs = parse_classes(config.source, config.target, names, num_classes)
     classes = list_classes(data_dir)
     found = number_classes(classes, names, num_classes)
+
+    def say(number):
+        return names[number] if names else f"class {number}"
+
     if missing := sorted({s for s, _ in pairs} - found.keys()):
-        raise UserError(f"{data_dir} holds no images of {' or '.join(_say(s, names) for s in missing)}: expected some "
-                        f"of every class in --source; add them, or leave the class out")
+        lacking = " or ".join(f"{say(s)} (class {s})" if names else say(s) for s in missing)
+        raise UserError(f"{data_dir} holds no images of {lacking}: expected some of every class in --source; add them, "
+                        f"or leave the class out")
     classifier, settings, checkpoints = _load_classifier(parsed, world, config, loaded)
     about = describe(loaded)
     settings = {"model": about, "guidance_scale": config.guidance_scale} | settings
     checkpoints = {"model": {"path": str(loaded.path)} | about} | checkpoints
     images = {s: config.chosen(ImageSet.from_paths(classes[found[s]], loaded.model.image_size,
-                                                   skip_bad=config.skip_bad))
+                                                   skip_bad=config.skip_bad), data_dir)
               for s in dict.fromkeys(s for s, _ in pairs)}
     directions = []
     for source, target in pairs:
@@ -108,7 +113,7 @@ def prepare_class_directions(parsed: Parsed, world: World) -> list[Direction]:
             (ForClasses(model, source), _decoder(model, target, loaded, config)), (diffusion, diffusion),
             images[source], data_dir, settings | {"source": source, "target": target}, checkpoints,
             guidance={"clip_encoded": False, "cond_fn": gradient},
-            names=tuple(_say(k, names) for k in (source, target)),
+            names=(say(source), say(target)),
             options=dataclasses.asdict(parsed.take(GuidanceConfig)), further={"classes": names} if names else {}))
     return directions
 
@@ -142,6 +147,3 @@ def _check_model(loaded, config):
         raise UserError(f"--guidance_scale is {config.guidance_scale} and {loaded.path} was trained without class "
                         f"dropout: expected 1; train a model with --class_dropout 0.1, or guide by --classifier_path")
 
-
-def _say(number, names):
-    return f"{names[number]} (class {number})" if names else f"class {number}"

@@ -18,13 +18,13 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
-from add.config import option
+from add.config import domains_option, option
 from add.data.files import save_json
 from add.data.folders import read_image
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
-from add.results.translation_series import label_path, read_series, write_labels
+from add.results.translation_series import domain_order, label_path, read_series, write_labels
 from add.runtime.options import Options
 from add.training import load_model
 from add.transition import soft_labels
@@ -43,7 +43,7 @@ class RelabelConfig:
                                "that looks at images is calibrated with")
     calibration_dir: str = option("", "real images, likewise, that the diffusion models were not trained on; left out: "
                                       "--data_dir. For likelihood, whose scores training images bias")
-    domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
+    domains: str = domains_option("that of the translations, else sorted by name")
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
@@ -104,8 +104,7 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
         write_labels(path, series, label)
         save_json(path.with_suffix(".json"), dataclasses.asdict(config))
         note(f"{len(series)} soft labels by the rule {config.rule}: {path}")
-        note("\n".join(["", *place_table({"m": list(range(1, series.amount + 1))} | labels_by_place(series.folder)),
-                        ""]))
+        note("\n".join(["", *place_table(labels_by_place(series.folder)), ""]))
     return paths
 
 
@@ -122,7 +121,7 @@ def _by_image(found, pair, config, classifier_config, note):
     models = _models(found[0], pair) if config.rule == "likelihood" else None
     size = read_image(found[0].folder / found[0].images[0]).shape[0]
     root = config.calibration_dir or config.data_dir if config.rule == "likelihood" else config.data_dir
-    real = read_domains(root, size, config.domains.split(",") if config.domains else None)
+    real = read_domains(root, size, domain_order(config.domains, config.translations, root))
     if max(pair) >= len(real.names):
         raise UserError(f"{root} holds {len(real.names)} domains, and the translation is between {pair[0]} and "
                         f"{pair[1]}: expected a folder for each; check --data_dir and --domains")

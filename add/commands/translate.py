@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from add.commands.shared.domain_ways import find_domains
 from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
-from add.config import option
+from add.config import domains_option, option
 from add.data import ImageSet
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -17,8 +17,8 @@ from add.runtime.given_models import describe, load_given
 from add.runtime.options import Options, Parsed
 from add.runtime.world import World
 
-FIRST_OPTIONS = ("source_model_path", "target_model_path", "models_dir", "data_dir", "target_data_dir", "pairs",
-                 "amount", "num_images", "out_dir", "device")  # what people use first
+FIRST_OPTIONS = ("source_model_path", "target_model_path", "models_dir", "data_dir", "target_data_dir",
+                 "domains", "pairs", "amount", "num_images", "out_dir", "device")  # what people use first
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class DomainOptions:
     source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
     target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
     models_dir: str = option("", "folder of run folders, one per domain, in place of the two models; --data_dir then "
-                                 "holds a subfolder of images per domain, of the same names. Domains are numbered by "
-                                 "sorted name")
+                                 "holds a subfolder of images per domain, of the same names; other kinds of runs "
+                                 "are passed over")
+    domains: str = domains_option("the order that the run folders were trained with, else sorted by name; of two "
+                                  "models, the names of their folders")
     pairs: str = option("", "with --models_dir, what is translated: all, every ordered pair (the default); chain, "
                             "through all domains in order as one series, and back; or a list such as 0-1,2-0 or "
                             "mild-severe or mild-moderate-severe, which is a chain in that order")
@@ -85,9 +87,9 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
     check_walk(list(models.values()), config)
     descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
     size = next(iter(models.values()))[2].model.image_size
-    images = {number: config.chosen(ImageSet.from_folder(domains.images[number], size,
-                                                         recursive=bool(config.models_dir), skip_bad=config.skip_bad))
-              for number in dict.fromkeys(way[0] for way in domains.ways)}
+    images = {number: config.chosen(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
+                                                         skip_bad=config.skip_bad), folder)
+              for number in dict.fromkeys(way[0] for way in domains.ways) for folder in [domains.images[number]]}
     directions = []
     for way in domains.ways:
         roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]
@@ -98,9 +100,12 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
             told={f"{role}_model": description for role, description in told.items()},
             checkpoints={role: {"path": str(found.path)} | told[role]
                          for role, found in zip(roles, loaded, strict=True)},
-            names=tuple(map(domains.say, way)) if domains.names else (),
-            options={"source": way[0], "target": way[-1], "num_domains": domains.number} if domains.names else {},
-            further={"domains": domains.names} if domains.names else {}))
+            names=tuple(map(domains.say, way)),
+            options={"source": way[0], "target": way[-1], "num_domains": domains.number},
+            further={"domains": domains.all_names}))
+    if world.is_main:
+        for sentence in domains.sentences:
+            print(sentence, flush=True)
     return directions
 
 
@@ -110,6 +115,6 @@ def _load(path, parsed, world, config, is_source):
     found = load_given(path, parsed, world.device, config.backend, config.precision, use_new_attention_order=is_source)
     if found[2].model.class_cond:
         raise UserError(f"{found[2].path} is class-conditional: expected one unconditional model per domain; translate "
-                        f"between its classes with python scripts/imagenet_translation.py, or train it without "
+                        f"between its classes with add imagenet_translation, or train it without "
                         f"--class_cond")
     return found

@@ -66,9 +66,9 @@ class ImageSet:
         return cls.from_paths(paths, image_size, labels, class_names, **options)
 
     @classmethod
-    def from_domains(cls, root: PathLike, image_size: int, **options: Any) -> Self:
-        """Return the set of a folder of domains, one subfolder each, labelled 0, 1, ... in sorted order."""
-        domains = folders.list_domains(root)
+    def from_domains(cls, root: PathLike, image_size: int, names: Sequence[str] | None = None, **options: Any) -> Self:
+        """Return the set of a folder of domains, one subfolder each, labelled 0, 1, ... as `names` go, else sorted."""
+        domains = folders.in_order(folders.list_domains(root), names, root)
         paths = [path for names in domains.values() for path in names]
         labels = np.repeat(np.arange(len(domains)), [len(names) for names in domains.values()])
         return cls.from_paths(paths, image_size, labels, list(domains), **options)

@@ -54,6 +54,20 @@ def list_domains(root: PathLike) -> dict[str, list[str]]:
     return {name: list_images(files.join(root, name), recursive=True) for name in names}
 
 
+def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: PathLike) -> dict[str, Result]:
+    """Return the domains of a folder in the order of `names`, or as they are where that is None.
+
+    Raises:
+        UserError: other names than the folder's.
+    """
+    if names is None:
+        return domains
+    if set(names) != set(domains) or len(names) != len(domains):
+        raise UserError(f"{root} holds the domains {', '.join(domains)}: expected {', '.join(names)}; give all of "
+                        f"them, in the order of the label vectors, with --domains")
+    return {name: domains[name] for name in names}
+
+
 def holds_domains(root: PathLike) -> bool:
     """Return whether a folder has subfolders and no image of its own: a folder of domains."""
     root = os.fspath(root)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from add.results.overview import INK, MARGIN, PAPER, paste_enlarged, tile_factor
+from add.results.overview import INK, MARGIN, PAPER, cut_to, paste_enlarged, tile_factor
 
 CAPTION = 14  # pixels below a tile
 FONT_SIZE = 11
@@ -41,13 +41,6 @@ def contact_sheet(images: np.ndarray | Sequence[np.ndarray], captions: Iterable[
     for i, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = MARGIN + i % columns * step_x, MARGIN + i // columns * step_y
         paste_enlarged(canvas, pixels, factor, x, y)
-        draw.text((x, y + height * factor), _cut_to(caption, width * factor, font), fill=INK, font=font)
+        draw.text((x, y + height * factor), cut_to(str(caption), width * factor, font), fill=INK, font=font)
     return np.asarray(canvas)
 
-
-def _cut_to(text, width, font):
-    """Return the text, or as much of its beginning as fits into `width` pixels with an ellipsis."""
-    if font.getlength(text) <= width:
-        return text
-    return next((text[:length] + "…" for length in range(len(text) - 1, 0, -1)
-                 if font.getlength(text[:length] + "…") <= width), "")

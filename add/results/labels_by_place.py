@@ -21,16 +21,16 @@ MEANS = {  # of each column, in the order of the table
 
 
 def labels_by_place(folder: PathLike) -> dict[str, list[float]]:
-    """Return {"label_RULE": mean share of the target by m} for every label table in a translation folder.
+    """Return {"m": 1..N, "label_RULE": mean share of the target by m} for every label table in a translation folder.
 
-    A chain, whose places lie between more than two domains, has none.
+    A chain, whose places lie between more than two domains, has none of the latter.
     """
     rules = [DEPTH_RULE, *sorted(path.stem.removeprefix("labels_") for path in Path(folder).glob("labels_*.csv"))]
-    found = {}
+    found: dict[str, list[float]] = {"m": np.unique(read_series(folder).m).tolist()}
     for rule in rules:
         series = read_series(folder, rule)
         if series.is_chain:
-            return {}
+            break
         share = series.labels[:, series.target]
         found[LABEL + rule] = [float(share[series.m == m].mean()) for m in np.unique(series.m)]
     return found

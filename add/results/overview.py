@@ -1,6 +1,6 @@
 """The overview picture of a translation: a row per source image, which comes first, then its targets, captioned."""
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,13 +10,14 @@ SMALLEST_TILE = 96  # pixels; smaller images are enlarged by a whole factor
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 
-def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray,
-                  labels: Sequence[Iterable[float]] | np.ndarray, title: str) -> np.ndarray:
+def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray, headings: Sequence[str],
+                  names: Sequence[str], title: str) -> np.ndarray:
     """Return the overview picture, uint8 [height, width, 3].
 
     Args:
         sources: uint8 [n, H, W, 3]. targets: uint8 [n, N, H, W, 3].
-        depths: [n, N] in training timesteps. labels: [N, K] soft labels.
+        depths: [n, N] in training timesteps.
+        headings: N texts above the targets, such as "30 % severe". names: n texts below the sources, such as files'.
         title: one line above the picture.
     """
     height, width = sources.shape[1:3]
@@ -31,14 +32,14 @@ def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray,
     draw.text((MARGIN, MARGIN), title, fill=INK, font=large)
     for column in range(columns):
         x = _column(column, step_x)
-        text = "source" if column == 0 else label_text(labels[column - 1])
-        draw.text((x, head - 18), text, fill=INK, font=small)
+        text = "source" if column == 0 else headings[column - 1]
+        draw.text((x, head - 18), cut_to(text, step_x - 2, small), fill=INK, font=small)
         for row in range(rows):
             y = head + row * step_y
             pixels = sources[row] if column == 0 else targets[row, column - 1]
             paste_enlarged(canvas, pixels, factor, x, y)
-            if column:
-                draw.text((x, y + height * factor), f"depth {depths[row, column - 1]}", fill=INK, font=small)
+            below = f"depth {depths[row, column - 1]}" if column else names[row]
+            draw.text((x, y + height * factor), cut_to(below, step_x - 2, small), fill=INK, font=small)
     return np.asarray(canvas)
 
 
@@ -53,9 +54,22 @@ def paste_enlarged(canvas: Image.Image, pixels: np.ndarray, factor: int, x: int,
     canvas.paste(image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST), (x, y))
 
 
-def label_text(label: Iterable[float]) -> str:
-    """Return a soft label as text, such as `[0.9, 0.1]`."""
-    return "[" + ", ".join(f"{share:.2f}".rstrip("0").rstrip(".") for share in label) + "]"
+def label_text(label: Sequence[float], way: Sequence[int], names: Sequence[str]) -> str:
+    """Return a soft label in words, such as "30 % severe": the share of the domain that the way has reached last.
+
+    Args:
+        label: shares of all domains. way: domain numbers, from the source to the target. names: of these, in words.
+    """
+    place = max(place for place, domain in enumerate(way) if label[domain] > 0)
+    return f"{100 * label[way[place]]:.0f} % {names[place]}"
+
+
+def cut_to(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return the text, or as much of its beginning as fits into `width` pixels with an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    return next((text[:length] + "…" for length in range(len(text) - 1, 0, -1)
+                 if font.getlength(text[:length] + "…") <= width), "")
 
 
 def _column(column, step_x):

@@ -19,7 +19,6 @@ from add.interfaces import PathLike, Row
 from add.results.overview import draw_overview
 from add.results.translation_series import write_rows
 
-OVERVIEW_ROWS = 12
 SETTINGS_NAME = "settings.json"
 
 
@@ -93,20 +92,21 @@ class TranslationFolder:
                     for m, (depth, label) in enumerate(zip(record["depths"], labels, strict=True), start=1)),
                    len(labels[0]))
 
-    def write_overview(self, records: Sequence[Row], sources: np.ndarray,
-                       labels: Sequence[Sequence[float]] | np.ndarray, title: str) -> None:
-        """Write overview.png of the first source images.
+    def write_overview(self, records: Sequence[Row], rows: Sequence[int], sources: np.ndarray, headings: Sequence[str],
+                       title: str) -> None:
+        """Write overview.png of some source images.
 
         Args:
-            records, labels: as in write_labels.
-            sources: uint8 [n, H, W, 3], at least the first OVERVIEW_ROWS of them.
+            records: as in write_labels. rows: indices of the source images that are shown, [k].
+            sources: uint8 [k, H, W, 3], those images.
+            headings: N texts above the columns, the labels in words.
         """
-        names = self.names[:OVERVIEW_ROWS]
-        targets = np.stack([self._read_targets(name) for name in names])
-        depths = np.array([record["depths"] for record in records[:len(names)]])
-        if len(self.names) > len(names):
-            title += f" (the first {len(names)} of {len(self.names)} source images)"
-        save_png(self.path / "overview.png", draw_overview(sources[:len(names)], targets, depths, labels, title))
+        targets = np.stack([self._read_targets(self.names[i]) for i in rows])
+        depths = np.array([records[i]["depths"] for i in rows])
+        if len(self.names) > len(rows):
+            title += f": {len(rows)} of {len(self.names)} source images"
+        save_png(self.path / "overview.png", draw_overview(sources, targets, depths, headings, [
+            records[i]["source_image"] for i in rows], title))
 
     def write_arrays(self, records: Sequence[Row], sources: Iterable[np.ndarray]) -> None:
         """Write the published code's arrays: source.npy, latent.npy, target.npy, diffway.npy.

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from add.config import split_names
 from add.data.dataset import ImageSet
 from add.data.files import write_atomically
+from add.data.folders import list_domains
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -126,6 +128,30 @@ def read_domain_names(folder: PathLike) -> tuple[str, ...] | None:
         return tuple(names) if all(isinstance(name, str) for name in names) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def domain_order(given: str, translations: str, data_dir: PathLike) -> tuple[str, ...] | None:
+    """Return the names of a folder's domains in the order of the label vectors, or None for the sorted one.
+
+    Translations know the order that they were made with; another one would turn their labels around.
+
+    Args:
+        given: the option --domains. translations: folders with commas. data_dir: with a subfolder per domain.
+
+    Raises:
+        UserError: a translation numbers the domains otherwise.
+    """
+    order = tuple(split_names(given)) if given else None
+    for folder in filter(None, translations.split(",")):
+        recorded = read_domain_names(folder)
+        if recorded is None or set(recorded) != set(list_domains(data_dir)):
+            continue
+        if order is not None and order != recorded:
+            raise UserError(f"{folder} numbers the domains {', '.join(recorded)}, and here they are "
+                            f"{', '.join(order)}: its soft labels would be turned around; give --domains "
+                            f"{','.join(recorded)}")
+        order = recorded
+    return order
 
 
 def _recorded_digest(path):

@@ -143,6 +143,13 @@ def read_classes(folder: PathLike) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
+def trained_order(folder: PathLike) -> tuple[str, ...] | None:
+    """Return the order of the domains that a run folder was trained with (--domains), or None."""
+    train = (read_facts(folder) or {}).get("train")
+    text = train.get("domains") if isinstance(train, dict) else None
+    return tuple(name.strip() for name in text.split(",")) if isinstance(text, str) and text else None
+
+
 def _filled(config_class, values):
     """Return the dataclass of the values; raises TypeError where one is of another type than its default."""
     config = config_class(**values)

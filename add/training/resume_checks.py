@@ -9,7 +9,7 @@ from add.training.checkpoints import read_config, read_facts
 from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
 from add.training.run_config import LoopConfig
 
-HELD_OUT_OPTIONS = ("seed", "val_fraction")  # what chooses the held-out images
+HELD_OUT_OPTIONS = ("seed", "val_fraction", "group_pattern")  # what chooses the held-out images
 
 
 def check_run(folder: PathLike, model_config: Any, diffusion_config: DiffusionConfig, config: LoopConfig) -> None:
@@ -40,10 +40,14 @@ def check_images(folder: PathLike, data_dir: PathLike, data: Row) -> None:
     """Raise UserError where the run of a folder was trained on other images.
 
     Args:
-        data: {"images": number, "fingerprint": text} of the images in data_dir. A config.json without a fingerprint
-            passes.
+        data: {"images": number, "fingerprint": text, "classes": names or None} of the images in data_dir. A config.json
+            without a fingerprint passes.
     """
     saved = _section(folder, "data")
+    if (classes := saved.get("classes", data["classes"])) != data["classes"]:
+        raise UserError(f"the run of {folder} numbers its classes {', '.join(classes or ())}, and now they are "
+                        f"{', '.join(data['classes'] or ())}: expected the same in the same order; give --domains "
+                        f"{','.join(classes or ())}, or another --run_dir")
     if saved.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
         raise UserError(f"the run of {folder} was started on {saved.get('images')} images and {data_dir} now gives "
                         f"{data['images']} others (by names, sizes or content): expected the same images; restore "

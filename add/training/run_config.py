@@ -3,7 +3,7 @@ import dataclasses
 import math
 import re
 
-from add.config import device_option, expect, option, threads_option
+from add.config import device_option, domains_option, expect, group_option, option, threads_option
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
@@ -128,10 +128,12 @@ class TrainConfig(RunConfig):
                                "embedded stroma patches")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
                              "all; each gets a model of its own, in RUN_DIR/NAME")
+    domains: str = domains_option("sorted by name. Kept in the run folders")
     augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
                           ("none", "mirror", "flips", "dihedral"))
     crop: str = option("center", "how images of another size are cut", ("center", "random"))
     val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
+    group_pattern: str = group_option()
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
 
     def __post_init__(self) -> None:

@@ -6,8 +6,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
+from add.config import split_names
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
+from add.data.groups import read_groups, refuse_shared
 from add.data.points import POINT_SETS, PointStream, draw_points
 from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
@@ -62,9 +64,13 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
         return _open_points(config, model_config, world)
     images = read_images(config.data_dir, config, model_config)
     assert images.paths is not None, "the images were read from files"
-    train, held_out = images.split(config.val_fraction, config.seed)
+    groups = read_groups(config.data_dir, images.files, config.group_pattern)
     if getattr(config, "val_data_dir", ""):
         train, held_out = images, read_images(config.val_data_dir, config, model_config, images.class_names)
+        refuse_shared(groups, read_groups(config.val_data_dir, held_out.files, config.group_pattern),
+                      "training and held-out images")
+    else:
+        train, held_out = images.split(config.val_fraction, config.seed, groups)
     facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)}
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
@@ -87,7 +93,8 @@ def read_images(folder: PathLike, config: Any, model_config: Any, class_names: S
                             f"all to train a model for each, or --class_cond for one model of all; add one of these")
         return ImageSet.from_folder(folder, size, **options)
     if holds_domains(folder):
-        images = ImageSet.from_domains(folder, size, **options)
+        order = split_names(config.domains) if config.domains and class_names is None else None
+        images = ImageSet.from_domains(folder, size, order, **options)
     else:
         images = ImageSet.from_folder(folder, size, class_cond=True, **options)
     names, labels = images.class_names, images.labels

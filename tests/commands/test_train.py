@@ -10,8 +10,13 @@ import time
 import pytest
 import torch
 
-from add.training import load_model
-from tests.commands.commands import ROOT, run
+from add.data import read_image, to_model_input
+from add.networks import ModelConfig
+from add.runtime.world import World
+from add.training import TrainConfig, load_model
+from add.training.checkpoints import trained_order
+from add.training.training_data import open_source
+from tests.commands.commands import ROOT, load, run
 from tests.tiny import make_images
 
 TINY = ["--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1, "--channel_mult", 1, "--attention_resolutions",
@@ -132,6 +137,43 @@ def test_one_command_trains_a_model_for_each_domain(tmp_path, capsys):
     assert [(tmp_path / "runs" / name / "model000002.pt").exists() for name in ("mild", "none")] == [False, True]
     assert run("train", *command, "--domain", "serious") == 2
     assert "has no domain serious: expected some of mild, none, severe, or all" in capsys.readouterr().err
+
+
+def test_the_order_of_the_stages_is_kept_in_every_run_folder(tmp_path, capsys):
+    for seed, name in enumerate(("mild", "normal", "severe")):
+        make_images(tmp_path / "images" / name, seed=seed)
+    command = ["--data_dir", tmp_path / "images", "--run_dir", tmp_path / "runs", "--max_steps", 1, *TINY,
+               "--num_preview", 0]
+    assert run("train", *command, "--domain", "all", "--domains", "normal,mild,severe") == 0
+    assert {trained_order(tmp_path / "runs" / name) for name in ("mild", "normal", "severe")} == {
+        ("normal", "mild", "severe")}
+    assert run("train", *command, "--domain", "all", "--domains", "normal,mild,worse") == 2
+    assert "no domain worse" in capsys.readouterr().err
+
+
+def test_classes_are_numbered_in_the_order_of_the_stages_and_stay_so(tmp_path, capsys):
+    for seed, name in enumerate(("mild", "normal")):
+        make_images(tmp_path / "images" / name, seed=seed)
+    command = ["--data_dir", tmp_path / "images", "--run_dir", tmp_path / "run", *TINY, "--num_preview", 0,
+               "--class_cond", True]
+    assert run("train", *command, "--max_steps", 1, "--domains", "normal,mild") == 0
+    assert "2 classes: 0 normal, 1 mild" in capsys.readouterr().out
+    assert run("train", *command, "--max_steps", 2) == 2
+    assert "numbers its classes normal, mild, and now they are mild, normal" in capsys.readouterr().err
+
+
+def test_the_tiles_of_a_patient_are_held_out_together(tmp_path):
+    make_images(tmp_path / "images", count=8)
+    for i in range(8):
+        (tmp_path / "images" / f"a{i}.png").rename(tmp_path / "images" / f"p{i % 4}_{i}.png")
+    parsed = load("train").build_options().parse(list(map(str, [
+        "--data_dir", tmp_path / "images", "--run_dir", tmp_path / "run", *TINY, "--val_fraction", 0.3,
+        "--group_pattern", "^p[0-9]"])))
+    source = open_source(parsed.take(TrainConfig), parsed.take(ModelConfig), World())
+    pixels = [{image.numpy().tobytes() for image in x} for x in (source.held_out[0], source.examples[0])]
+    first = {i for i in range(8) if to_model_input(
+        read_image(tmp_path / "images" / f"p{i % 4}_{i}.png")[None])[0].numpy().tobytes() in pixels[0]}
+    assert len(first) == 2 and len({i % 4 for i in first}) == 1
 
 
 def test_classes_are_counted_and_some_hidden(tmp_path):

@@ -324,9 +324,24 @@ def test_more_domains_than_two(setup, tmp_path):
     assert soft_labels(4, 2, 0, 3)[0].tolist() == [0.25, 0, 0.75]
 
 
-def test_num_images_takes_the_first(setup, tmp_path):
-    assert run(SCRIPT, *setup, "--out_dir", tmp_path, "--num_images", 1) == 0
-    assert {row["source_image"] for row in rows_of(tmp_path / "translation_0_1")} == {"a0.png"}
+def test_num_images_takes_images_that_the_seed_decides(setup, tmp_path):
+    taken = []
+    for seed in range(4):
+        assert run(SCRIPT, *setup, "--out_dir", tmp_path / f"{seed}", "--num_images", 1, "--seed", seed,
+                   "--direction", "forward", "--amount", 1) == 0
+        taken += {row["source_image"] for row in rows_of(tmp_path / f"{seed}" / "translation_0_1")}
+    assert len(taken) == 4 and len(set(taken)) > 1
+
+
+def test_num_images_are_taken_from_every_group(setup, tmp_path):
+    """Of five tiles, four of one slide; two images are one of each."""
+    make_images(tmp_path / "images", count=5)
+    for i in range(5):
+        (tmp_path / "images" / f"a{i}.png").rename(tmp_path / "images" / f"{'s2' if i == 3 else 's1'}_{i}.png")
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path / "out", "--num_images", 2, "--group_pattern", "^s[0-9]",
+               "--direction", "forward", "--amount", 1, "--data_dir", tmp_path / "images") == 0
+    names = {row["source_image"] for row in rows_of(tmp_path / "out" / "translation_0_1")}
+    assert {name[:2] for name in names} == {"s1", "s2"}
 
 
 def test_skip_bad_leaves_out_and_counts(setup, tmp_path, capsys):

@@ -28,7 +28,7 @@ def setup(tmp_path_factory):
         make_run(root / "runs" / name, seed=seed)
         make_images(root / "images" / name, count=2, seed=seed)
     return ["--models_dir", root / "runs", "--data_dir", root / "images", "--timestep_respacing", "4", "--amount", "2",
-            "--depth_schedule", "uniform"]
+            "--depth_schedule", "uniform", "--domains", ",".join(NAMES)]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,68 @@ def test_only_what_is_wanted_is_needed(setup, tmp_path):
     assert len(rows_of(tmp_path / "out" / "translation_0_2")) == 4
 
 
+# The order of the stages
+
+
+STAGES = ("normal", "mild", "severe")  # sorted by name: mild, normal, severe
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Return the options of three stages whose order is not that of the alphabet; nothing tells it."""
+    root = tmp_path_factory.mktemp("stages")
+    for seed, name in enumerate(STAGES):
+        make_run(root / "runs" / name, seed=seed)
+        make_images(root / "images" / name, count=1, seed=seed)
+    return ["--models_dir", root / "runs", "--data_dir", root / "images", "--timestep_respacing", "4", "--amount", "1",
+            "--depth_schedule", "uniform"]
+
+
+@pytest.mark.parametrize("options", [["--pairs", "chain"], ["--direction", "forward"], ["--direction", "backward"]])
+def test_what_goes_by_an_order_that_nobody_said_is_refused(stages, tmp_path, capsys, options):
+    assert run(SCRIPT, *stages, *options, "--out_dir", tmp_path / "out") == 2
+    message = capsys.readouterr().err
+    assert f"{' '.join(options)} goes by the order of the domains" in message and "--domains" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_order_is_the_given_one(stages, tmp_path, capsys):
+    words = [*stages, "--pairs", "chain", "--direction", "forward", "--out_dir", tmp_path, "--domains",
+             ",".join(STAGES)]
+    assert run(SCRIPT, *words) == 0
+    assert "from normal (0) to mild (1) to severe (2)" in capsys.readouterr().out
+    rows = rows_of(tmp_path / "chain_0_1_2")
+    assert [float(rows[0][f"p_{k}"]) for k in range(3)] == [0, 1, 0] and rows[0]["source_image"] == "a0.png"
+    assert json.loads((tmp_path / "chain_0_1_2" / "run.json").read_text())["domains"] == list(STAGES)
+
+
+def test_the_order_of_the_training_is_remembered(stages, tmp_path, capsys):
+    runs = shutil.copytree(stages[1], tmp_path / "runs")
+    for name in STAGES:
+        facts = json.loads((runs / name / "config.json").read_text())
+        facts["train"] = {"domains": ",".join(STAGES)}
+        (runs / name / "config.json").write_text(json.dumps(facts))
+    words = [*stages, "--models_dir", runs, "--pairs", "chain", "--direction", "forward", "--out_dir", tmp_path / "out"]
+    assert run(SCRIPT, *words) == 0
+    assert "from normal (0) to mild (1) to severe (2)" in capsys.readouterr().out
+
+
+def test_some_of_the_domains_may_be_named(stages, tmp_path):
+    assert run(SCRIPT, *stages, "--domains", "severe,normal", "--data_dir", stages[3], "--out_dir", tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["translation_0_1", "translation_1_0"]
+    assert json.loads((tmp_path / "translation_0_1" / "run.json").read_text())["domains"] == ["severe", "normal"]
+
+
+def test_runs_of_other_kinds_are_passed_over_with_a_word(stages, tmp_path, capsys):
+    runs = shutil.copytree(stages[1], tmp_path / "runs")
+    (runs / "gan").mkdir()
+    (runs / "gan" / "config.json").write_text(json.dumps({"kind": "progan"}))
+    (runs / "logs").mkdir()
+    words = [*stages, "--models_dir", runs, "--pairs", "normal-mild", "--out_dir", tmp_path / "out"]
+    assert run(SCRIPT, *words) == 0
+    assert f"passed over in {runs}: gan (progan), logs (no run folder)" in capsys.readouterr().out
+
+
 # Chains
 
 
@@ -175,7 +237,10 @@ def test_a_killed_chain_is_completed(setup, chained, tmp_path, capsys):
 
 def test_a_classifier_learns_from_a_chain(setup, chained, tmp_path):
     """Its labels have an entry for each class of the real images."""
-    options = ["--data_dir", setup[3], "--val_dir", setup[3], "--test_dir", setup[3], "--methods", "full,progressive",
+    others = [tmp_path / "val", tmp_path / "test"]
+    for seed, (folder, name) in enumerate(itertools.product(others, NAMES)):
+        make_images(folder / name, count=2, seed=seed + 10)
+    options = ["--data_dir", setup[3], "--val_dir", others[0], "--test_dir", others[1], "--methods", "full,progressive",
                "--translations", chained / "chain_0_1_2", "--label_rule", "depth", "--steps", 2, "--num_seeds", 1]
     assert run("classify", *options, "--batch_size", 4, "--out_dir", tmp_path / "out") == 0
     found = json.loads((tmp_path / "out" / "classification.json").read_text())
@@ -211,7 +276,7 @@ def bad(setup, tmp_path_factory):
     return {
         "a model of another size": (["--models_dir", root / "large"], "32-pixel"),
         "another schedule": (["--models_dir", root / "cosine"], "noise schedule"),
-        "a class-conditional model": (["--models_dir", root / "classes"], "imagenet_translation.py"),
+        "a class-conditional model": (["--models_dir", root / "classes"], "imagenet_translation"),
         "a run without checkpoint": (["--models_dir", root / "unfinished"], "no checkpoint"),
         "images without a model": (["--data_dir", root / "more"], "no run folder"),
         "models without images": (["--data_dir", root / "fewer"], "no images of severe"),

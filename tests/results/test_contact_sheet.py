@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from add.results.contact_sheet import CAPTION, FONT_SIZE, _cut_to, contact_sheet
-from add.results.overview import MARGIN, PAPER, SMALLEST_TILE
+from add.results.contact_sheet import CAPTION, FONT_SIZE, contact_sheet
+from add.results.overview import MARGIN, PAPER, SMALLEST_TILE, cut_to
 
 STEP = SMALLEST_TILE + MARGIN, SMALLEST_TILE + CAPTION + MARGIN
 
@@ -60,8 +60,8 @@ def test_long_captions_do_not_reach_the_next_image():
     assert (caption_at(sheet, 0, 0)[:, SMALLEST_TILE:] == PAPER[0]).all()
     assert (caption_at(sheet, 0, 1) == PAPER[0]).all()
     font = ImageFont.load_default(FONT_SIZE)
-    assert _cut_to("short", 96, font) == "short" and _cut_to("w" * 50, 1, font) == ""
-    cut = _cut_to("severe dysplasia of the cervix", 96, font)
+    assert cut_to("short", 96, font) == "short" and cut_to("w" * 50, 1, font) == ""
+    cut = cut_to("severe dysplasia of the cervix", 96, font)
     assert cut.endswith("…") and "severe dysplasia of the cervix".startswith(cut[:-1]) and len(cut) > 10
 
 

@@ -1,14 +1,16 @@
 import numpy as np
+from PIL import ImageFont
 
-from add.results.overview import draw_overview
+from add.results.overview import cut_to, draw_overview, label_text
 
 
 def pictures(amount, title):
     rng = np.random.default_rng(0)
     sources = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (2, amount, 16, 16, 3), dtype=np.uint8)
-    depths, labels = np.full((2, amount), 7), np.full((amount, 2), 0.5)
-    return draw_overview(sources, targets, depths, labels, title), sources, targets
+    depths = np.full((2, amount), 7)
+    picture = draw_overview(sources, targets, depths, ["50 % severe"] * amount, ["a.png", "b.png"], title)
+    return picture, sources, targets
 
 
 def test_sources_and_targets_stand_side_by_side_enlarged():
@@ -22,9 +24,23 @@ def test_sources_and_targets_stand_side_by_side_enlarged():
 
 def test_a_narrow_picture_is_as_wide_as_its_title():
     """The same title on a wide and on a narrow picture has all of its ink on both."""
-    title = "mild: mild to severe (the first 2 of 20 source images)"
+    title = "mild to moderate to severe: 12 of 2000 source images"
     wide, narrow = (pictures(amount, title)[0] for amount in (10, 1))
     ink = (wide[:26] < 255).any(axis=(0, 2)).nonzero()[0]
     assert ink[-1] > 2 * 102 + 12  # wider than the images
     np.testing.assert_array_equal(narrow[:26, :ink[-1] + 1], wide[:26, :ink[-1] + 1])
     assert narrow.shape[1] < wide.shape[1]
+
+
+def test_labels_are_told_in_words_by_the_last_domain_reached():
+    way, names = (2, 0, 1), ("normal", "mild", "severe")
+    assert label_text([0.3, 0.0, 0.7], way, names) == "30 % mild"
+    assert label_text([0.75, 0.25, 0.0], way, names) == "25 % severe"
+    assert label_text([0.0, 1.0, 0.0], way, names) == "100 % severe"
+
+
+def test_long_texts_are_cut_where_they_end():
+    font = ImageFont.load_default(11)
+    assert cut_to("short", 100, font) == "short"
+    cut = cut_to("a_very_long_file_name_of_a_tile.png", 100, font)
+    assert cut.endswith("…") and 80 < font.getlength(cut) <= 100

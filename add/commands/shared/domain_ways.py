@@ -5,10 +5,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from add.config import split_names
 from add.data import embedded, files
 from add.data.folders import list_domains
 from add.errors import UserError
 from add.training import find_checkpoint
+from add.training.checkpoints import read_facts, trained_order
 from add.transition import soft_labels
 
 FORWARD, BACKWARD = "forward", "backward"
@@ -19,19 +21,25 @@ class Domains:
     """Domains by number, and the ways between them.
 
     models: {number: run folder or checkpoint}; images: {number: folder of images}, of those translated from.
-    ways: tuples of two domain numbers, or of more for a chain. names: of all domains by number, or ().
-    number: of domains, the length of label vectors.
+    ways: tuples of two domain numbers, or of more for a chain. names: {number: name} of those that have one.
+    number: of domains, the length of label vectors. sentences: for the user.
     """
 
     models: dict[int, str]
     images: dict[int, str]
     ways: list[tuple[int, ...]]
-    names: tuple[str, ...]
+    names: dict[int, str]
     number: int
+    sentences: tuple[str, ...] = ()
 
     def say(self, domain: int) -> str:
         """Return a domain in words."""
-        return f"{self.names[domain]} ({domain})" if self.names else f"domain {domain}"
+        return self.names.get(domain, f"domain {domain}")
+
+    @property
+    def all_names(self) -> list[str | None]:
+        """The names of all domains in the order of the label vectors, None for those without one."""
+        return [self.names.get(number) for number in range(self.number)]
 
 
 def find_domains(config: Any, given: Collection[str]) -> Domains:
@@ -53,8 +61,21 @@ def _two(config):
     numbers: tuple[int, ...] = config.source, config.target
     ways = {FORWARD: [numbers], BACKWARD: [numbers[::-1]], "both": [numbers, numbers[::-1]]}[config.direction]
     soft_labels(config.amount, config.source, config.target, config.num_domains)  # refuses impossible numbers
-    return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways, (),
-                   config.num_domains)
+    return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways,
+                   _names_of_two(config, models), config.num_domains)
+
+
+def _names_of_two(config, models):
+    """Return {number: name} of two domains: by --domains, else as their runs are called."""
+    if config.domains:
+        names = split_names(config.domains)
+        if len(names) != config.num_domains:
+            raise UserError(f"--domains {config.domains} names {len(names)} domains, and --num_domains is "
+                            f"{config.num_domains}: expected a name for each, in the order of the label vectors")
+        return dict(enumerate(names))
+    folders = [Path(path).resolve() for path in models]
+    names = [folder.name if folder.is_dir() else folder.parent.name for folder in folders]
+    return dict(zip((config.source, config.target), names, strict=True)) if len(set(names)) == len(names) else {}
 
 
 def _resolve_paths(config):
@@ -78,45 +99,80 @@ def _resolve_paths(config):
 
 
 def _in_folders(config, given):
-    """Return the domains of --models_dir and --data_dir, numbered by sorted name."""
+    """Return the domains of --models_dir and --data_dir, numbered in the order of the stages, else by sorted name."""
     for option in ("source", "target"):
         if option in given:
-            raise UserError(f"--{option} was given with --models_dir, whose domains are numbered by sorted name: say "
-                            f"what to translate with --pairs, such as --pairs 0-1")
-    names = _run_names(config.models_dir)
+            raise UserError(f"--{option} was given with --models_dir, whose domains are numbered by --domains, else by "
+                            f"sorted name: say what to translate with --pairs, such as --pairs 0-1")
+    found, sentences = _run_names(config.models_dir)
+    names, ordered = _in_order(found, config)
     if "num_domains" in given and config.num_domains != len(names):
         raise UserError(f"--num_domains is {config.num_domains} and {config.models_dir} holds {len(names)} run folders "
                         f"({', '.join(names)}): expected one per domain; leave out --num_domains")
     if not config.data_dir:
         raise UserError("--models_dir was given without --data_dir: expected a folder with a subfolder of images per "
                         "domain, named as the run folders are; give it")
+    _refuse_without_order(config, names, ordered)
     folders = list_domains(config.data_dir)
-    if unknown := sorted(folders.keys() - set(names)):
+    if unknown := sorted(folders.keys() - set(found)):
         raise UserError(f"{config.data_dir} holds images of {', '.join(unknown)}, for which there is no run folder in "
-                        f"{config.models_dir} ({', '.join(names)}): expected one for each; train the missing models, "
+                        f"{config.models_dir} ({', '.join(found)}): expected one for each; train the missing models, "
                         f"or take the images out")
     ways = parse_pairs(config.pairs or "all", names, config.direction, "direction" in given)
-    if missing := sorted({way[0] for way in ways} - {names.index(name) for name in folders}):
+    if missing := sorted({way[0] for way in ways} - {names.index(name) for name in folders if name in names}):
         raise UserError(f"{config.data_dir} holds no images of {', '.join(names[k] for k in missing)}: expected a "
                         f"subfolder for every domain that is translated from; add it, or leave it out of --pairs")
     used = sorted({domain for way in ways for domain in way})
     return Domains({k: str(Path(config.models_dir) / names[k]) for k in used},
-                   {way[0]: files.join(config.data_dir, names[way[0]]) for way in ways}, ways, tuple(names), len(names))
+                   {way[0]: files.join(config.data_dir, names[way[0]]) for way in ways}, ways, dict(enumerate(names)),
+                   len(names), tuple(sentences))
+
+
+def _in_order(found, config):
+    """Return (names in the order of the label vectors, whether somebody said that order)."""
+    if config.domains:
+        names = split_names(config.domains)
+        if unknown := [name for name in names if name not in found]:
+            raise UserError(f"--domains names {', '.join(unknown)}, for which there is no run folder in "
+                            f"{config.models_dir}: expected some of {', '.join(found)}, in the order of the stages")
+        return names, True
+    orders = {trained_order(Path(config.models_dir) / name) for name in found}
+    order = orders.pop() if len(orders) == 1 else None
+    return (list(order), True) if order and set(order) == set(found) else (found, False)
+
+
+def _refuse_without_order(config, names, ordered):
+    """Refuse what goes by the order of three or more domains where nobody said it: the alphabet knows no stages."""
+    by_order = "--pairs chain" if config.pairs == "chain" else (
+        f"--direction {config.direction}" if config.direction != "both" and config.pairs in ("", "all") else "")
+    if by_order and not ordered and len(names) > 2:
+        raise UserError(f"{by_order} goes by the order of the domains, and nothing says it: sorted by name it would be "
+                        f"{', '.join(names)}; give --domains with the names in the order of the stages, such as "
+                        f"--domains {','.join(names)}, here or when the models are trained")
 
 
 def _run_names(models_dir):
-    """Return the sorted names of the run folders in a folder; hidden ones are passed over."""
+    """Return (sorted names of the domains' run folders in a folder, sentences on what is passed over there)."""
     root = Path(models_dir)
     if not root.is_dir():
         raise UserError(f"--models_dir {models_dir} is no folder: expected one with a run folder per domain, as "
-                        f"python scripts/train.py --domain all writes them")
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+                        f"add train --domain all writes them")
+    names, others = [], {}
+    for path in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        facts = read_facts(path)
+        if facts is not None and facts.get("kind", "image") != "image":
+            others[path.name] = str(facts["kind"])
+        elif facts is None and not any(path.glob("*.pt")):
+            others[path.name] = "no run folder"
+        else:
+            find_checkpoint(path)  # refuses a folder without one, whose place would shift the other numbers
+            names.append(path.name)
+    passed = ", ".join(f"{name} ({kind})" for name, kind in others.items())
     if len(names) < 2:
-        raise UserError(f"{models_dir} holds {len(names)} run folders: expected two or more, one per domain; give the "
-                        f"folder that holds them all")
-    for name in names:
-        find_checkpoint(root / name)  # refuses a folder without one, whose place would shift the other numbers
-    return names
+        raise UserError(f"{models_dir} holds {len(names)} run folders of diffusion models"
+                        + (f", beside {passed}" if passed else "")
+                        + ": expected two or more, one per domain; give the folder that holds them all")
+    return names, [f"passed over in {models_dir}: {passed}"] if passed else []
 
 
 def parse_pairs(text: str, names: Sequence[str], direction: str = "both", direction_given: bool = False

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
 from add.diffusion import DiffusionConfig
@@ -78,10 +79,11 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     if not config.domain:
         return [config]
     known = list(list_domains(config.data_dir))
-    names = known if config.domain == "all" else [name.strip() for name in config.domain.split(",")]
+    ordered = split_names(config.domains) if config.domains else known
+    names = ordered if config.domain == "all" else [name.strip() for name in config.domain.split(",")]
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"{config.data_dir} has no domain {', '.join(unknown)}: expected some of {', '.join(known)}, "
-                        f"or all; change --domain")
+                        f"or all; change --domain, or --domains")
     return [dataclasses.replace(config, data_dir=join(config.data_dir, name), run_dir=str(Path(run_dir) / name))
             for name in names]
 

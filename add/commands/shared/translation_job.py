@@ -11,14 +11,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, group_option, option, threads_option
 from add.data import ImageSet
 from add.data.files import file_name, require_local, save_json
+from add.data.groups import read_groups
+from add.data.spread import choose_spread
 from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, Note, Processes, Row
-from add.results.translation_folder import OVERVIEW_ROWS, TranslationFolder, distinct_names
+from add.results.overview import label_text
+from add.results.translation_folder import TranslationFolder, distinct_names
 from add.runtime.given_models import run_facts
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
@@ -41,7 +44,7 @@ from add.transition import (
 from add.transition.two_way_samplers import Sampler
 
 Config = TypeVar("Config", bound=Any)
-SHOWN_SHARES = 8  # entries of a label vector that fit above an image
+OVERVIEW_ROWS = 12  # source images, as different as they come
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,9 @@ class WalkOptions:
     """Encoding of source images, depths, decoding, and where the results go."""
 
     amount: int = option(10, "progressive images per source image, N; in a chain per leg")
-    num_images: int = option(0, "translate the first so many source images; 0: all")
+    num_images: int = option(0, "translate so many source images of each domain, as different as they come and evenly "
+                                "from all groups; 0: all")
+    group_pattern: str = group_option()
     batch_size: int = option(8, "source images at a time, and images per network evaluation")
     depth_schedule: str = option("progress", "rule that chooses the depths", RULES)
     feature: str = option("reference", "measure that the rules follow", FEATURES)
@@ -63,7 +68,7 @@ class WalkOptions:
     out_dir: str = option("results", "folder to write to; finished images are kept and not made again")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
-    seed: int = option(0, "recorded; translation itself draws nothing")
+    seed: int = option(0, "of the choice by --num_images; translation itself draws nothing")
     backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))
     precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
@@ -77,9 +82,10 @@ class WalkOptions:
         """Return the sampler that the options ask for; `guidance` as `add.transition.make_sampler` takes it."""
         return make_sampler(self.sampler, self.encode_steps, self.decode_steps, self.clip_denoised, **guidance)
 
-    def chosen(self, images: ImageSet) -> ImageSet:
-        """Return the images of a set that --num_images asks for."""
-        return images.subset(range(min(self.num_images, len(images)))) if self.num_images else images
+    def chosen(self, images: ImageSet, data_dir: str) -> ImageSet:
+        """Return the images of a set, read from data_dir, that --num_images asks for."""
+        groups = read_groups(data_dir, images.files, self.group_pattern)
+        return images.subset(choose_spread(images, self.num_images, self.seed, groups)) if self.num_images else images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Direction:
     models, diffusions: of each of them, the models called as model(x, t).
     told: what decides how images look beside the options of the walk; checkpoints: what run.json says of each network.
     guidance: of the sampler, as `make_sampler` takes it.
-    names: of the domains in words, or () where they have none.
+    names: of the domains in words.
     options, further: what run.json says beside the walk's options, and beside everything else.
     """
 
@@ -105,8 +111,8 @@ class Direction:
     data_dir: str
     told: Row
     checkpoints: Mapping[str, Row]
+    names: tuple[str, ...]
     guidance: Row = dataclasses.field(default_factory=dict)
-    names: tuple[str, ...] = ()
     options: Row = dataclasses.field(default_factory=dict)
     further: Row = dataclasses.field(default_factory=dict)
 
@@ -145,8 +151,10 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
     config, images, folder = direction.config, direction.images, direction.folder
     if images.bad:
         bar.note(images.say_bad())
-    way = f" from {' to '.join(direction.names)}" if direction.names else ""
-    bar.note(f"translating {len(images)} images of {direction.data_dir}{way} in {folder.amount} steps, on "
+    named = [name if str(k) in name else f"{name} ({k})"
+             for k, name in zip(direction.domains, direction.names, strict=True)]
+    bar.note(f"translating {len(images)} images of {direction.data_dir} from {' to '.join(named)} in "
+             f"{folder.amount} steps, on "
              f"{world.device}, {world.size} process(es); writing to {folder.path.resolve()}")
 
     def translate_batch(x):
@@ -160,8 +168,7 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
         options = dataclasses.asdict(config) | {"timestep_respacing": direction.parsed.timestep_respacing}
         facts = run_facts(options | direction.options, direction.checkpoints, world.device)
         labels = chain_labels(config.amount, direction.domains, direction.num_domains)
-        write_tables(folder, images, labels, direction.domains, config,
-                     facts | {"sampler": config.sampler} | direction.further, bar.note, direction.names)
+        write_tables(direction, labels, facts | {"sampler": config.sampler} | direction.further, bar.note)
         bar.note(f"done: {len(images) * folder.amount} images, labels.csv, overview.png, run.json in "
                  f"{folder.path.resolve()}")
 
@@ -248,22 +255,20 @@ def translate_set(folder: TranslationFolder, images: ImageSet,
     world.barrier()
 
 
-def write_tables(folder: TranslationFolder, images: ImageSet, labels: torch.Tensor, domains: Sequence[int],
-                 config: WalkOptions, facts: Row, note: Note = lambda text: None,
-                 names: Sequence[str] | None = None) -> None:
-    """Write labels.csv, overview.png, run.json and, if asked for, the arrays of a folder whose images are all made.
+def write_tables(direction: Direction, labels: torch.Tensor, facts: Row, note: Note = lambda text: None) -> None:
+    """Write labels.csv, overview.png, run.json and, if asked for, the arrays of a Direction whose images are all made.
 
     Args:
-        labels: float64 [N, K]. domains: numbers, from the source through those of a chain to the target.
+        labels: float64 [N, K].
         facts: what run.json says beside the number of images, network evaluations per source image and seconds.
-        names: of those domains for the overview; left out: "domain 0", ...
     """
+    folder, images, config, way = direction.folder, direction.images, direction.config, direction.domains
     records = folder.records()
-    folder.write_labels(records, labels.tolist(), domains[0], domains[-1])
-    sources = images.batch(range(min(OVERVIEW_ROWS, len(images))))
-    title = f"{Path(images.files[0]).parent.name}: " + " to ".join(names or [f"domain {k}" for k in domains])
-    shown = labels if labels.shape[1] <= SHOWN_SHARES else labels[:, list(domains)]  # the others are 0
-    folder.write_overview(records, sources, shown.tolist(), title)
+    folder.write_labels(records, labels.tolist(), way[0], way[-1])
+    groups = read_groups(direction.data_dir, images.files, config.group_pattern)
+    rows = choose_spread(images, OVERVIEW_ROWS, config.seed, groups)
+    headings = [label_text(label, way, direction.names) for label in labels.tolist()]
+    folder.write_overview(records, rows, images.batch(rows), headings, " to ".join(direction.names))
     if config.save_npy:
         folder.write_arrays(records, (to_model_input(images.batch([i]))[0].numpy() for i in range(len(images))))
     rules = sorted({record["depth_rule"] for record in records})
