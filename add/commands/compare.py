@@ -10,7 +10,7 @@ from pathlib import Path
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
-from add.config import expect, option
+from add.config import domains_option, expect, group_option, option, split_names
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
@@ -29,6 +29,8 @@ class StudyConfig:
     dataset: str = option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained section; "
                                      "or a folder with train/ and test/, each with one subfolder per domain")
     bands: str = option("mild:0:0.3,severe:0.7:1", "the phantom's domains, NAME:LOW:HIGH with commas")
+    domains: str = domains_option("of a folder sorted by name, of the phantom as --bands goes")
+    group_pattern: str = group_option()
     image_size: int = option(32, "side of the images in pixels")
     num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
                                       "for validation")
@@ -77,6 +79,9 @@ class StudyConfig:
         except ValueError as error:
             raise UserError(f"--num_train {self.num_train!r} is not understood: expected numbers, such as 50,100"
                             ) from error
+        if (self.domains or self.group_pattern) and self.dataset in ("phantom", "tissue"):
+            raise UserError(f"--domains and --group_pattern are for a folder of your own: expected neither with "
+                            f"--dataset {self.dataset}; leave them out")
         expect(self.jobs >= 1, "jobs", self.jobs, "1 or more")
         if min(sizes) < 2 or self.num_test < 1:
             raise UserError("a study needs 2 or more training images and 1 or more test images per domain: raise "
@@ -115,7 +120,8 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
     _check_same_study(config, out_dir)
     note(f"images of the study {config.dataset} in {out_dir.resolve()}")
     domains = prepare_data(config.dataset, out_dir, config.sizes(), config.num_test, config.image_size, config.seed,
-                           parse_bands(config.bands))
+                           parse_bands(config.bands), split_names(config.domains) if config.domains else None,
+                           config.group_pattern)
     if len(domains) != 2:
         raise UserError(f"{config.dataset} has the domains {', '.join(domains)}: a study compares two; give a "
                         f"folder, or bands, with two")

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, option
+from add.config import device_option, expect_at_least, group_option, option
 from add.data.dataset import ImageSet
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.folders import list_images, read_all, read_header
+from add.data.groups import read_groups, refuse_shared
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -62,6 +63,7 @@ class EvaluationConfig:
     features: str = option(FEATURES[0], "network whose features are compared; published KID and FID are of inception",
                            FEATURES)
     inception_path: str = option("", "TorchScript file of the Inception network; nothing is downloaded")
+    group_pattern: str = group_option()
     image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images, to "
                                 "which real ones are reduced as in training")
     allow_enlarge: bool = option(False, "enlarge images that are smaller; they then lack what real detail others have, "
@@ -135,12 +137,14 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
     held_out = None
     if config.held_out_dir:
         held_out, counts["held-out"] = reader.read_set("held-out")
+        refuse_shared(reader.groups(config.train_dir or config.real_dir, train),
+                      reader.groups(config.held_out_dir, held_out), "training and held-out images")
 
     say("comparing the sets")
     set_metrics(report, real, fake, perceptual, generator)
     if not config.train_dir:
         report.notes.append("copies: --train_dir was not given, so the real images are taken for the training images")
-    copy_metrics(report, fake, train, held_out, generator)
+    copy_metrics(report, fake, train, held_out, generator, reader.groups(config.train_dir or config.real_dir, train))
     if translation is not None:
         by_m = labels_by_place(config.fake_dir)
         by_m |= _translation(files, chosen, reader, perceptual, real, report, counts, generator)
@@ -247,6 +251,10 @@ class _Reader:
         if smallest != self.image_size or largest != self.image_size:
             self.notes.append(f"the {which} images of {span} pixels were brought to {self.image_size}: resizing alone "
                               f"changes features")
+
+    def groups(self, folder, measured):
+        """Return the groups of Measured images of a folder, or None."""
+        return read_groups(folder, measured.paths, self.config.group_pattern)
 
     def pixels(self, paths):
         """Return images [n, 3, S, S] of some paths, without features."""

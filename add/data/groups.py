@@ -5,15 +5,17 @@ of every split. An image's group is told by its name, with a regular expression,
 `image,group` for each, `image` relative to the table's folder.
 """
 import csv
+import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from add.data.files import write_atomically
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -36,6 +38,13 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
         return _by_pattern([_relative(path, folder) for path in paths], pattern)
     table = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE) if path.is_file()), None)
     return None if table is None else _by_table(table, paths)
+
+
+def write_groups(folder: PathLike, groups: Mapping[str, str]) -> None:
+    """Write the table of a folder from {image relative to it: group}."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("image", "group"), *groups.items()])
+    write_atomically(Path(folder) / TABLE, lambda file: file.write(text.getvalue().encode()))
 
 
 def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Sequence[Any] | None = None) -> np.ndarray:

@@ -4,12 +4,14 @@ Most of these metrics depend on the number of images. So each stands beside its 
 cut at random into two parts of `count` images, and one part takes the place of the generated images. For generated
 images it is taken on `count` of them, too.
 """
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from add.data.groups import hold_out
 from add.data.transforms import orient, orientations_of
 from add.metrics.copies import copy_test
 from add.metrics.diversity import intra_cluster_diversity, mean_ms_ssim, pairwise_diversity, vendi_score
@@ -89,12 +91,13 @@ def draw_parts(num_real: int, num_fake: int, count: int, generator: torch.Genera
 
 
 def copy_metrics(report: Report, fake: Measured, train: Measured, held_out: Measured | None,
-                 generator: torch.Generator) -> None:
+                 generator: torch.Generator, groups: Sequence[str] | None = None) -> None:
     """Enter the share of copies, in features and in pixels, in the report.
 
     Args:
         held_out: images that were never seen, or None: then one random half of `train` is compared with, and the other
             half stands for them. Half of the copies cannot be found so.
+        groups: of the training images, such as slides, which the halves don't divide; or None.
     """
     halves = {"held_out": len(held_out)} if held_out is not None else {"unseen": len(train) // 2}
     if too_few := few_images(generated=len(fake), training=len(train), **halves):
@@ -104,6 +107,10 @@ def copy_metrics(report: Report, fake: Measured, train: Measured, held_out: Meas
     if held_out is None:
         order = torch.randperm(len(train), generator=generator)
         rows, unseen = order[:len(train) // 2], order[len(train) // 2:]
+        if groups is not None:
+            held = hold_out(np.zeros(len(train)), 0.5, order.numpy(), groups)
+            unseen = torch.from_numpy(held)
+            rows = torch.from_numpy(np.setdiff1d(np.arange(len(train)), held))
         report.notes.append(f"copies: without --held_out_dir, generated images are compared with {len(rows)} of the "
                             f"training images, and the other {len(unseen)} tell how near an unseen image comes; only "
                             f"copies of the former can be found")

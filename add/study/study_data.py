@@ -13,7 +13,8 @@ import numpy as np
 
 from add.data import files, phantom, tissue
 from add.data.dataset import ImageSet
-from add.data.folders import list_domains
+from add.data.folders import in_order, list_domains
+from add.data.groups import hold_out, read_groups, refuse_shared, write_groups
 from add.data.severity_table import write_severity
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -24,7 +25,8 @@ _PHANTOM_STREAMS = {"pool": 0, "ends": 1, "all": 2}
 
 
 def prepare_data(dataset: str, out_dir: PathLike, sizes: Sequence[int], num_test: int, image_size: int, seed: int = 0,
-                 bands: dict[str, tuple[float, float]] | None = None) -> list[str]:
+                 bands: dict[str, tuple[float, float]] | None = None, order: Sequence[str] | None = None,
+                 group_pattern: str = "") -> list[str]:
     """Write a study's images below `out_dir`, unless they are there; return the domains' names in label order.
 
     Args:
@@ -35,6 +37,9 @@ def prepare_data(dataset: str, out_dir: PathLike, sizes: Sequence[int], num_test
         image_size: pixels.
         seed: of the phantom, and of the choice among more images than needed.
         bands: {domain: (low, high)} of the phantom.
+        order: names of a folder's domains in label order; left out: sorted.
+        group_pattern: tells the group (slide, patient) of a folder's images, as `add.data.groups.read_groups` takes it;
+            none is divided between training, validation and test, and tables groups.csv pass them on.
 
     Raises:
         UserError: fewer images than the largest size needs, or other images below `out_dir`.
@@ -43,21 +48,25 @@ def prepare_data(dataset: str, out_dir: PathLike, sizes: Sequence[int], num_test
     bands = bands or phantom.DEFAULT_BANDS
     made_of = {"dataset": dataset, "largest": max(sizes), "image_size": image_size, "seed": seed,
                "bands": {name: list(band) for name, band in bands.items()}}
+    made_of |= {"order": list(order)} if order else {}
+    made_of |= {"group_pattern": group_pattern} if group_pattern else {}
     _check_same_data(out_dir / DATA_FILE, made_of)
+    groups: dict[str, dict[str, str]] = {"train": {}, "test": {}}
     if dataset == "phantom":
         names, pool, tests = _phantom(sizes, num_test, image_size, seed, bands)
     elif dataset == "tissue":
         names, pool, tests = _tissue(sizes, num_test, image_size, seed)
     else:
-        names, pool, tests = _folder(dataset, sizes, num_test, image_size, seed)
+        names, pool, tests, groups = _folder(dataset, sizes, num_test, image_size, seed, order, group_pattern)
     files.save_json(out_dir / DATA_FILE, made_of)
     for size in sizes:
         end = max(sizes)
         parts = {"train": slice(0, size), "val": slice(end, end + val_count(size))}
         for part, chosen in parts.items():
-            _write_set(out_dir / f"n{size}" / part, {name: images[chosen] for name, images in pool.items()})
+            _write_set(out_dir / f"n{size}" / part, {name: images[chosen] for name, images in pool.items()},
+                       groups["train"])
     for test, domains in tests.items():
-        _write_set(out_dir / "test" / test, domains)
+        _write_set(out_dir / "test" / test, domains, groups["test"])
     return list(names)
 
 
@@ -117,29 +126,62 @@ def _tissue(sizes, num_test, image_size, seed):
     return tissue.DOMAINS, pool, {"ends": ends, "all": mixed}
 
 
-def _folder(root, sizes, num_test, image_size, seed):
-    """Return the same of a user's own folder of train/ and test/; severity is unknown."""
-    rng = np.random.default_rng(seed)
+def _folder(root, sizes, num_test, image_size, seed, order, group_pattern):
+    """Return the same of a user's own folder of train/ and test/, whose severity is unknown, and the images' groups.
 
-    def entries(paths):
+    The latter {part: {domain/file name as written: group}}.
+    """
+    rng = np.random.default_rng(seed)
+    known: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+
+    def entries(name, paths, part):
         images = ImageSet.from_paths(paths, image_size)
-        return [(f"{i:05d}_{Path(path).stem}.png", lambda i=i: images.batch([i])[0], None)
-                for i, path in enumerate(paths)]
+        files_of = [f"{i:05d}_{Path(path).stem}.png" for i, path in enumerate(paths)]
+        known[part] |= {f"{name}/{file}": groups[part][path]
+                        for file, path in zip(files_of, paths, strict=True) if groups[part]}
+        return [(file, lambda i=i: images.batch([i])[0], None) for i, file in enumerate(files_of)]
 
     found = {part: list_domains(files.join(root, part)) for part in ("train", "test")}
     if set(found["train"]) != set(found["test"]):
         raise UserError(f"{root} has other domains in train/ ({', '.join(found['train'])}) than in test/ "
                         f"({', '.join(found['test'])}): expected the same subfolders in both")
-    needed = max(sizes) + val_count(max(sizes))
-    pool = {}
+    found = {part: in_order(domains, order, root) for part, domains in found.items()}
+    groups = {part: _groups_of(files.join(root, part), domains, group_pattern) for part, domains in found.items()}
+    refuse_shared(groups["train"].values(), groups["test"].values(), "training and test images")
+    size, needed = max(sizes), max(sizes) + val_count(max(sizes))
     for name, paths in found["train"].items():
         if len(paths) < needed:
-            raise UserError(f"{root}/train/{name} holds {len(paths)} images: expected {needed}, {max(sizes)} to train "
-                            f"on and {needed - max(sizes)} for validation; lower --num_train")
-        pool[name] = entries([paths[i] for i in rng.permutation(len(paths))[:needed]])
-    ends = {name: entries([paths[i] for i in rng.permutation(len(paths))[:num_test]])
+            raise UserError(f"{root}/train/{name} holds {len(paths)} images: expected {needed}, {size} to train on and "
+                            f"{needed - size} for validation; lower --num_train")
+    drawn = {name: [paths[i] for i in rng.permutation(len(paths))] for name, paths in found["train"].items()}
+    if groups["train"]:
+        drawn = _validation_last(drawn, size, needed, groups["train"])
+    pool = {name: entries(name, paths[:needed], "train") for name, paths in drawn.items()}
+    ends = {name: entries(name, [paths[i] for i in rng.permutation(len(paths))[:num_test]], "test")
             for name, paths in found["test"].items()}
-    return list(pool), pool, {"ends": ends}
+    return list(pool), pool, {"ends": ends}, known
+
+
+def _groups_of(root, domains, pattern):
+    """Return {path: group} of all images of a folder, or {} where nothing tells any."""
+    paths = [path for names in domains.values() for path in names]
+    groups = read_groups(root, paths, pattern)
+    return {} if groups is None else dict(zip(paths, groups, strict=True))
+
+
+def _validation_last(drawn, size, needed, groups):
+    """Return {domain: paths}, `size` to train on and then those for validation, of other groups in all domains."""
+    paths = [path for own in drawn.values() for path in own]
+    labels = np.repeat(np.arange(len(drawn)), [len(own) for own in drawn.values()])
+    held_out = {paths[i] for i in hold_out(labels, (needed - size) / needed, np.arange(len(paths)),
+                                           [groups[path] for path in paths])}
+    parts = {name: ([path for path in own if path not in held_out], [path for path in own if path in held_out])
+             for name, own in drawn.items()}
+    for name, (train, validation) in parts.items():
+        if len(train) < size or len(validation) < needed - size:
+            raise UserError(f"with its groups undivided, {name} has {len(train)} images to train on and "
+                            f"{len(validation)} for validation: expected {size} and {needed - size}; lower --num_train")
+    return {name: train[:size] + validation[:needed - size] for name, (train, validation) in parts.items()}
 
 
 def _check_same_data(path, given):
@@ -149,8 +191,8 @@ def _check_same_data(path, given):
                         f"continue, or another --out_dir")
 
 
-def _write_set(folder, domains):
-    """Write {domain: [(file name, function that gives the image, severity or None)]}, last the table, if any."""
+def _write_set(folder, domains, groups):
+    """Write {domain: [(file name, function that gives the image, severity or None)]}, last the tables, if any."""
     wanted = {domain: {name for name, *_ in images} for domain, images in domains.items()}
     for domain, images in domains.items():
         present = {path.name for path in (folder / domain).glob("*.png")}
@@ -164,3 +206,6 @@ def _write_set(folder, domains):
                   for name, _, severity in images if severity is not None}
     if severities:
         write_severity(folder, severities)
+    if grouped := {f"{domain}/{name}": groups[f"{domain}/{name}"] for domain, images in domains.items()
+                   for name, *_ in images if groups}:
+        write_groups(folder, grouped)

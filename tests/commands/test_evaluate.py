@@ -294,6 +294,20 @@ def test_nothing_is_enlarged_unless_that_is_allowed(folders, tmp_path, linear):
     assert result["image_size"] == 32 and any("of 16 pixels were brought to 32" in note for note in result["notes"])
 
 
+def test_groups_stay_whole_in_the_copy_test_and_stand_on_one_side(folders, tmp_path, linear):
+    """Twelve images of one slide and eight of another are no halves of ten."""
+    real = tmp_path / "real"
+    for i, image in enumerate(smooth(22, seed=1)):
+        save_png(real / f"s{i % 11 < 6}_{i:02d}.png", image)
+    given = {"real_dir": str(real), "fake_dir": folders["fresh"], "out_dir": str(tmp_path / "out"), "device": "cpu",
+             "group_pattern": "^s(True|False)|^i"}
+    result = evaluate(EvaluationConfig(**given))
+    found = result["metrics"]["copies_features"]
+    assert {found["num_train"], found["num_held_out"]} == {12, 10}
+    with pytest.raises(UserError, match="2 groups have training and held-out images"):
+        evaluate(EvaluationConfig(**given, held_out_dir=str(real)))
+
+
 def test_other_compression_is_noted(folders, tmp_path, linear):
     jpegs = tmp_path / "jpegs"
     jpegs.mkdir()

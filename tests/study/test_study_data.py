@@ -9,6 +9,7 @@ import pytest
 from add.data import phantom
 from add.data.files import save_png
 from add.data.folders import list_domains, list_images, read_image
+from add.data.groups import read_groups
 from add.errors import UserError
 from add.study.study_data import prepare_data, val_count
 
@@ -186,6 +187,24 @@ def test_the_seed_chooses_among_one_s_own_images(tmp_path):
     assert files_of(tmp_path / "first") == files_of(tmp_path / "again") != files_of(tmp_path / "other")
     with pytest.raises(UserError, match="holds images of another study"):
         prepare_data(str(root), tmp_path / "first", [3], 9, SIZE, seed=1)
+
+
+def test_the_order_and_the_groups_of_one_s_own_images_are_kept(tmp_path):
+    """A patient's images of both domains stand on one side, and tables tell the later commands."""
+    for name, base in (("a", 0), ("b", 100)):
+        for i in range(12):
+            save_png(tmp_path / "own" / "train" / name / f"p{i % 6}_{i}.png", np.full((8, 8, 3), base + i, np.uint8))
+        save_png(tmp_path / "own" / "test" / name / "p9_0.png", np.full((8, 8, 3), base + 50, np.uint8))
+    out = tmp_path / "out"
+    assert prepare_data(str(tmp_path / "own"), out, [4, 8], 5, SIZE, 0, None, ["b", "a"], r"/(p\d)_") == ["b", "a"]
+    sides = []
+    for part in ("n8/train", "n8/val", "test/ends"):
+        paths = [path for names in list_domains(out / part).values() for path in names]
+        sides.append(set(read_groups(out / part, paths)))
+    assert sides[2] == {"p9"} and not sides[0] & sides[1] and len(sides[1]) == 1
+    save_png(tmp_path / "own" / "test" / "a" / "p3_1.png", np.full((8, 8, 3), 60, np.uint8))
+    with pytest.raises(UserError, match=r"1 groups have training and test images \(p3\)"):
+        prepare_data(str(tmp_path / "own"), tmp_path / "new", [4], 5, SIZE, group_pattern=r"/(p\d)_")
 
 
 def test_too_few_images_of_one_s_own_are_refused(tmp_path):
