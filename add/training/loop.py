@@ -54,8 +54,11 @@ class Loop:
         self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
 
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+    def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
+
+        Args:
+            on_step: called after each step.
 
         Raises:
             UserError: a loss is NaN or infinite, and nothing is written then, the last good checkpoint stays; or
@@ -71,6 +74,7 @@ class Loop:
         while not stop:
             with compiler_errors_explained():
                 window.add(*self.advance())
+            on_step()
             elapsed = time.monotonic() - started
             self.seconds = seconds_before + elapsed
             out_of_time = 0 < config.max_minutes * 60 <= elapsed

@@ -52,7 +52,7 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], config
                 trainer = prepared(config, world, report=display.report, note=display.note)
                 trainers.append(trainer)
                 display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
-                trainer.run(should_stop)
+                trainer.run(should_stop, display.stepped)
                 ending = "finished" if trainer.finished else "stopped, and the same command continues,"
                 display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
                              f"{written_paths(run_dir, display.events is not None)}")
