@@ -81,11 +81,13 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
     if found is not None:
         trainer.restore(found, run.path)
         note(f"resuming from {run.path} at step {trainer.step}")
-    elif run.holds_checkpoints():
+    elif run.holds_checkpoints() and not run.is_broken_off():
         raise UserError(f"{run.path} holds checkpoint files, but none that is whole, and a start at step 0 would "
                         f"overwrite them: give another --run_dir")
     world.agree("steps to start from", trainer.step)
     if world.is_main:
+        if found is None:
+            run.set_aside_pieces(note)
         run.open(facts)
     return trainer
 

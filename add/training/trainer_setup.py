@@ -62,6 +62,8 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     _start(trainer, source)
     world.agree("steps to start from", trainer.step)
     if world.is_main:
+        if trainer.saved_step is None:
+            run.set_aside_pieces(note)
         run.open(described(model_config, diffusion_config) | run_facts(config, world, source))
     return trainer
 
@@ -101,7 +103,7 @@ def _start(trainer, source):
     if found is not None:
         trainer_state.restore(trainer, found, origin)
         note(f"resuming from {origin} at step {trainer.step}")
-    elif run.holds_checkpoints():
+    elif run.holds_checkpoints() and not run.is_broken_off():
         raise UserError(f"{run.path} holds checkpoint files, but none that is whole with its stateNNNNNN.pt, and a "
                         f"start at step 0 would overwrite them: name one with --resume_checkpoint to continue from "
                         f"it, or give another --run_dir, and --init_from for its weights alone")
