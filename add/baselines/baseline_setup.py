@@ -19,6 +19,7 @@ from add.training.resume_checks import check_images
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
+from add.training.time_budget import plan_by_time, with_saved_plan
 
 KEPT = ("kind", "model", "image_size")  # of config.json, what a run can't change
 
@@ -46,7 +47,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
                   ) -> AdversarialTrainer:
     """Return the AdversarialTrainer of a run, resumed from its newest good checkpoint where there is one.
 
-    Nothing is written before all of it is known to be usable.
+    Nothing is written before all of it is known to be usable, and nothing at all where config.estimate is set.
 
     Args:
         config: with data_dir and run_dir filled in. method_config: config of its method.
@@ -56,7 +57,9 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         UserError: unreadable images, another run in the folder, options that the method can't be built from.
     """
     note = note if world.is_main else lambda text: None
+    given, config = config, with_saved_plan(config, config.run_dir)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
+    note(f"reading the images of {config.data_dir}")
     images = _read_images(config)
     rival = make_rival(config.method, method_config, config.image_size, len(images.class_names or ()))
     for network in (rival.generator, rival.discriminator):
@@ -85,10 +88,11 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         raise UserError(f"{run.path} holds checkpoint files, but none that is whole, and a start at step 0 would "
                         f"overwrite them: give another --run_dir")
     world.agree("steps to start from", trainer.step)
-    if world.is_main:
+    plan_by_time(trainer, given)
+    if world.is_main and not config.estimate:
         if found is None:
             run.set_aside_pieces(note)
-        run.open(facts)
+        run.open(facts | {"train": dataclasses.asdict(trainer.config)})
     return trainer
 
 
