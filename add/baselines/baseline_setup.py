@@ -20,6 +20,7 @@ from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
 from add.training.time_budget import plan_by_time, with_saved_plan
+from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
 
 KEPT = ("kind", "model", "image_size")  # of config.json, what a run can't change
 
@@ -93,6 +94,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         if found is None:
             run.set_aside_pieces(note)
         run.open(facts | {"train": dataclasses.asdict(trainer.config)})
+        write_training_images(run.path, {TRAINED_ON: images.files, HELD_OUT: []}, note)
     return trainer
 
 

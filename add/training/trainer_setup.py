@@ -21,6 +21,7 @@ from add.training.step_randomness import step_seed
 from add.training.time_budget import plan_by_time, with_saved_plan
 from add.training.trainer import Trainer
 from add.training.training_data import Source, needs_labels, open_source
+from add.training.training_images import write_training_images
 
 
 def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionConfig, world: Processes,
@@ -72,6 +73,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         if trainer.saved_step is None:
             run.set_aside_pieces(note)
         run.open(described(model_config, diffusion_config) | run_facts(trainer.config, world, source))
+        write_training_images(run.path, source.files, note)
     return trainer
 
 
