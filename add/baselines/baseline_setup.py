@@ -19,6 +19,8 @@ from add.training.resume_checks import check_images
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
+from add.training.time_budget import plan_by_time, with_saved_plan
+from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
 
 KEPT = ("kind", "model", "image_size")  # of config.json, what a run can't change
 
@@ -46,7 +48,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
                   ) -> AdversarialTrainer:
     """Return the AdversarialTrainer of a run, resumed from its newest good checkpoint where there is one.
 
-    Nothing is written before all of it is known to be usable.
+    Nothing is written before all of it is known to be usable, and nothing at all where config.estimate is set.
 
     Args:
         config: with data_dir and run_dir filled in. method_config: config of its method.
@@ -56,7 +58,9 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         UserError: unreadable images, another run in the folder, options that the method can't be built from.
     """
     note = note if world.is_main else lambda text: None
+    given, config = config, with_saved_plan(config, config.run_dir)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
+    note(f"reading the images of {config.data_dir}")
     images = _read_images(config)
     rival = make_rival(config.method, method_config, config.image_size, len(images.class_names or ()))
     for network in (rival.generator, rival.discriminator):
@@ -81,12 +85,16 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
     if found is not None:
         trainer.restore(found, run.path)
         note(f"resuming from {run.path} at step {trainer.step}")
-    elif run.holds_checkpoints():
+    elif run.holds_checkpoints() and not run.is_broken_off():
         raise UserError(f"{run.path} holds checkpoint files, but none that is whole, and a start at step 0 would "
                         f"overwrite them: give another --run_dir")
     world.agree("steps to start from", trainer.step)
-    if world.is_main:
-        run.open(facts)
+    plan_by_time(trainer, given)
+    if world.is_main and not config.estimate:
+        if found is None:
+            run.set_aside_pieces(note)
+        run.open(facts | {"train": dataclasses.asdict(trainer.config)})
+        write_training_images(run.path, {TRAINED_ON: images.files, HELD_OUT: []}, note)
     return trainer
 
 

@@ -25,4 +25,4 @@ def main(argv: list[str] | None = None) -> None:
     def prepared(config, world, **said):
         return prepare_rival(config, parsed.take(METHODS[parsed.method][0]), world, **said)
 
-    run_all(folder_runs(parsed.take(BaselineConfig), run_dir=f"runs/{parsed.method}"), prepared, parsed.config_path)
+    run_all(folder_runs(parsed.take(BaselineConfig), run_dir=f"runs/{parsed.method}"), prepared, parsed)

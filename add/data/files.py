@@ -14,7 +14,7 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from add.interfaces import PathLike, Row
 
 _SAMPLED_FILES = 16
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SHOWN_CHARACTERS = 40  # of a name, in that of its temporary file; they may take four bytes each
+_DISK_BROKEN = (errno.EIO, errno.EROFS, errno.ESTALE)
 
 
 def is_url(path: PathLike) -> bool:
@@ -53,24 +55,62 @@ def write_atomically(path: PathLike, write: Callable[[IO[bytes]], Any]) -> None:
     if is_url(path):
         _write_remote(str(path), write)
         return
-    path = os.fspath(path)
-    file = _open_beside(path)
-    try:
-        with file:
+    with written_together() as write_one:
+        write_one(path, write)
+
+
+@contextlib.contextmanager
+def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any]], int]]:
+    """Give write_one(path, write) -> bytes written; at the end all the local files take their names, in that order.
+
+    Until then they are temporary files beside them. Where anything fails, none takes its name and nothing is left.
+    `write` and what is raised are as in `write_atomically`.
+    """
+    waiting: list[tuple[str, str]] = []  # (temporary file, final name)
+
+    def write_one(path, write):
+        path = os.fspath(path)
+        with _failure_explained(path), _open_beside(path) as file:
+            waiting.append((file.name, path))
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(file.name, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file.name)
-        if isinstance(error, IsADirectoryError):
-            raise UserError(f"cannot write {path}: a folder of that name exists; "
-                            f"expected a file name; remove the folder or write elsewhere") from error
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            raise UserError(f"cannot write {path}: {error.strerror}; expected room for the whole file; "
-                            f"free some space or write elsewhere") from error
+            return os.fstat(file.fileno()).st_size
+
+    try:
+        yield write_one
+        while waiting:
+            with _failure_explained(waiting[0][1]):
+                os.replace(*waiting[0])
+            waiting.pop(0)
+    finally:
+        for name, _ in waiting:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+@contextlib.contextmanager
+def _failure_explained(path):
+    """Turn what the disk refuses into a UserError that names the file."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise UserError(f"cannot write {path}: a folder of that name exists; expected a file name; remove the folder "
+                        f"or write elsewhere") from error
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise UserError(f"cannot write {path}: {error.strerror}; expected room for the whole file; free some "
+                            f"space or write elsewhere") from error
+        if error.errno in _DISK_BROKEN:
+            raise UserError(f"cannot write {path}: {error.strerror}; expected a disk that takes it; see to the disk, "
+                            f"or write elsewhere") from error
         raise
+
+
+def append_text(path: PathLike, text: str) -> None:
+    """Append text to a local file; raises UserError where the disk is full or can't be written."""
+    with _failure_explained(path), open(path, "a", newline="") as file:
+        file.write(text)
 
 
 def save_png(path: PathLike, image: ArrayLike) -> None:
@@ -112,9 +152,43 @@ def write_npy_rows(file: IO[bytes], dtype: DTypeLike, shape: Sequence[int], rows
 
 def save_torch(path: PathLike, content: Any) -> None:
     """Write a state dict or a checkpoint with torch.save."""
-    import torch
+    write_atomically(path, torch_writer(content))
 
-    write_atomically(path, lambda file: torch.save(content, file))
+
+def torch_writer(content: Any) -> Callable[[IO[bytes]], None]:
+    """Return write(file) that writes a checkpoint with torch.save, and raises what the disk said where it refused.
+
+    torch.save itself makes of a full disk a RuntimeError that doesn't say so.
+    """
+    def write(file):
+        import torch
+
+        heard: Any = _HearingFile(file)
+        try:
+            torch.save(content, heard)
+        except RuntimeError:
+            if heard.error is not None:
+                raise heard.error from None
+            raise
+
+    return write
+
+
+class _HearingFile:
+    """A binary file that keeps the error with which writing failed."""
+
+    def __init__(self, file):
+        self.file, self.error = file, None
+
+    def write(self, data):
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self):
+        self.file.flush()
 
 
 def read_bytes(path: PathLike) -> bytes:
@@ -163,7 +237,7 @@ def _open_beside(path):
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        return open(os.path.join(folder, f".{uuid.uuid4().hex}.tmp"), "xb")
+        return open(os.path.join(folder, f".{os.path.basename(path)[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex}.tmp"), "xb")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror} ({folder}); expected a folder that can be "
                         f"written; choose another or change its rights") from error

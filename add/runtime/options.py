@@ -104,7 +104,8 @@ class Options:
             config_path = self.default_config(self.defaults | given)
         from_file = self._read_config(config_path) if config_path else {}
         values = self.defaults | from_file | given
-        parsed = Parsed(values, given=set(from_file) | set(given), config_path=config_path, configs=self.configs)
+        parsed = Parsed(values, given=set(from_file) | set(given), config_path=config_path, configs=self.configs,
+                        typed=set(given))
         for config in self.configs:
             parsed.take(config)  # its checks speak now, before the slow part
         if dry_run:
@@ -139,11 +140,13 @@ class Parsed:
 
     values: {option: value}. given: names of those that the file or the command line set.
     config_path: the YAML file that was read, or None. configs: the dataclasses that the options were made of.
+    typed: names of the options that the command line set.
     """
 
     def __init__(self, values: Mapping[str, Any], given: set[str], config_path: str | Path | None,
-                 configs: Sequence[type]):
+                 configs: Sequence[type], typed: Iterable[str] = ()):
         self.values, self.given, self.config_path, self.configs = values, given, config_path, configs
+        self.typed = frozenset(typed)
 
     def take(self, config: type[Config], **changes: Any) -> Config:
         """Return an instance of the dataclass `config` filled from the options, with `changes` on top."""

@@ -23,6 +23,7 @@ MPI_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MV2_COMM
 TIMEOUT = timedelta(minutes=30)  # of a step's own communication
 WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
 MAX_THREADS = 1024
+STOPPING = "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n"
 PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
 
 
@@ -225,13 +226,19 @@ def _set_threads(threads, local_size):
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once."""
+def stop_on_signal(silent: bool = False) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once.
+
+    The first signal is answered at once on stderr, unless `silent`: a step may take long.
+    """
     received: list[int] = []
 
     def note(number, frame):
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not received and not silent:
+            with contextlib.suppress(OSError):
+                os.write(2, STOPPING.encode())  # print could meet itself half-way through a line
         received.append(number)
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,8 +1,9 @@
-"""Progress bar, status lines and TensorBoard events of a long run."""
+"""Progress of long work: a bar on a terminal, lines elsewhere; status lines and TensorBoard events of training."""
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -13,10 +14,134 @@ from add.runtime.processes import process_group
 from add.runtime.world import World
 
 SHOWN = ("loss", "mse", "vb", "discriminator_loss", "accuracy", "val_loss", "val_accuracy", "grad_norm")
+INTERVAL = 30.0  # seconds between lines where there is no terminal
+
+
+class EvaluationBar:
+    """Progress of work that is counted, such as network evaluations; silent on all but the main process.
+
+    On a terminal it is a bar. Elsewhere (a cluster's log, a notebook, a pipe) it is a line at once, one every
+    `interval` seconds, also while nothing is counted, and one at the end. Any thread may count.
+
+    Args:
+        description: what is being done, such as "translating".
+        total: how much there is to do, or None; it may be set later.
+        unit: what is counted, in the singular.
+        silent: show nothing.
+        initial: how much was done before.
+        max_seconds: seconds after which the work ends, whatever is done by then; 0: no such limit.
+        interval: seconds between two lines.
+        clock: gives seconds, as time.monotonic does.
+    """
+
+    def __init__(self, description: str, total: int | None = None, unit: str = "eval", silent: bool = False, *,
+                 initial: int = 0, max_seconds: float = 0.0, interval: float = INTERVAL,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.description, self.unit, self.silent, self.clock = description, unit, silent, clock
+        self.initial = self.done = initial
+        self.max_seconds = max_seconds
+        self._total = total
+        self._lock = threading.Lock()
+        self._started = self._spoke = clock()
+        self._first: tuple[float, int] | None = None  # when the first count came, and what had been done by then
+        self._ended = threading.Event()
+        on_terminal = sys.stderr.isatty()
+        self.bar = tqdm(desc=description, total=total, initial=initial, unit=unit, dynamic_ncols=True,
+                        disable=silent or not on_terminal)
+        self.in_lines = not silent and not on_terminal
+        if self.in_lines:
+            self.note(f"{description}: starting" if total is None else self.status())
+            threading.Thread(target=self._speak_at_intervals, args=(interval,), daemon=True).start()
+
+    @property
+    def total(self) -> int | None:
+        """How much there is to do, or None where that is not known yet."""
+        return self._total
+
+    @total.setter
+    def total(self, total: int | None) -> None:
+        with self._lock:
+            self._total = self.bar.total = total
+        self.bar.refresh()
+        if self.in_lines:
+            self.note(self.status())
+
+    def add(self, count: int = 1) -> None:
+        """Count what was done."""
+        with self._lock:
+            self.done += count
+            if self._first is None:
+                self._first = (self.clock(), self.done)
+            self.bar.update(count)
+
+    def note(self, text: str) -> None:
+        """Show a sentence."""
+        self._spoke = self.clock()
+        if not self.silent:
+            _say(text)
+
+    def status(self) -> str:
+        """Return the line that says how far the work is, such as `translating: 24/96 evals, 3.1 eval/s, ETA 23 s`."""
+        of = "" if self.total is None else f"/{self.total}"
+        parts = [f"{self.description}: {self.done}{of} {self.unit}s"]
+        if rate := self.rate():
+            parts.append(_speed(rate, self.unit))
+        parts.append(f"after {minutes((self.clock() - self._started) / 60)}")
+        if (left := self.seconds_left()) is not None:
+            parts.append(f"ETA {minutes(left / 60)}")
+        return ", ".join(parts)
+
+    def rate(self) -> float | None:
+        """Return what is done in a second, or None before anything is.
+
+        The time before the first count holds what is done once (loading, compiling): it is left out from the second
+        count on.
+        """
+        if self._first is None:
+            return None
+        since, before = self._first if self.done > self._first[1] else (self._started, self.initial)
+        seconds = self.clock() - since
+        return (self.done - before) / seconds if seconds > 0 else None
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until all is done or the time is up, or None where neither is known."""
+        limits = []
+        if self.total is not None and (rate := self.rate()):
+            limits.append((self.total - self.done) / rate)
+        if self.max_seconds:
+            limits.append(self.seconds_before_time_is_up())
+        return max(0.0, min(limits)) if limits else None
+
+    def seconds_before_time_is_up(self) -> float:
+        """Return what is left of max_seconds; below 0 where they are over."""
+        return self._started + self.max_seconds - self.clock()
+
+    def close(self) -> None:
+        """End the bar; where there is none, say what was done in which time."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self.bar.close()
+        if self.in_lines and self.done > self.initial:
+            seconds = self.clock() - self._started
+            speed = f", {_speed((self.done - self.initial) / seconds, self.unit)}" if seconds > 0 else ""
+            self.note(f"{self.description}: {self.done - self.initial} {self.unit}s in {minutes(seconds / 60)}{speed}")
+
+    def _speak_at_intervals(self, interval):
+        """Say the status where nothing else was said for an interval, until the work ends."""
+        wait = interval
+        while not self._ended.wait(wait):
+            quiet = self.clock() - self._spoke
+            if quiet < interval:
+                wait = interval - quiet
+                continue
+            wait = interval
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more: no reason to end the work
+                self.note(self.status())
 
 
 class TrainingDisplay:
-    """Sentences, progress bar, status lines and TensorBoard events of a run; silent on all but the main process.
+    """Sentences, progress, status lines and TensorBoard events of a run; silent on all but the main process.
 
     Args:
         total: last step, or 0 where only time or the user ends the run.
@@ -26,44 +151,54 @@ class TrainingDisplay:
 
     def __init__(self, total: int = 0, max_minutes: float = 0.0, silent: bool = False):
         self.total, self.max_minutes, self.silent = total, max_minutes, silent
-        self.bar: tqdm | None = None
+        self.bar: EvaluationBar | None = None
         self.events: Any = None
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        if not self.silent:
+        if self.bar is not None:
+            self.bar.note(text)
+        elif not self.silent:
             _say(text)
 
     def begin(self, step: int, tensorboard_dir: PathLike | None = None) -> None:
-        """Start the bar at `step`, and events in a folder where TensorBoard is installed."""
-        self.started = time.monotonic()
-        self.bar = tqdm(total=self.total or None, initial=step, unit="step", dynamic_ncols=True,
-                        disable=self.silent or not sys.stderr.isatty())
+        """Start the progress at `step`, and events in a folder where TensorBoard is installed."""
         if tensorboard_dir and not self.silent:
             self.events = _event_writer(tensorboard_dir, step)
             self.note("TensorBoard events: " + (str(tensorboard_dir) if self.events else "none, it is not installed"))
+        self.bar = EvaluationBar("training", self.total or None, "step", self.silent, initial=step,
+                                 max_seconds=60 * self.max_minutes)
+
+    def stepped(self) -> None:
+        """Count a step; the first one is told of, with its time and what the whole run will take; `begin` first."""
+        assert self.bar is not None, "stepped() was called before begin()"
+        first = self.bar.done == self.bar.initial
+        self.bar.add()
+        if first and self.bar.in_lines:
+            self.bar.note(self.bar.status())
 
     def report(self, row: Row) -> None:
         """Show one row of progress.csv; `begin` comes first."""
         if self.silent:
             return
         assert self.bar is not None, "report() was called before begin()"
-        self.bar.update(row["step"] - self.bar.n)
-        _say(status_line(row, self.total, self._seconds_left(row)))
+        shown = [f"{name} {row[name]:.4g}" for name in ("loss", "val_loss") if name in row]
+        self.bar.bar.set_postfix_str(" ".join(shown))
+        self.note(status_line(row, self.total, self._seconds_left(row, self.bar)))
         if self.events is not None:
             for name, value in row.items():
                 if name != "step":
                     self.events.add_scalar(name, value, row["step"])
 
-    def _seconds_left(self, row):
+    def _seconds_left(self, row, bar):
         """Return the seconds until steps or minutes are used up, or None where nothing limits them."""
         limits = [(self.total - row["step"]) * row["sec_per_step"]] if self.total else []
         if self.max_minutes:
-            limits.append(self.started + 60 * self.max_minutes - time.monotonic())
+            limits.append(bar.seconds_before_time_is_up())
         return max(0.0, min(limits)) if limits else None
 
     def close(self) -> None:
-        """End the bar and the event file."""
+        """End the progress and the event file."""
         for part in (self.bar, self.events):
             if part is not None:
                 part.close()
@@ -88,6 +223,11 @@ def minutes(value: float) -> str:
     return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60:02d} min"
 
 
+def _speed(rate, unit):
+    """Return a rate per second as text: `12.3 step/s`, and of slow work `5.3 s/step`."""
+    return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
+
+
 def _say(text):
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
@@ -101,30 +241,10 @@ def _event_writer(folder, step):
     return SummaryWriter(folder, purge_step=step)  # drops events of steps that are run again
 
 
-class EvaluationBar:
-    """Progress bar that counts network evaluations, in images; silent on all but the main process."""
-
-    def __init__(self, description: str, silent: bool = False):
-        self.silent = silent
-        self.bar = tqdm(desc=description, unit="eval", disable=silent or not sys.stderr.isatty(), dynamic_ncols=True)
-
-    def add(self, evaluations: int) -> None:
-        """Count evaluations of a network, in images."""
-        self.bar.update(evaluations)
-
-    def note(self, text: str) -> None:
-        """Show a sentence."""
-        if not self.silent:
-            _say(text)
-
-    def close(self) -> None:
-        """End the bar."""
-        self.bar.close()
-
-
 @contextlib.contextmanager
-def processes_and_bar(parsed: Parsed, what: str = "evaluations") -> Iterator[tuple[World, EvaluationBar]]:
-    """Give the processes of a command with the options device and threads, and a progress bar that counts `what`."""
+def processes_and_bar(parsed: Parsed, what: str = "evaluations", total: int | None = None, unit: str = "eval"
+                      ) -> Iterator[tuple[World, EvaluationBar]]:
+    """Give the processes of a command with the options device and threads, and the progress of `what`."""
     with (process_group(parsed.device, parsed.threads) as world,
-          contextlib.closing(EvaluationBar(what, silent=not world.is_main)) as bar):
+          contextlib.closing(EvaluationBar(what, total, unit, silent=not world.is_main)) as bar):
         yield world, bar

@@ -9,7 +9,7 @@ import numpy as np
 
 from add.data.files import save_png
 from add.errors import UserError
-from add.interfaces import Note, Processes, Row
+from add.interfaces import Note, PathLike, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
@@ -32,8 +32,8 @@ class StepMeans(Protocol):
 class Loop:
     """Training loop that saves and reports at intervals; a subclass defines the step.
 
-    A subclass has advance(), new_window() and checkpoint(), and where it wants to warn(), measure(on_interval),
-    picture(), and `held_out`, `finite`.
+    A subclass has advance(), new_window(), checkpoint() and restore(), and where it wants to warn(),
+    measure(on_interval), picture(), and `held_out`, `finite`.
 
     Args:
         config: LoopConfig of any kind.
@@ -54,8 +54,11 @@ class Loop:
         self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
 
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+    def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
+
+        Args:
+            on_step: called after each step.
 
         Raises:
             UserError: a loss is NaN or infinite, and nothing is written then, the last good checkpoint stays; or
@@ -71,16 +74,18 @@ class Loop:
         while not stop:
             with compiler_errors_explained():
                 window.add(*self.advance())
+            on_step()
             elapsed = time.monotonic() - started
             self.seconds = seconds_before + elapsed
-            out_of_time = 0 < config.max_minutes * 60 <= elapsed
-            stop = self.finished or self.world.any(out_of_time or should_stop())
+            asked, out_of_time = should_stop(), 0 < config.max_minutes * 60 <= elapsed
+            stop = self.finished or self.world.any(out_of_time or asked)
+            at_once = stop and self.world.any(asked)  # nobody waits for measurements and pictures then
             saving = stop or self.step % config.save_interval == 0
             measuring = self.held_out is not None and self.step % config.held_out_interval == 0
             if saving or measuring or self.step % config.log_interval == 0:
-                self._record(window, last=stop)
+                self._record(window, last=stop and not at_once)
                 if saving:
-                    self.save()
+                    self.save(pictured=not at_once)
                 self.world.barrier()  # the main process has more to do than the others
                 window = self.new_window()
 
@@ -89,12 +94,14 @@ class Loop:
         """Whether the last step is done."""
         return 0 < self.config.last_step <= self.step
 
-    def save(self) -> None:
-        """Write a checkpoint and a picture of samples, in the main process."""
+    def save(self, pictured: bool = True) -> None:
+        """Write a checkpoint, and then a picture of samples unless told not to, in the main process."""
         if self.world.is_main:
             self.run_folder.save(self.step, **self.checkpoint())
-            if self.config.num_preview and (picture := self.picture()) is not None:
-                save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)
+            if pictured:
+                self._save_picture()
+            else:
+                self.note(f"the checkpoint of step {self.step} is written; nothing is measured or drawn at a stop")
         self.saved_step = self.step
 
     # What a subclass says
@@ -109,6 +116,10 @@ class Loop:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return what RunFolder.save takes beside the step."""
+        raise NotImplementedError
+
+    def restore(self, found: dict[str, Any], path: PathLike) -> None:
+        """Continue from a checkpoint as RunFolder.read returns it; `path` is for messages."""
         raise NotImplementedError
 
     # What a subclass may leave as it is
@@ -147,6 +158,10 @@ class Loop:
             row |= self.measure(on_interval) if on_interval or last else {}
         self.run_folder.append_progress(row)
         self.report(row)
+
+    def _save_picture(self):
+        if self.config.num_preview and (picture := self.picture()) is not None:
+            save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)
 
     def _check_finite(self, row):
         bad = [f"{name} {row[name]}" for name in self.finite if not math.isfinite(row[name])]

@@ -24,6 +24,10 @@ class LoopConfig:
                                     "weights")
     max_steps: int = option(-1, "stop after this many steps; 0: no limit; -1: lr_anneal_steps where that is set, "
                                 "else 20000")
+    budget: str = option("", "time to train, such as 30m or 1h30m, in place of max_steps: steps are measured, as many "
+                             "planned as fit, and the learning rate falls over the second half of them")
+    estimate: bool = option(False, "measure a few steps, print what the training will take (time, memory, disk) and "
+                                   "stop; nothing is written")
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
     log_interval: int = option(10, "steps between status lines and rows of progress.csv")
     save_interval: int = option(1000, "steps between checkpoints")
@@ -54,6 +58,8 @@ class LoopConfig:
             expect(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
                    f"less than lr_anneal_steps ({self.lr_anneal_steps})")
         _ = self.ema_rates
+        if self.budget:
+            expect(duration_seconds(self.budget) > 0, "budget", self.budget, "a time such as 30m, 2h, 90s or 1h30m")
 
     @property
     def last_step(self) -> int:
@@ -75,6 +81,13 @@ class LoopConfig:
         if self.lr_anneal_steps and step > self.lr_anneal_start:
             rate *= max(0.0, (self.lr_anneal_steps - step) / (self.lr_anneal_steps - self.lr_anneal_start))
         return rate
+
+
+def duration_seconds(text: str) -> float:
+    """Return the seconds of a time such as 30m, 2h, 90s or 1h30m, and 0 of what is none."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    parts = match.groups() if match else ()
+    return sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1)[:len(parts)], strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

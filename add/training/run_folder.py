@@ -1,13 +1,18 @@
 """Run folder: config.json, checkpoints, progress.csv and samples of one training run."""
 import csv
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from add.data.files import save_json, save_torch, write_atomically
+from add.data.files import append_text, save_json, torch_writer, write_atomically, written_together
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, read_state
+
+UNFINISHED = re.compile(r"\.(?:model|opt|state|ema_).*\.pt\.[0-9a-f]{32}\.tmp")  # of files.written_together
+ASIDE = "incomplete"  # folder of pieces of checkpoints
 
 
 class RunFolder:
@@ -35,34 +40,64 @@ class RunFolder:
 
     def holds_checkpoints(self) -> bool:
         """Return whether the folder has any file of a checkpoint, complete or not."""
-        return self.path.is_dir() and any(NAME.match(file.name) for file in self.path.iterdir())
+        return bool(self._matches())
+
+    def _matches(self):
+        """Return the matches of NAME among the folder's files."""
+        files = self.path.iterdir() if self.path.is_dir() else ()
+        return [match for file in files if (match := NAME.match(file.name))]
+
+    def is_broken_off(self) -> bool:
+        """Return whether no checkpoint here is one that can be continued, and none has weights that were kept.
+
+        Averages without a state file come from a checkpoint that was whole and was thinned out, or from elsewhere.
+        """
+        kinds = {(match["step"], "ema" if match["rate"] else match["kind"] or "model") for match in self._matches()}
+        with_state = {step for step, kind in kinds if kind == "state"}
+        return not any(kind == "ema" and step not in with_state for step, kind in kinds)
+
+    def set_aside_pieces(self, note: Note) -> None:
+        """Move checkpoint files of which none is whole, and the rows of their steps, out of a new run's way."""
+        names = sorted(match.string for match in self._matches())
+        if not names:
+            return
+        aside = self / ASIDE
+        aside.mkdir(exist_ok=True)
+        for name in [*names, "progress.csv"]:
+            if (self / name).exists():
+                os.replace(self / name, aside / name)
+        note(f"{self.path} holds pieces of checkpoints and none that is whole: training starts at step 0, and they are "
+             f"kept in {aside} ({', '.join(names[:5])})")
 
     def open(self, facts: Row) -> None:
-        """Make the folder and write config.json: kind and config of the network, options, data, versions."""
+        """Make the folder and write config.json: kind and config of the network, options, data, versions.
+
+        What a killed run left half-written is removed.
+        """
+        for file in self.path.iterdir() if self.path.is_dir() else ():
+            if UNFINISHED.fullmatch(file.name):
+                file.unlink()
         save_json(self / CONFIG_NAME, facts)
 
     def save(self, step: int, model: dict[str, Any], emas: dict[str, dict[str, Any]], optimizer: dict[str, Any],
              state: dict[str, Any]) -> None:
         """Write the checkpoint of `step`: model, one file per EMA rate, optimiser, and last the training state.
 
-        The state file names the others with their sizes, so a checkpoint is complete once that file is there.
+        The state file names the others with their sizes, so a checkpoint is complete once that file is there. All take
+        their names when all are written: where the disk is full, none does.
 
         Args:
             model, optimizer: state dicts. emas: {rate as text: state dict}. state: what else resuming needs.
         """
         files = {f"model{step:06d}.pt": model, f"opt{step:06d}.pt": optimizer}
         files |= {f"ema_{rate}_{step:06d}.pt": weights for rate, weights in emas.items()}
-        for name, content in files.items():
-            save_torch(self / name, content)
-        sizes = {name: (self / name).stat().st_size for name in files}
-        save_torch(self / f"state{step:06d}.pt", {"step": step, "files": sizes, **state})
+        with written_together() as write_one:
+            sizes = {name: write_one(self / name, torch_writer(content)) for name, content in files.items()}
+            write_one(self / f"state{step:06d}.pt", torch_writer({"step": step, "files": sizes, **state}))
 
     def steps(self) -> list[int]:
         """Return the steps that have a state file, newest first."""
-        if not self.path.is_dir():
-            return []
-        matches = (NAME.match(file.name) for file in self.path.iterdir())
-        return sorted((int(m["step"]) for m in matches if m and m["kind"] == "state"), reverse=True)
+        return sorted((int(match["step"]) for match in self._matches() if match["kind"] == "state"), reverse=True)
 
     def newest_good(self, note: Note) -> dict[str, Any] | None:
         """Return the content of the newest undamaged checkpoint as `read` does, or None where there is none.
@@ -107,8 +142,7 @@ class RunFolder:
 
     def append_progress(self, row: Row) -> None:
         """Append one row, a dict with names of `fields`."""
-        with open(self / "progress.csv", "a", newline="") as file:
-            file.write(self._csv_text([row]))
+        append_text(self / "progress.csv", self._csv_text([row]))
 
     def read_progress(self) -> list[dict[str, str]]:
         """Return the rows of progress.csv as dicts of text."""

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from add.diffusion import create_named_schedule_sampler
-from add.interfaces import Model, Note, Processes, Row
+from add.interfaces import Model, Note, PathLike, Processes, Row
 from add.networks.precision import under_autocast
 from add.training import trainer_state
 from add.training.ema import EMA, share_of_start
@@ -121,6 +121,10 @@ class Trainer(Loop):
     def checkpoint(self) -> dict[str, Any]:
         """Return what RunFolder.save takes beside the step."""
         return trainer_state.take(self)
+
+    def restore(self, found: dict[str, Any], path: PathLike) -> None:
+        """Continue from a checkpoint as RunFolder.read returns it; `path` is for messages."""
+        trainer_state.restore(self, found, path)
 
     def measure(self, on_interval: bool) -> dict[str, float]:
         """Return the task's measurements with the first EMA's weights; an upturn of the held-out loss is noted."""

@@ -11,7 +11,6 @@ from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
 from add.networks import create_network
-from add.training import trainer_state
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
 from add.training.config_differences import described
 from add.training.learning_tasks import make_task
@@ -19,15 +18,17 @@ from add.training.resume_checks import check_held_out, check_images, check_run, 
 from add.training.run_config import RunConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
+from add.training.time_budget import plan_by_time, with_saved_plan
 from add.training.trainer import Trainer
 from add.training.training_data import Source, needs_labels, open_source
+from add.training.training_images import write_training_images
 
 
 def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionConfig, world: Processes,
             report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> Trainer:
     """Return the Trainer of a run, resumed from its newest good checkpoint where there is one.
 
-    Nothing is written before all of it is known to be usable.
+    Nothing is written before all of it is known to be usable, and nothing at all where config.estimate is set.
 
     Args:
         config: TrainConfig or another of run_config.py, with data_dir and run_dir filled in.
@@ -38,13 +39,16 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         UserError: unreadable images, another run in the folder, unusable checkpoint.
     """
     note = note if world.is_main else lambda text: None
-    config = _with_precision(config, model_config)
+    given = _with_precision(config, model_config)
     if getattr(model_config, "learn_sigma", diffusion_config.learn_sigma) != diffusion_config.learn_sigma:
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
     diffusion_from_config(diffusion_config)
     with torch.device("meta"):  # refuses impossible options before the slow part
         create_network(_with_classes(model_config, 1))
+    config = with_saved_plan(given, config.run_dir)
+    if data_dir := getattr(config, "data_dir", ""):
+        note(f"reading the images of {data_dir}")
     source = open_source(config, model_config, world)
     model_config = _with_classes(model_config, len(source.facts["classes"] or ()))
     task = make_task(model_config, diffusion_config, config)
@@ -59,10 +63,17 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     model = create_network(model_config).to(world.device)
     trainer = Trainer(task, model, source.stream, config, run, world, held_out=source.held_out,
                       examples=source.examples, report=report, note=note)
+    note(f"network of {sum(p.numel() for p in trainer.parameters):,} parameters")
+    if config.compile:
+        note("it is compiled in the first step, which takes minutes")
     _start(trainer, source)
     world.agree("steps to start from", trainer.step)
-    if world.is_main:
-        run.open(described(model_config, diffusion_config) | run_facts(config, world, source))
+    plan_by_time(trainer, given)
+    if world.is_main and not config.estimate:
+        if trainer.saved_step is None:
+            run.set_aside_pieces(note)
+        run.open(described(model_config, diffusion_config) | run_facts(trainer.config, world, source))
+        write_training_images(run.path, source.files, note)
     return trainer
 
 
@@ -99,9 +110,9 @@ def _start(trainer, source):
             note(f"{run.path} has come further than {config.resume_checkpoint}; to start from that one again, give "
                  f"another --run_dir")
     if found is not None:
-        trainer_state.restore(trainer, found, origin)
+        trainer.restore(found, origin)
         note(f"resuming from {origin} at step {trainer.step}")
-    elif run.holds_checkpoints():
+    elif run.holds_checkpoints() and not run.is_broken_off():
         raise UserError(f"{run.path} holds checkpoint files, but none that is whole with its stateNNNNNN.pt, and a "
                         f"start at step 0 would overwrite them: name one with --resume_checkpoint to continue from "
                         f"it, or give another --run_dir, and --init_from for its weights alone")

@@ -15,6 +15,7 @@ from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
 from add.networks import kind_of
 from add.training.held_out import MAX_IMAGES
+from add.training.training_images import HELD_OUT, TRAINED_ON
 
 HELD_OUT_POINTS = 2000
 
@@ -40,7 +41,7 @@ class Source:
     name: the folder, or what stands for it. stream: the training batches of this process.
     held_out, examples: (x_start, labels or None), to measure on and to show; None where there are none.
     facts: the entries of config.json on the data; with "fingerprint", "images" and "classes" (names by label, or None).
-    sentences: for the user.
+    sentences: for the user. files: the paths that `write_training_images` takes; of points none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Source:
     examples: Labelled | None
     facts: Row
     sentences: list[str]
+    files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def open_source(config: Any, model_config: Any, world: Processes) -> Source:
@@ -75,7 +77,7 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)}
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
-                  _describe(config, images, train, held_out))
+                  _describe(config, images, train, held_out), {TRAINED_ON: train.files, HELD_OUT: held_out.files})
 
 
 def read_images(folder: PathLike, config: Any, model_config: Any, class_names: Sequence[str] | None = None) -> ImageSet:

@@ -15,6 +15,7 @@ from add.networks import ModelConfig
 from add.runtime.world import World
 from add.training import TrainConfig, load_model
 from add.training.checkpoints import trained_order
+from add.training.run_lock import locked
 from add.training.training_data import open_source
 from tests.commands.commands import ROOT, load, run
 from tests.tiny import make_images
@@ -33,12 +34,14 @@ def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
     command = ["--data_dir", images, "--run_dir", out, "--max_steps", 2, "--val_fraction", 0.2, *TINY]
     assert run("train", *command) == 0
     assert snapshot(out) == ["config.json", "ema_0.9999_000002.pt", "model000002.pt", "opt000002.pt", "progress.csv",
-                             "samples", "samples/samples000002.png", "state000002.pt"]
+                             "samples", "samples/samples000002.png", "state000002.pt", "training_images.json"]
     text = capsys.readouterr().out
     start, end = text.split("step 1/2")[0], text.split("finished at step 2")[1]
-    for part in (start, end):
-        assert all(str(out / name) in part for name in ("config.json", "progress.csv", "samples", "model*.pt",
-                                                               "opt*.pt, state*.pt"))
+    assert str(out) in start and str(out / "progress.csv") not in start
+    for name in ("config.json", "progress.csv", "samples/samples000002.png", "ema_0.9999_000002.pt", "state000002.pt"):
+        assert str(out / name) in end
+    assert "tensorboard" not in text and end.splitlines()[-1] == f"  add image_sample --model_path {out}"
+    assert text.index("reading the images") < text.index("training: 1/2 steps") < text.index("step 1/2  loss")
     assert str(images) in start and "images/s  ETA" in text and "val_loss" in text
     assert run("train", *command, "--max_steps", 3) == 0
     assert f"resuming from {out} at step 2" in capsys.readouterr().out
@@ -110,9 +113,45 @@ def test_a_signal_saves_and_stops(tmp_path, number):
         time.sleep(0.05)
     process.send_signal(number)
     text, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and errors == "" and "stopped, and the same command continues, at step" in text
+    assert process.returncode == 0 and "stopped, and the same command continues, at step" in text
+    assert errors == "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n"
+    assert "nothing is measured or drawn at a stop" in text and not (out / "samples").exists()
     last = progress.read_text().splitlines()[-1].split(",")[0]
     assert (out / f"state{int(last):06d}.pt").exists() and (out / f"ema_0.9999_{int(last):06d}.pt").exists()
+
+
+def test_a_second_training_in_the_folder_is_refused(tmp_path, capsys):
+    images, out = make_images(tmp_path / "images"), tmp_path / "run"
+    command = ["--data_dir", images, "--run_dir", out, "--max_steps", 1, *TINY]
+    with locked(out):
+        assert run("train", *command) == 2
+        assert f"another training is running in {out}" in capsys.readouterr().err
+        assert run("train", *command, "--estimate") == 0  # it writes nothing
+    assert run("train", *command) == 0
+
+
+def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, capsys):
+    images = make_images(tmp_path / "images")
+    before = snapshot(tmp_path)
+    assert run("train", "--data_dir", images, "--run_dir", tmp_path / "run", "--max_steps", 1000, "--save_interval",
+               300, *TINY, "--estimate") == 0
+    text = capsys.readouterr().out
+    assert snapshot(tmp_path) == before
+    for part in ("parameters: ", "MiB at most", " images/s", " for 1000 steps", "for 4 checkpoints of "):
+        assert part in text
+    assert "finished" not in text and "what to do next" not in text
+
+
+def test_a_budget_takes_the_place_of_steps_in_a_file_but_not_on_the_command_line(tmp_path, capsys):
+    images, out = make_images(tmp_path / "images"), tmp_path / "run"
+    (tmp_path / "config.yaml").write_text("max_steps: 1000000\nlr_anneal_steps: 7\n")
+    command = ["--data_dir", images, "--run_dir", out, *TINY, "--num_preview", 0, "--budget", "0.3s"]
+    assert run("train", *command, "--max_steps", 4, "--lr_anneal_steps", 5) == 2
+    assert "was given with --lr_anneal_steps and --max_steps" in capsys.readouterr().err and not out.exists()
+    assert run("train", *command, "--config", tmp_path / "config.yaml") == 0
+    last = json.loads((out / "config.json").read_text())["train"]["max_steps"]
+    assert 1 <= last < 1000000 and (out / f"state{last:06d}.pt").exists()
+    assert "finished at step" in capsys.readouterr().out
 
 
 def test_help_as_a_command():

@@ -1,7 +1,9 @@
 """Files appear whole or not at all."""
 import errno
+import io
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -52,6 +54,50 @@ def test_a_full_disk_is_the_users_error(tmp_path):
     with pytest.raises(UserError, match="No space left.*free some space"):
         files.write_atomically(tmp_path / "a.txt", fill)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number, advice", [(errno.ENOSPC, "free some space"), (errno.EFBIG, "free some space"),
+                                            (errno.EROFS, "see to the disk"), (errno.EIO, "see to the disk")])
+def test_a_disk_that_refuses_a_checkpoint_is_named(tmp_path, monkeypatch, number, advice):
+    """torch.save alone says `unexpected pos` and not a word of the disk."""
+    class Refusing(io.FileIO):
+        def write(self, data):
+            if self.tell() + len(data) > 5000:
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
+
+    monkeypatch.setattr(files, "_open_beside", lambda path: Refusing(tmp_path / "beside", "w"))
+    with pytest.raises(UserError, match=f"cannot write .*a.pt: {os.strerror(number)}.*{advice}"):
+        files.save_torch(tmp_path / "a.pt", {"weight": torch.ones(5000)})
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_cannot_be_pickled_is_no_fault_of_the_disk(tmp_path):
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        files.save_torch(tmp_path / "a.pt", {"weight": lambda: 0})
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_written_together_appear_together(tmp_path):
+    (tmp_path / "b").write_text("old")
+    with pytest.raises(RuntimeError, match="the second"), files.written_together() as write_one:
+        assert write_one(tmp_path / "a", lambda file: file.write(b"first")) == 5
+        assert os.listdir(tmp_path) != ["b"] and not (tmp_path / "a").exists()
+        raise RuntimeError("the second")
+    assert os.listdir(tmp_path) == ["b"] and (tmp_path / "b").read_text() == "old"
+    with files.written_together() as write_one:
+        write_one(tmp_path / "a", lambda file: file.write(b"first"))
+        write_one(tmp_path / "b", lambda file: file.write(b"second"))
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["first", "second"] and len(os.listdir(tmp_path)) == 2
+
+
+def test_text_is_appended_and_a_full_disk_names_the_file(tmp_path):
+    files.append_text(tmp_path / "a.csv", "1,2\n")
+    files.append_text(tmp_path / "a.csv", "3,4\n")
+    assert (tmp_path / "a.csv").read_text() == "1,2\n3,4\n"
+    if os.path.exists("/dev/full"):
+        with pytest.raises(UserError, match="cannot write /dev/full: No space left"):
+            files.append_text("/dev/full", "5,6\n")
 
 
 def test_a_folder_in_the_files_place_is_the_users_error(tmp_path):

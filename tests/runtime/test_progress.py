@@ -1,9 +1,11 @@
+import contextlib
 import sys
+import threading
 import time
 
 import pytest
 
-from add.runtime.progress import TrainingDisplay, minutes, status_line
+from add.runtime.progress import EvaluationBar, TrainingDisplay, minutes, status_line
 
 ROW = {"step": 500, "loss": 0.03125, "mse": 0.03125, "grad_norm": 0.5, "lr": 1e-4, "sec_per_step": 2.0,
        "images_per_sec": 8.0, "minutes": 16.0}
@@ -13,6 +15,86 @@ ROW = {"step": 500, "loss": 0.03125, "mse": 0.03125, "grad_norm": 0.5, "lr": 1e-
     (0.0, "0 s"), (0.75, "45 s"), (3.2, "3 min"), (59.4, "59 min"), (125, "2 h 05 min"), (60, "1 h 00 min")])
 def test_durations(value, text):
     assert minutes(value) == text
+
+
+class Clock:
+    """Clock that stands still until it is told to go on."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_progress_says_how_much_how_fast_and_how_long(capsys):
+    clock = Clock()
+    bar = EvaluationBar("translating", unit="image", clock=clock)
+    bar.total = 96
+    clock.now += 40  # loading, and the first batch
+    bar.add(8)
+    assert bar.status() == "translating: 8/96 images, 5.0 s/image, after 40 s, ETA 7 min"
+    clock.now += 8
+    bar.add(16)
+    assert bar.status() == "translating: 24/96 images, 2.0 image/s, after 48 s, ETA 36 s"
+    clock.now += 36
+    bar.add(72)
+    bar.close()
+    bar.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "translating: starting", "translating: 0/96 images, after 0 s", "translating: 96 images in 1 min, 1.1 image/s"]
+
+
+def test_progress_without_a_total_knows_no_end():
+    clock = Clock()
+    with contextlib.closing(EvaluationBar("evaluations", clock=clock)) as bar:
+        assert bar.seconds_left() is None
+        clock.now += 10
+        bar.add(30)
+        assert bar.status() == "evaluations: 30 evals, 3.0 eval/s, after 10 s"
+    with contextlib.closing(EvaluationBar("training", clock=clock, max_seconds=60)) as bar:
+        clock.now += 20
+        assert bar.seconds_left() == 40
+
+
+def test_a_sign_of_life_comes_also_where_nothing_is_counted(capsys):
+    with contextlib.closing(EvaluationBar("measuring", 5, interval=0.02)):
+        deadline = time.monotonic() + 20
+        seen = ""
+        while seen.count("measuring: 0/5 evals") < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            seen += capsys.readouterr().out
+    assert seen.count("measuring: 0/5 evals") >= 3
+
+
+def test_all_threads_may_count():
+    with contextlib.closing(EvaluationBar("measuring", 4000)) as bar:
+        threads = [threading.Thread(target=lambda: [bar.add(1) for _ in range(1000)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert bar.done == 4000
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with contextlib.closing(EvaluationBar("translating", unit="image")) as bar:
+        bar.total = 96
+        bar.add(96)
+    shown = capsys.readouterr()
+    assert shown.out == "" and "96/96" in shown.err and "image/s" in shown.err
+
+
+def test_the_first_step_is_told_of(capsys):
+    display = TrainingDisplay(600)
+    display.begin(400)
+    display.stepped()
+    display.stepped()
+    display.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "training: 400/600 steps", "training: 401/600 steps", "training: 2 steps in 0 s"] and "ETA" in lines[1]
 
 
 def test_the_status_line_has_losses_rate_and_eta():
@@ -26,7 +108,6 @@ def test_the_eta_is_what_ends_first(capsys):
     for total, max_minutes, expected in ((600, 0, "ETA 3 min"), (600, 2, "ETA 2 min"), (0, 90, "ETA 1 h 30 min")):
         display = TrainingDisplay(total, max_minutes)
         display.begin(400)
-        display.started = time.monotonic()
         display.report(ROW)
         display.close()
         assert expected in capsys.readouterr().out
@@ -40,8 +121,12 @@ def test_other_processes_are_silent(tmp_path, capsys):
     display = TrainingDisplay(10, silent=True)
     display.note("hello")
     display.begin(0, tmp_path / "tensorboard")
+    display.stepped()
     display.report(ROW)
     display.close()
+    with contextlib.closing(EvaluationBar("translating", 10, silent=True)) as bar:
+        bar.add(10)
+        bar.note("hello")
     assert capsys.readouterr() == ("", "") and list(tmp_path.iterdir()) == []
 
 

@@ -125,6 +125,16 @@ def test_a_run_ends_by_minutes_or_by_request(tmp_path, images):
     assert by_request.step == 3 and (tmp_path / "b" / "state000003.pt").exists()
 
 
+def test_nothing_is_measured_or_drawn_where_the_user_waits_for_the_end(tmp_path, images):
+    notes, steps = [], []
+    trainer = start(tmp_path / "run", images, note=notes.append, max_steps=9, num_preview=2, preview_steps=2,
+                    val_fraction=0.3)
+    trainer.run(lambda: trainer.step == 2, lambda: steps.append(trainer.step))
+    assert steps == [1, 2] and (tmp_path / "run" / "state000002.pt").exists()
+    assert not (tmp_path / "run" / "samples").exists() and trainer.run_folder.last_measured() is None
+    assert "step 2 is written; nothing is measured or drawn" in notes[-1]
+
+
 def test_progress_rows_agree_with_the_reports(tmp_path, images):
     rows = []
     trainer = start(tmp_path / "run", images, report=rows.append, max_steps=6, log_interval=2, val_fraction=0.3,

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import torch
 
@@ -48,6 +50,47 @@ def test_checkpoints_of_another_program_are_not_overwritten(tmp_path):
     (tmp_path / "model000500.pt").touch()
     with pytest.raises(UserError, match="without a config.json.*--resume_checkpoint"):
         RunFolder(tmp_path).check()
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_no_piece(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+
+    def refuse(content):
+        def write(file):
+            file.write(b"begun")
+            if "seconds" in content:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return write
+
+    monkeypatch.setattr("add.training.run_folder.torch_writer", refuse)
+    with pytest.raises(UserError, match="cannot write .*state000003.pt: No space left.*free some space"):
+        save(run, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names, broken_off", [
+    (["model000003.pt"], True), (["model000003.pt", "opt000003.pt"], True),
+    (["model000003.pt", "ema_0.9_000003.pt", "opt000003.pt", "state000003.pt"], True),  # one of them is damaged
+    (["ema_0.9_000003.pt"], False), (["model000003.pt", "ema_0.9_000003.pt", "opt000003.pt"], False),
+    (["model000003.pt", "ema_0.9_000005.pt", "state000003.pt"], False)], ids=str)
+def test_pieces_are_told_from_weights_that_were_kept(tmp_path, names, broken_off):
+    for name in names:
+        (tmp_path / name).touch()
+    assert RunFolder(tmp_path).is_broken_off() == broken_off
+
+
+def test_pieces_are_set_aside_and_what_a_kill_left_goes(tmp_path):
+    run, notes = RunFolder(tmp_path), []
+    run.set_aside_pieces(notes.append)
+    assert notes == [] and list(tmp_path.iterdir()) == []
+    left = [f".model000003.pt.{'0' * 32}.tmp", f".labels.csv.{'0' * 32}.tmp", "model000003.pt", "progress.csv", "a.txt"]
+    for name in left:
+        (tmp_path / name).touch()
+    run.set_aside_pieces(notes.append)
+    run.open({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left[1], "a.txt", "config.json", "incomplete"])
+    assert sorted(path.name for path in (tmp_path / "incomplete").iterdir()) == ["model000003.pt", "progress.csv"]
+    assert len(notes) == 1 and "starts at step 0" in notes[0] and "model000003.pt" in notes[0]
 
 
 def test_progress_keeps_the_rows_of_steps_that_are_done(tmp_path):

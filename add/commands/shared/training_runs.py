@@ -1,21 +1,27 @@
 """Training runs of all training commands, from options to finished run folders."""
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
+from add.commands.shared.after_training import commands_after
+from add.commands.shared.training_estimate import describe_costs
 from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group, stop_on_signal
 from add.runtime.progress import TrainingDisplay
-from add.training import Trainer, prepare
+from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import LoopConfig, RunConfig
+from add.training.run_lock import locked
+
+RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
 AnyLoop = TypeVar("AnyLoop", bound=Loop)
 
@@ -31,35 +37,64 @@ def train(parsed: Parsed, runs: Sequence[RunConfig], model_config: Any) -> list[
     def prepared(config, world, **said):
         return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said)
 
-    return run_all(runs, prepared, parsed.config_path)
+    return run_all(runs, prepared, parsed)
 
 
-def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], config_path: str | Path | None
-            ) -> list[AnyLoop]:
+def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed: Parsed) -> list[AnyLoop]:
     """Run one Loop for each config in `runs`, one after the other, and return the Loops of those begun.
+
+    With --estimate, what each would take is said, nothing is written, and none is begun.
 
     Args:
         runs: with run_dir filled in.
         prepared: prepared(config, world, report=..., note=...) -> Loop.
-        config_path: of the YAML file that was used, or None.
+        parsed: the command's options.
+
+    Raises:
+        UserError: --budget beside options that say otherwise how long to train; or another training in a run folder.
     """
+    if parsed.budget and (others := sorted(parsed.typed & RIVALS_OF_BUDGET)):
+        raise UserError(f"--budget {parsed.budget} was given with --{' and --'.join(others)}: expected one of them, "
+                        f"for the budget plans the steps and the fall of the learning rate; leave out the other")
     trainers: list[AnyLoop] = []
-    with process_group(runs[0].device, runs[0].threads) as world, stop_on_signal() as should_stop:
+    with process_group(runs[0].device, runs[0].threads) as world:
         for config in runs:
-            with closing(TrainingDisplay(config.last_step, config.max_minutes, silent=not world.is_main)) as display:
-                run_dir = Path(config.run_dir)
+            with (closing(TrainingDisplay(max_minutes=config.max_minutes, silent=not world.is_main)) as display,
+                  _alone_in(config, world, display.note)):
                 display.note(f"training on {world.device}, {world.size} process(es)\n"
-                             f"config: {config_path or 'defaults'}\n{written_paths(run_dir)}")
+                             f"config: {parsed.config_path or 'defaults'}\n"
+                             f"run folder: {Path(config.run_dir).resolve()}")
                 trainer = prepared(config, world, report=display.report, note=display.note)
+                if config.estimate:
+                    display.note(describe_costs(trainer))
+                    continue
                 trainers.append(trainer)
-                display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
-                trainer.run(should_stop)
-                ending = "finished" if trainer.finished else "stopped, and the same command continues,"
-                display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
-                             f"{written_paths(run_dir, display.events is not None)}")
-            if world.any(should_stop()):
+                stopped = _run(trainer, world, display)
+            if stopped:
                 break
+        if trainers and world.is_main:
+            print(next_steps(*commands_after(runs[:len(trainers)])), flush=True)
     return trainers
+
+
+def _alone_in(config, world, note):
+    """Return the context that keeps other trainings out of the run folder."""
+    return locked(config.run_dir, note) if world.is_main and not config.estimate else nullcontext()
+
+
+def _run(trainer, world, display):
+    """Run a Loop and say how it ended; return whether the user stopped it."""
+    config, run_dir = trainer.config, trainer.run_folder.path
+    display.total = config.last_step
+    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
+    with stop_on_signal(silent=not world.is_main) as should_stop:
+        trainer.run(should_stop, display.stepped)
+        stopped = world.any(should_stop())
+    display.close()
+    ending = "finished" if trainer.finished else "stopped, and the same command continues,"
+    display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
+                 f"{written_paths(run_dir)}")
+    return stopped
 
 
 def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
@@ -94,10 +129,13 @@ def counting_classes(parsed: Parsed, config_class: type) -> Any:
     return parsed.take(config_class, **{"num_classes": 0} if labelled and "num_classes" not in parsed.given else {})
 
 
-def written_paths(run_dir: Path, tensorboard: bool = False) -> str:
-    """Return the lines that say where the files of a run lie."""
-    files = {"run folder": ".", "options": "config.json", "losses": "progress.csv", "samples": "samples",
-             "checkpoints": "model*.pt, ema_*.pt", "to resume from": "opt*.pt, state*.pt"}
-    if tensorboard:
-        files["TensorBoard events"] = "tensorboard"
-    return "\n".join(f"{what}: {run_dir.resolve() / file}" for what, file in files.items())
+def written_paths(run_dir: Path) -> str:
+    """Return the lines that say where the files of a run lie, of those that are there."""
+    def newest(pattern):
+        return max(run_dir.glob(pattern), key=lambda path: (len(path.name), path.name), default=run_dir / pattern)
+
+    files = {"run folder": run_dir, "weights to use": find_checkpoint(run_dir), "options": run_dir / "config.json",
+             "losses": run_dir / "progress.csv", "curves": run_dir / "curves.png",
+             "newest samples": newest("samples/*.png"), "to resume from": newest("state*.pt"),
+             "TensorBoard events": run_dir / "tensorboard"}
+    return "\n".join(f"{what}: {path.resolve()}" for what, path in files.items() if path.exists())

@@ -1,0 +1,15 @@
+"""Commands to go on with, as they are typed, for the last lines of a command."""
+import shlex
+
+
+def command_line(name: str, **options: object) -> str:
+    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`."""
+    words = ["add", name]
+    for option, value in options.items():
+        words += [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def next_steps(*commands: str) -> str:
+    """Return the lines that offer commands as what to do next."""
+    return "\n".join(["what to do next:", *(f"  {command}" for command in commands)])

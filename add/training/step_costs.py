@@ -1,0 +1,60 @@
+"""Costs of a training, measured on real steps that leave no trace in it."""
+import copy
+import dataclasses
+import time
+from typing import Any
+
+import torch
+
+from add.training.loop import Loop
+
+WARM_UP_STEPS, MEASURED_STEPS = 1, 3  # the first one holds what is done once: memory, kernels, compiling
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCosts:
+    """Costs of a training's steps.
+
+    seconds: of one step, in the slowest process. parameters: of the network that a checkpoint holds.
+    checkpoint_bytes: of all the files of one checkpoint.
+    """
+
+    seconds: float
+    parameters: int
+    checkpoint_bytes: int
+
+
+def measure_steps(loop: Loop) -> StepCosts:
+    """Return the StepCosts of a loop, which takes a few steps and is then put back to where it was.
+
+    All processes of the run call it together, and get the same.
+    """
+    before, step, saved_step = loop.checkpoint(), loop.step, loop.saved_step
+    optimizer, state = copy.deepcopy((before["optimizer"], before["state"]))  # the weights are copies already
+    for number in range(WARM_UP_STEPS + MEASURED_STEPS):
+        if number == WARM_UP_STEPS:
+            start = _now(loop)
+        loop.advance()
+    seconds = (_now(loop) - start) / MEASURED_STEPS
+    after = loop.checkpoint()
+    parameters = sum(value.numel() for value in after["model"].values())
+    loop.restore({"step": step, "model": before["model"], "ema": before["emas"], "opt": optimizer, "state": state},
+                 loop.run_folder.path)
+    loop.saved_step = saved_step
+    return StepCosts(max(loop.world.gather(seconds)), parameters, _bytes_of(after))
+
+
+def _now(loop):
+    """Return the time once the device has done all that was asked of it."""
+    if loop.world.device.type == "cuda":
+        torch.cuda.synchronize(loop.world.device)
+    return time.monotonic()
+
+
+def _bytes_of(content: Any) -> int:
+    """Return the bytes of all tensors in nested dicts and lists."""
+    if torch.is_tensor(content):
+        return content.numel() * content.element_size()
+    if isinstance(content, dict):
+        content = content.values()
+    return sum(map(_bytes_of, content)) if not isinstance(content, (str, int, float, type(None))) else 0

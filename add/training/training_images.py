@@ -1,0 +1,60 @@
+"""Which images a run was trained on: training_images.json in its folder, with a SHA-256 for each file."""
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from add.data.files import read_bytes, save_json
+from add.errors import UserError
+from add.interfaces import Note, PathLike
+
+IMAGES_NAME = "training_images.json"
+TRAINED_ON, HELD_OUT = "trained_on", "held_out"
+THREADS = 8
+MANY = 5000  # images whose reading is told of
+
+
+def write_training_images(run_dir: PathLike, images: Mapping[str, Sequence[str]], note: Note = lambda text: None
+                          ) -> None:
+    """Write training_images.json unless it is there: {"trained_on": {path: SHA-256 of its bytes}, "held_out": {...}}.
+
+    A run goes on with the same images only, so that it is written once.
+
+    Args:
+        images: {TRAINED_ON: paths, HELD_OUT: paths}; empty for a run on points, which has no such file.
+        note: called with a sentence where that takes a while.
+    """
+    path = Path(run_dir) / IMAGES_NAME
+    if not images or path.exists():
+        return
+    if (count := sum(map(len, images.values()))) > MANY:
+        note(f"taking the SHA-256 of {count} images, which are kept in {IMAGES_NAME}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        save_json(path, {use: dict(zip(map(_shown, paths), pool.map(_digest, paths), strict=True))
+                         for use, paths in images.items()})
+
+
+def read_training_digests(run_dir: PathLike) -> frozenset[str]:
+    """Return the SHA-256 of the files that a run was trained on, as hexadecimal digits; none where it doesn't say.
+
+    Raises:
+        UserError: the run's training_images.json is damaged.
+    """
+    path = Path(run_dir) / IMAGES_NAME
+    if not path.exists():
+        return frozenset()
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))[TRAINED_ON].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
+                        f"restore it, or remove it and start the same training again, which writes it anew") from error
+
+
+def _shown(path):
+    """Return a path as text that UTF-8 can hold, also where the file system's bytes are none."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+def _digest(path):
+    return hashlib.sha256(read_bytes(path)).hexdigest()

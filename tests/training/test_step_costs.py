@@ -1,0 +1,52 @@
+"""Measuring what steps cost leaves no trace in the training."""
+import pytest
+import torch
+
+from add.baselines.baseline_models import METHODS
+from add.baselines.baseline_setup import BaselineConfig, prepare_rival
+from add.runtime.processes import World
+from add.training.step_costs import MEASURED_STEPS, WARM_UP_STEPS, measure_steps
+from tests.training.runs import start
+from tests.training.test_resume import HARD, assert_same, files
+
+
+@pytest.mark.parametrize("options", [HARD, {"precision": "fp16", "microbatch": 3}], ids=["hard", "fp16"])
+@pytest.mark.parametrize("begun", [0, 2])
+def test_a_run_goes_on_bit_for_bit(tmp_path, images, options, begun):
+    for name in ("plain", "measured"):
+        if begun:
+            start(tmp_path / name, images, **options | {"max_steps": begun}).run()
+        trainer = start(tmp_path / name, images, **options | {"max_steps": 4})
+        if name == "measured":
+            costs = measure_steps(trainer)
+            assert trainer.step == begun and trainer.saved_step == (begun or None)
+        trainer.run()
+    assert_same(files(tmp_path / "measured", 4), files(tmp_path / "plain", 4))
+    written = sum(path.stat().st_size for path in (tmp_path / "plain").glob("*000004.pt"))
+    assert costs.parameters == sum(p.numel() for p in trainer.parameters)
+    assert 0.5 * written < costs.checkpoint_bytes < written and costs.seconds > 0
+
+
+def test_so_does_a_baseline(tmp_path, images):
+    for name in ("plain", "measured"):
+        config = BaselineConfig(data_dir=str(images), run_dir=str(tmp_path / name), image_size=32, batch_size=4,
+                                max_steps=2, num_preview=0, tensorboard=False, device="cpu")
+        trainer = prepare_rival(config, METHODS["progan"][0](), World())
+        if name == "measured":
+            measure_steps(trainer)
+        trainer.run()
+    assert_same(files(tmp_path / "measured", 2), files(tmp_path / "plain", 2))
+
+
+def test_the_first_step_does_not_count(tmp_path, images, monkeypatch):
+    trainer = start(tmp_path / "run", images)
+    clock = [0.0]
+    monkeypatch.setattr("add.training.step_costs.time.monotonic", lambda: clock[0])
+    take = iter([50.0] * WARM_UP_STEPS + [2.0, 3.0, 4.0])
+
+    def advance():
+        clock[0] += next(take)
+
+    monkeypatch.setattr(trainer, "advance", advance)
+    assert measure_steps(trainer).seconds == 9 / MEASURED_STEPS
+    assert torch.is_tensor(trainer.parameters[0])
