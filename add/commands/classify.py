@@ -18,7 +18,8 @@ from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
 from add.config import option
 from add.data.files import changed_settings, save_json, write_atomically
-from add.data.folders import list_domains, read_image
+from add.data.folders import list_domains
+from add.data.image_file import read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.interfaces import Note, Row

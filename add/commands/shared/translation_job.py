@@ -144,8 +144,8 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
 def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> None:
     """Translate the images of one Direction and write its folder; `bar` shows evaluations and sentences."""
     config, images, folder = direction.config, direction.images, direction.folder
-    if images.bad:
-        bar.note(images.say_bad())
+    for sentence in images.sentences():
+        bar.note(sentence)
     way = f" from {' to '.join(direction.names)}" if direction.names else ""
     bar.note(f"translating {len(images)} images of {direction.data_dir}{way} in {folder.amount} steps, on "
              f"{world.device}, {world.size} process(es); writing to {folder.path.resolve()}")
