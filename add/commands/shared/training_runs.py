@@ -16,6 +16,7 @@ from add.training import Trainer, prepare
 from add.training.loop import Loop
 from add.training.run_config import LoopConfig, RunConfig
 
+ONE_DOMAIN = "."  # as --domain: the folder is one domain, its subfolders are slides or patients
 AnyLoop = TypeVar("AnyLoop", bound=Loop)
 
 
@@ -64,6 +65,8 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], config
 def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     """Return the configs of the runs that a command begins: one for --data_dir, or one for each --domain in it.
 
+    A domain is all images below its folder, those of its slides or patients included.
+
     Args:
         config: a LoopConfig with data_dir and domain, such as TrainConfig.
         run_dir: used where the config names none; left out: runs/NAME_OF_DATA_DIR.
@@ -75,7 +78,7 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
         raise UserError("no --data_dir was given: expected a folder of images")
     run_dir = config.run_dir or run_dir or str(Path("runs") / (Path(config.data_dir).resolve().name or "run"))
     config = dataclasses.replace(config, run_dir=run_dir)
-    if not config.domain:
+    if config.domain in ("", ONE_DOMAIN):
         return [config]
     known = list(list_domains(config.data_dir))
     names = known if config.domain == "all" else [name.strip() for name in config.domain.split(",")]
