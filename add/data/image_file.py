@@ -92,16 +92,16 @@ def say_ranges(ranges: Sequence[Range]) -> str:
     if len(scales) > 1:
         counts = [f"{sum(found.scaled == bits for found in ranges)} by {bits} bits" for bits in scales]
         return (f"the {len(ranges)} 16-bit images are scaled by different ranges, as their files say "
-                f"({', '.join(counts)}): where one camera made them, save all with 8 bits, scaled "
-                f"alike, or give them the same tag MaxSampleValue")
+                f"({', '.join(counts)}): where one camera made them, save all with 8 bits, scaled alike, or give them "
+                f"the same tag MaxSampleValue")
     used = max((found.used for found in ranges), default=16)
     fitting = [bits for bits in CAMERA_BITS if used <= bits]
     if not fitting or scales != [16]:
         return ""
     bits = fitting[0]
     return (f"no value of the {len(ranges)} 16-bit images is above {2**bits - 1}, and they are scaled by 65535, so "
-            f"they are dark: if the camera has {bits} bits, save all with 8 bits, scaled by {2**bits - 1}, or set the tag "
-            f"MaxSampleValue of grey TIFF files to {2**bits - 1}")
+            f"they are dark: if the camera has {bits} bits, save all with 8 bits, scaled by {2**bits - 1}, or set the "
+            f"tag MaxSampleValue of grey TIFF files to {2**bits - 1}")
 
 
 def _decode(content):
