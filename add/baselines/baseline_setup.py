@@ -20,6 +20,7 @@ from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
 from add.training.time_budget import plan_by_time, with_saved_plan
+from add.training.training_data import check_one_domain
 from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
 
 KEPT = ("kind", "model", "image_size")  # of config.json, what a run can't change
@@ -34,7 +35,8 @@ class BaselineConfig(LoopConfig):
     image_size: int = option(64, "height and width of an image, in pixels: 32, 64, 128 or 256")
     data_dir: str = option("", "folder of one domain's images; for lofgan of one subfolder per class")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
-                             "all; each gets a generator of its own, in RUN_DIR/NAME")
+                             "all; each gets a generator of its own, in RUN_DIR/NAME. A dot: data_dir is one domain, "
+                             "with subfolders of slides or patients")
     augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
                           ("none", "mirror", "flips", "dihedral"))
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
@@ -77,8 +79,8 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")
-    if images.bad:
-        note(images.say_bad())
+    for sentence in images.sentences():
+        note(sentence)
     note(f"{config.method}: {len(images)} training images from {config.data_dir}")
     trainer = AdversarialTrainer(rival, stream, config, run, world, examples, report, note)
     found = run.newest_good(note)
@@ -118,6 +120,7 @@ def references_of(images: ImageSet, group: int, count: int, seed: int, numbers: 
 
 def _read_images(config):
     if config.method != "lofgan":
+        check_one_domain(config.data_dir, config.domain)
         return ImageSet.from_folder(config.data_dir, config.image_size, skip_bad=config.skip_bad)
     if not holds_domains(config.data_dir):
         raise UserError(f"{config.data_dir} has no subfolders: expected one folder of images per class, which lofgan "

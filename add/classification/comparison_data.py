@@ -10,8 +10,9 @@ from add.classification.classifier_methods import Method
 from add.classification.classifier_runs import TestSet
 from add.classification.labelled_images import Domains, Labelled, read_domains, read_translations
 from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
-from add.data.folders import list_domains, read_image
+from add.data.folders import list_domains
 from add.data.groups import hold_out, read_groups, refuse_shared
+from add.data.image_file import read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.results.translation_series import DEPTH_RULE, domain_order, read_series

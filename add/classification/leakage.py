@@ -11,7 +11,7 @@ import torch
 
 from add.classification.labelled_images import Labelled
 from add.data.dataset import ImageSet
-from add.data.folders import read_header
+from add.data.image_file import read_header
 from add.errors import UserError
 from add.interfaces import PathLike
 from add.results.translation_series import Series

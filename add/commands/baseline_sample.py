@@ -70,6 +70,8 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
     settings = {"model": model, "seed": config.seed}
     if images is not None:
         settings["references"] = fingerprint(config.data_dir, images.files)
+        for sentence in images.sentences():
+            bar.note(sentence)
     folder.check(settings)
     world.barrier()
     if world.is_main:

@@ -13,9 +13,10 @@ import torch
 
 from add.config import device_option, expect_at_least, group_option, option
 from add.data.dataset import ImageSet
-from add.data.files import join, save_json, save_png, write_atomically
-from add.data.folders import list_images, read_all, read_header
+from add.data.files import join, relative_name, save_json, save_png, write_atomically
+from add.data.folders import list_images, read_all, say_subfolders
 from add.data.groups import read_groups, refuse_shared
+from add.data.image_file import read_header
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -118,7 +119,7 @@ def evaluate(config: EvaluationConfig, note: Note | None = None) -> Row:
     """
     began = time.perf_counter()
     say = note or (lambda sentence: None)
-    files = _find_files(config)
+    files = _find_files(config, say)
     translation = files.translation
     reader = _Reader(config, files, say)
     report, counts, by_m = Report(config.features), {}, {}
@@ -178,13 +179,16 @@ class _Files(NamedTuple):
     cycle: tuple[np.ndarray, np.ndarray] | None
 
 
-def _find_files(config):
-    """Return the `_Files` of an EvaluationConfig."""
+def _find_files(config, say):
+    """Return the `_Files` of an EvaluationConfig, and say which folders were read with their subfolders."""
     is_translation = label_path(config.fake_dir, DEPTH_RULE).is_file()
     folders = {"real": config.real_dir, "training": config.train_dir or config.real_dir,
                "held-out": config.held_out_dir, "source": config.source_dir,
                "generated": "" if is_translation else config.fake_dir}
     listed = {folder: np.array(list_images(folder)) for folder in dict.fromkeys(folders.values()) if folder}
+    for folder, paths in listed.items():
+        if sentence := say_subfolders([relative_name(folder, path) for path in paths]):
+            say(f"{folder}: {sentence}")
     sources = cycle = None
     if config.there_and_back:
         there, back = pair_up(config.source_dir, config.there_and_back)
@@ -225,8 +229,7 @@ class _Reader:
     def read(self, paths, which, skip_bad=False):
         """Return the Measured images of some paths; `which` says in notes what they are."""
         images = ImageSet.from_paths(list(map(str, paths)), self.image_size, skip_bad=skip_bad)
-        if images.bad:
-            self.notes.append(images.say_bad())
+        self.notes += [f"{which} images: {sentence}" for sentence in images.sentences()]
         paths = images.files
         self._compare_sizes(paths, which)
         pixels = _to_tensor(images)

@@ -90,6 +90,8 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     world.barrier()
     if world.is_main:
         save_json(out_dir / "settings.json", settings)
+    for sentence in images.sentences():
+        bar.note(sentence)
     if images.labels is not None and loaded.classes is None:
         names = images.class_names or ()
         shown = [f"{number} {name}" for number, name in enumerate(names[:10])]
@@ -164,11 +166,11 @@ def read_labelled(folder: PathLike, loaded: LoadedConfig) -> ImageSet:
     """
     size = loaded.model.image_size
     if not loaded.model.class_cond:
-        return ImageSet.from_folder(folder, size, recursive=True)
+        return ImageSet.from_folder(folder, size)
     if holds_domains(folder):
         images = ImageSet.from_domains(folder, size)
     else:
-        images = ImageSet.from_folder(folder, size, class_cond=True, recursive=True)
+        images = ImageSet.from_folder(folder, size, class_cond=True)
     found = images.class_names or ()
     known = list(loaded.classes or found)
     if unknown := [name for name in found if name not in known]:

@@ -20,7 +20,7 @@ from add.classification.label_rules import (
 from add.classification.labelled_images import all_images, read_domains
 from add.config import domains_option, option
 from add.data.files import save_json
-from add.data.folders import read_image
+from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table

@@ -17,7 +17,7 @@ from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
 from add.config import option
 from add.data import ImageSet
-from add.data.files import file_name, fingerprint, read_bytes
+from add.data.files import fingerprint, read_bytes
 from add.data.transforms import to_model_input
 from add.diffusion import DiffusionConfig, ForClasses
 from add.errors import UserError
@@ -68,6 +68,8 @@ def super_resolve(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     model, diffusion, loaded = load_given(config.model_path, parsed, world.device, precision=config.precision,
                                           kind="super_res")
     base, digest = read_base_samples(config.base_samples, loaded.model.small_size)
+    for sentence in base.sentences():
+        bar.note(sentence)
     folder.count = config.num_samples or len(base)
     settings = base_settings(parsed, way, loaded) | {"base_sha256": digest}
     if loaded.model.class_cond:
@@ -100,11 +102,11 @@ def read_base_samples(path: PathLike, small_size: int) -> tuple[ImageSet, str]:
     base = ImageSet.from_folder(path, small_size)
     labels = read_labels(path)
     if labels is not None:
-        unlabelled = [name for name in map(file_name, base.files) if name not in labels]
+        unlabelled = [name for name in base.names if name not in labels]
         if unlabelled:
             raise UserError(f"{LABELS_NAME} in {path} tells no class of {len(unlabelled)} images, the first is "
                             f"{unlabelled[0]}: add them, or remove one or the other")
-        base.labels = np.array([labels[file_name(name)] for name in base.files], dtype=np.int64)
+        base.labels = np.array([labels[name] for name in base.names], dtype=np.int64)
     digest = hashlib.sha256(fingerprint(path, base.files).encode())
     digest.update(b"" if base.labels is None else base.labels.tobytes())
     return base, digest.hexdigest()

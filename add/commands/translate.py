@@ -87,8 +87,7 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
     check_walk(list(models.values()), config)
     descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
     size = next(iter(models.values()))[2].model.image_size
-    images = {number: config.chosen(ImageSet.from_folder(folder, size, recursive=bool(config.models_dir),
-                                                         skip_bad=config.skip_bad), folder)
+    images = {number: config.chosen(ImageSet.from_folder(folder, size, skip_bad=config.skip_bad), folder)
               for number in dict.fromkeys(way[0] for way in domains.ways) for folder in [domains.images[number]]}
     directions = []
     for way in domains.ways:

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from add.data import folders, transforms
+from add.data import files, folders, transforms
 from add.data.groups import hold_out
+from add.data.image_file import read_file, read_header, read_image, say_ranges
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 
 MEMORY_LIMIT_BYTES = 2 * 1024**3
-_THREADS = 8
+_RANGES_READ = 16  # files whose range of values is looked at where only headers are read
 
 
 class ImageSet:
@@ -35,12 +36,16 @@ class ImageSet:
         class_names: names of the labels, or None.
         crop: how a batch cuts the images by default: "center" or "random".
         bad: files left out when the set, or the one it is a part of, was read, as (path, reason).
+        folder: that the paths were listed from, or None; `names` are relative to it.
+        sizes: int [n, 2], (height, width) of the images as they are stored, or None where that is not known.
+        range_note: a sentence on the range of the values in the files, or "".
     """
 
     def __init__(self, images: np.ndarray | Sequence[np.ndarray], image_size: int | None = None,
                  labels: ArrayLike | None = None, paths: Iterable[str] | None = None,
                  class_names: Sequence[str] | None = None, crop: str = "center",
-                 bad: Iterable[tuple[str, str]] = ()) -> None:
+                 bad: Iterable[tuple[str, str]] = (), folder: PathLike | None = None, sizes: ArrayLike | None = None,
+                 range_note: str = "") -> None:
         _check_crop(crop)
         if image_size is None:
             if not isinstance(images, np.ndarray):
@@ -53,17 +58,23 @@ class ImageSet:
         self.class_names = class_names
         self.crop = crop
         self.bad = list(bad)
-        for name, value in (("labels", self.labels), ("paths", self.paths)):
+        self.folder = folder
+        self.sizes = None if sizes is None else np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+        self.range_note = range_note
+        for name, value in (("labels", self.labels), ("paths", self.paths), ("sizes", self.sizes)):
             if value is not None and len(value) != len(images):
                 raise ValueError(f"{len(value)} {name} were given for {len(images)} images: expected as many")
 
     @classmethod
-    def from_folder(cls, folder: PathLike, image_size: int, class_cond: bool = False, recursive: bool = False,
-                    **options: Any) -> Self:
-        """Return the set of a folder's images; with class_cond, labelled by file name. See `from_paths`."""
-        paths = folders.list_images(folder, recursive)
-        labels, class_names = folders.labels_from_names(paths) if class_cond else (None, None)
-        return cls.from_paths(paths, image_size, labels, class_names, **options)
+    def from_folder(cls, folder: PathLike, image_size: int, class_cond: bool = False, **options: Any) -> Self:
+        """Return the set of the images in and below a folder; with class_cond, labelled by file name.
+
+        See `folders.list_images` and `from_paths`.
+        """
+        if class_cond:
+            paths, labels, class_names = folders.list_named_classes(folder)
+            return cls.from_paths(paths, image_size, labels, class_names, folder=folder, **options)
+        return cls.from_paths(folders.list_images(folder), image_size, folder=folder, **options)
 
     @classmethod
     def from_domains(cls, root: PathLike, image_size: int, names: Sequence[str] | None = None, **options: Any) -> Self:
@@ -71,12 +82,12 @@ class ImageSet:
         domains = folders.in_order(folders.list_domains(root), names, root)
         paths = [path for names in domains.values() for path in names]
         labels = np.repeat(np.arange(len(domains)), [len(names) for names in domains.values()])
-        return cls.from_paths(paths, image_size, labels, list(domains), **options)
+        return cls.from_paths(paths, image_size, labels, list(domains), folder=root, **options)
 
     @classmethod
     def from_paths(cls, paths: Sequence[str], image_size: int, labels: ArrayLike | None = None,
                    class_names: Sequence[str] | None = None, crop: str = "center", skip_bad: bool = False,
-                   memory_limit: float = MEMORY_LIMIT_BYTES) -> Self:
+                   memory_limit: float = MEMORY_LIMIT_BYTES, folder: PathLike | None = None) -> Self:
         """Return the set of these image files.
 
         Below memory_limit (bytes of decoded pixels) all are read now, and every unreadable file is known now.
@@ -85,26 +96,31 @@ class ImageSet:
         Args:
             crop: "center" keeps each image's central square; "random" keeps images at their own size, so that
                 every visit can cut another square.
+            folder: that the paths were listed from; left out: `names` are file names.
         """
         _check_crop(crop)
         headers_read = crop == "random" or len(paths) * image_size**2 * 3 > memory_limit
         bad: list[tuple[str, str]] = []
         num_bytes = 0
         kept = list(paths)
+        sizes: list[tuple[int, int]] = []
         if headers_read:
-            sizes, kept, bad = folders.read_all(kept, folders.read_header, skip_bad)
+            sizes, kept, bad = folders.read_all(kept, read_header, skip_bad)
             per_image = [image_size**2 if crop == "center" else height * width for height, width in sizes]
             num_bytes = 3 * sum(per_image)
         if num_bytes > memory_limit:
             images: np.ndarray | Sequence[np.ndarray] = _FileImages(kept)
+            ranges = [_range_of(path) for path in kept[::max(1, len(kept) // _RANGES_READ)]]
         else:
-            own_size = "none" if crop == "random" else "center"
-            images, kept, bad_pixels = folders.read_folder(kept, image_size, own_size, skip_bad)
+            found, kept, bad_pixels = folders.read_all(kept, functools.partial(_read, image_size, crop), skip_bad)
             bad += bad_pixels
+            pixels, sizes, ranges = map(list, zip(*found, strict=True))
+            images = np.stack(pixels) if crop == "center" else pixels
         if labels is not None:
             label_of = dict(zip(paths, np.asarray(labels), strict=True))
             labels = [label_of[path] for path in kept]
-        return cls(images, image_size, labels, kept, class_names, crop, bad)
+        note = say_ranges([found for found in ranges if found is not None])
+        return cls(images, image_size, labels, kept, class_names, crop, bad, folder, sizes, note)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -114,6 +130,12 @@ class ImageSet:
         """The paths of a set whose images come from files."""
         assert self.paths is not None, "these images have no files"
         return self.paths
+
+    @property
+    def names(self) -> list[str]:
+        """The files by their paths in the folder that was read, with forward slashes: a.png, or mild/slide1/a.png."""
+        folder = self.folder
+        return [files.file_name(path) if folder is None else files.relative_name(folder, path) for path in self.files]
 
     def batch(self, indices: Sequence[int] | np.ndarray, crop: str | None = None,
               uniforms: np.ndarray | None = None) -> np.ndarray:
@@ -135,7 +157,7 @@ class ImageSet:
             return transforms.place_random_crop(image, self.image_size, uniforms[place])
 
         if isinstance(self.images, _FileImages):
-            with ThreadPoolExecutor(_THREADS) as pool:
+            with ThreadPoolExecutor(folders.reading_threads()) as pool:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])
 
@@ -146,6 +168,24 @@ class ImageSet:
     def say_bad(self) -> str:
         """Return a sentence on the files that were left out."""
         return f"{len(self.bad)} unreadable images left out: " + ", ".join(str(path) for path, _ in self.bad[:5])
+
+    def say_enlarged(self) -> str:
+        """Return a sentence on the images that are smaller than the set's and were enlarged, or "" where none was."""
+        if self.sizes is None or self.paths is None or not len(self):
+            return ""
+        sides = self.sizes.min(axis=1)
+        count, least = int((sides < self.image_size).sum()), int(sides.argmin())
+        if count == 0:
+            return ""
+        height, width = self.sizes[least].tolist()
+        return (f"{count} of {len(self)} images are smaller than {self.image_size} pixels and were enlarged, up to "
+                f"{self.image_size / sides[least]:.3g} times: {self.names[least]} is {width} x {height}")
+
+    def sentences(self) -> list[str]:
+        """Return what a user should hear of how the files were read: left out, in subfolders, enlarged, their range."""
+        nested = "" if self.paths is None or self.class_names else folders.say_subfolders(self.names)
+        bad = self.say_bad() if self.bad else ""
+        return [sentence for sentence in (bad, nested, self.say_enlarged(), self.range_note) if sentence]
 
     def subset(self, indices: ArrayLike) -> "ImageSet":
         """Return the set of the images at int `indices` [m]; only an array's pixels are copied."""
@@ -159,7 +199,9 @@ class ImageSet:
             images = [self.images[i] for i in indices]
         labels = None if self.labels is None else self.labels[indices]
         paths = None if self.paths is None else [self.paths[i] for i in indices]
-        return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad)
+        sizes = None if self.sizes is None else self.sizes[indices]
+        return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad, self.folder,
+                        sizes, self.range_note)
 
     def split(self, val_fraction: float, seed: int, groups: Sequence[str] | None = None
               ) -> tuple["ImageSet", "ImageSet"]:
@@ -278,7 +320,22 @@ class _FileImages(Sequence[np.ndarray]):
         return len(self.paths)
 
     def __getitem__(self, index):
-        return folders.read_image(self.paths[index])
+        return read_image(self.paths[index])
+
+
+def _range_of(path):
+    """Return the range of a file's values, or None; a damaged file is named when its image is asked for."""
+    try:
+        return read_file(path).range
+    except UserError:
+        return None
+
+
+def _read(image_size, crop, path):
+    """Return (pixels, stored size, range) of a file; the pixels of a centre crop are cut now, to save memory."""
+    pixels, found = read_file(path)
+    cut = transforms.center_crop(pixels, image_size) if crop == "center" else pixels
+    return cut, pixels.shape[:2], found
 
 
 def _check_crop(crop):

@@ -256,3 +256,8 @@ def _write_remote(url, write):
 def file_name(path: PathLike) -> str:
     """Return the last part of a path or URL."""
     return str(path).rsplit("/", 1)[-1]
+
+
+def relative_name(folder: PathLike, path: PathLike) -> str:
+    """Return the name of a file in a local or remote folder: its path from there, with forward slashes."""
+    return str(path).removeprefix(join(folder, "")).replace(os.sep, "/")

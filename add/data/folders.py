@@ -1,41 +1,59 @@
 """Folders of images: listing, reading, domains and class labels.
 
+One rule for all commands: a folder of images means every image in it and below it, in the subfolders of slides or
+patients as well. Hidden files and folders are passed over, and so is what this program itself writes: contact sheets,
+and below a folder of images the results of training, translation and evaluation; samples too, where there are other
+images.
+
 Paths are local, or blobfile URLs (gs://, az://, http://, https://). Bad files are found before work begins
 and all are named in one message.
 """
-import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from add.data import files, transforms
+from add.data.image_file import EXTENSIONS, KINDS, read_image, say_reason
+from add.data.other_files import describe_file, describe_files
 from add.errors import UserError
 from add.interfaces import PathLike
 
-EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "tif", "tiff")
 CONTACT_SHEET = "contact_sheet.png"  # a picture of the images beside it
-_THREADS = 8  # decoding releases the interpreter's lock
+SHOWN = 5  # names in a message
+MOST_THREADS = 8
+SAMPLES = "samples"
+WRITTEN = {  # by kind: what a folder holds that this program writes, and what to do where one is given as images
+    "a training run": "give the images that it was trained on",
+    "a translation": "give its subfolder images, or the folder that was translated",
+    "an evaluation": "give one of the folders that were compared",
+    "a study": "give one of its folders of images, such as train/DOMAIN"}
+_SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")  # copies and thumbnails that systems keep beside images
 
 AnyPath = TypeVar("AnyPath", bound=PathLike)
 Result = TypeVar("Result")
 
 
-def list_images(folder: PathLike, recursive: bool = False) -> list[str]:
-    """Return the sorted paths of the image files in a folder; hidden files and contact sheets are passed over.
+def list_images(folder: PathLike) -> list[str]:
+    """Return the sorted paths of the image files in a folder and all below it; see the top of this module.
 
     Raises:
-        UserError: the folder is missing, is a file, or holds no image.
+        UserError: the folder is missing, is a file, holds no image or is a result of this program, or names
+            are not UTF-8.
     """
     folder = os.fspath(folder)
     _check_folder(folder)
-    paths = sorted(path for path in _list_files(folder, recursive) if _is_image_name(path))
+    found = list(_walk(folder))
+    if found[0].written in WRITTEN:
+        raise UserError(f"{folder} is {found[0].written} that this program wrote, expected a folder of images: "
+                        f"{WRITTEN[found[0].written]}")
+    paths = _images_in(found, "") or _images_in(found, SAMPLES)
     if not paths:
         raise UserError(f"{folder} holds no images: expected files that end in {', '.join(EXTENSIONS)}; "
-                        f"{_hint_for_empty(folder, recursive)}")
+                        f"{_hint_for_empty(found)}")
+    _check_names(folder, paths)
     return paths
 
 
@@ -47,11 +65,11 @@ def list_domains(root: PathLike) -> dict[str, list[str]]:
     """
     root = os.fspath(root)
     _check_folder(root)
-    names = _list_subfolders(root)
+    names = _scan(root).subfolders
     if not names:
         raise UserError(f"{root} has no subfolders: expected one folder of images per domain; "
                         f"sort the images into folders named after their domains")
-    return {name: list_images(files.join(root, name), recursive=True) for name in names}
+    return {name: list_images(files.join(root, name)) for name in names}
 
 
 def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: PathLike) -> dict[str, Result]:
@@ -69,10 +87,25 @@ def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: Path
 
 
 def holds_domains(root: PathLike) -> bool:
-    """Return whether a folder has subfolders and no image of its own: a folder of domains."""
+    """Return whether a folder has subfolders and no image of its own: of domains, or of the slides of one domain."""
     root = os.fspath(root)
     _check_folder(root)
-    return bool(_list_subfolders(root)) and not any(map(_is_image_name, _list_files(root, recursive=False)))
+    entries = _scan(root)
+    return bool(entries.subfolders) and not entries.written and not any(map(_is_image, entries.names))
+
+
+def list_named_classes(folder: PathLike) -> tuple[list[str], np.ndarray, list[str]]:
+    """Return (paths, labels int64 [n], class names) of a folder of images whose file names begin with their classes.
+
+    Raises:
+        UserError: see `list_images` and `labels_from_names`, or there are subfolders of images beside images.
+    """
+    paths = list_images(folder)
+    names = [files.relative_name(folder, path) for path in paths]
+    if 0 < sum("/" in name for name in names) < len(names):
+        raise UserError(f"{folder} holds {say_subfolders(names)}: expected either a subfolder of images per class, or "
+                        f"images named CLASS_NAME.png and no subfolders; move one or the other away")
+    return paths, *labels_from_names(paths)
 
 
 def labels_from_names(paths: Iterable[PathLike]) -> tuple[np.ndarray, list[str]]:
@@ -91,28 +124,19 @@ def labels_from_names(paths: Iterable[PathLike]) -> tuple[np.ndarray, list[str]]
     return np.array([number_of[name] for name in classes], dtype=np.int64), class_names
 
 
-def read_image(path: PathLike) -> np.ndarray:
-    """Return an image file as uint8 [H, W, 3].
-
-    PNG, JPEG, BMP or TIFF (its first page). Grey becomes three equal channels, transparency lies on white,
-    EXIF orientation is applied. 16-bit values are scaled by the range of their type: 65535 becomes 255.
-
-    Raises:
-        UserError: the file is missing, is no image, is cut off, or its pixels have no known range.
-    """
-    try:
-        return _decode(files.read_bytes(path))
-    except Exception as error:  # on damaged files Pillow raises nearly anything
-        raise _unreadable(path, error) from error
+def say_subfolders(names: Sequence[str]) -> str:
+    """Return how many of some images, named relative to their folder, lie in its subfolders; "" where none does."""
+    nested = [name for name in names if "/" in name]
+    if not nested:
+        return ""
+    subfolders = list(dict.fromkeys(name.split("/")[0] for name in nested))
+    share = "all" if len(nested) == len(names) else str(len(nested))
+    return f"{len(names)} images, {share} of them in its subfolders {say_few(subfolders)}"
 
 
-def read_header(path: PathLike) -> tuple[int, int]:
-    """Return the stored (height, width) of an image file without decoding it; raises like `read_image`."""
-    try:
-        with Image.open(io.BytesIO(files.read_bytes(path)) if files.is_url(path) else path) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise _unreadable(path, error) from error
+def say_few(names: Sequence[str]) -> str:
+    """Return the first of some names with commas, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def read_folder(paths: Sequence[AnyPath], image_size: int, crop: str = "center", skip_bad: bool = False) -> tuple[
@@ -147,9 +171,9 @@ def read_all(paths: Sequence[AnyPath], read: Callable[[AnyPath], Result],
         try:
             return read(path), None
         except UserError as error:
-            return None, _reason(error.__cause__ or error)
+            return None, say_reason(error.__cause__ or error)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(reading_threads()) as pool:
         outcomes = list(pool.map(attempt, paths))
     bad = [(path, reason) for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is not None]
     kept = [path for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is None]
@@ -157,94 +181,120 @@ def read_all(paths: Sequence[AnyPath], read: Callable[[AnyPath], Result],
         listing = "\n".join(f"  {path}: {reason}" for path, reason in bad)
         advice = "replace or remove them" if skip_bad else "replace or remove them, or pass --skip_bad"
         raise UserError(f"{len(bad)} of {len(paths)} files cannot be read as images:\n{listing}\n"
-                        f"expected whole PNG, JPEG, BMP or TIFF files; {advice}")
+                        f"expected whole {KINDS} files; {advice}")
     return [result for result, reason in outcomes if reason is None], kept, bad
 
 
-def _decode(content):
-    """Return uint8 [H, W, 3] from the bytes of an image file."""
-    with Image.open(io.BytesIO(content)) as stored:
-        stored.load()
-        image = ImageOps.exif_transpose(stored)
-    if image.mode.startswith("I;16") or (image.mode == "I" and _was_16_bit(content)):
-        grey = np.asarray(image).astype(np.float64) * (255 / 65535)
-        return np.repeat(grey.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode in ("I", "F"):
-        raise UserError("its 32-bit or signed pixels have no known range; save it with 8 or 16 bits")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+def reading_threads() -> int:
+    """Return how many threads decode images, which releases the interpreter's lock: one per core, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
-def _was_16_bit(content):
-    """Return whether a file that Pillow widened to 32 bits holds 16-bit values: older Pillow's PNG."""
-    return content.startswith(b"\x89PNG")
+class _Entries(NamedTuple):
+    """A folder's files and subfolders by name, without hidden ones, and what it is if this program wrote it, or ""."""
+
+    folder: str
+    names: list[str]
+    subfolders: list[str]
+    written: str
 
 
-def _unreadable(path, error):
-    return UserError(f"cannot read {path} as an image ({_reason(error)}): "
-                     f"expected a whole PNG, JPEG, BMP or TIFF file; replace or remove it")
+def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[_Entries]:
+    """Yield the entries of a folder and, where it is no result of this program, of all below it."""
+    here = folder if files.is_url(folder) else os.path.realpath(folder)
+    if here in above:  # a link leads back up
+        return
+    entries = _scan(folder)
+    yield entries
+    if not entries.written:
+        for name in entries.subfolders:
+            yield from _walk(files.join(folder, name), (*above, here))
 
 
-def _reason(error):
-    """Return an error in a few words, without the memory address that Pillow's message carries."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+def _scan(folder):
+    """Return the _Entries of a folder."""
+    names, subfolders = _list(folder)
+    return _Entries(folder, names, subfolders, _kind_written(folder, names, subfolders))
 
 
-def _is_image_name(path):
-    name = os.path.basename(path)
-    return not name.startswith(".") and name != CONTACT_SHEET and os.path.splitext(name)[1][1:].lower() in EXTENSIONS
+def _kind_written(folder, names, subfolders):
+    """Return what a folder is if this program wrote it: a key of WRITTEN, SAMPLES, or "" for all others."""
+    if {"config.json", "progress.csv"} <= set(names):
+        return "a training run"
+    if "evaluation.json" in names:
+        return "an evaluation"
+    if "study.json" in names:
+        return "a study"
+    if "records" in subfolders and "settings.json" in names:
+        return SAMPLES
+    if {"records", "images"} <= set(subfolders) and "settings.json" in _list(files.join(folder, "records"))[0]:
+        return "a translation"
+    return ""
+
+
+def _list(folder):
+    """Return (sorted names of files, sorted names of subfolders) in a folder; hidden ones are passed over."""
+    if files.is_url(folder):
+        found = [(entry.name, entry.is_dir) for entry in _ask_blobfile(folder) if entry.is_dir or entry.is_file]
+    else:
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file()]
+        except OSError as error:
+            _refuse_unreadable(error)
+    shown = sorted((name, is_folder) for name, is_folder in found
+                   if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
+    return ([name for name, is_folder in shown if not is_folder], [name for name, is_folder in shown if is_folder])
+
+
+def _images_in(found, written):
+    """Return the sorted paths of the images in those entries that are of a kind written by this program, or ""."""
+    return sorted(files.join(entries.folder, name) for entries in found if entries.written == written
+                  for name in entries.names if _is_image(name))
+
+
+def _is_image(name):
+    return name != CONTACT_SHEET and os.path.splitext(name)[1][1:].lower() in EXTENSIONS
 
 
 def _check_folder(folder):
     if files.is_url(folder):
         return  # object stores have no folders; listing says what is there
     if os.path.isfile(folder):
-        raise UserError(f"{folder} is a file: expected a folder of images; give the folder that holds it")
+        if _is_image(folder):
+            raise UserError(f"{folder} is a file, one image: expected a folder of images; give the one that holds it")
+        what, do = describe_file(os.path.basename(folder)) or ("a file", "give the folder that holds the images")
+        raise UserError(f"{folder} is {what}: expected a folder of images; {do}")
     if not os.path.isdir(folder):
         raise UserError(f"folder {folder} does not exist: expected a folder of images; check the path")
 
 
-def _hint_for_empty(folder, recursive):
-    subfolders = [] if recursive else _list_subfolders(folder)
-    if subfolders:
-        return f"give one of its {len(subfolders)} subfolders ({', '.join(subfolders[:5])})"
-    return "check the path"
+def _check_names(folder, paths):
+    """Refuse names that are not UTF-8, which no table or message could hold."""
+    strange = [path for path in paths if not _is_utf8(path)]
+    if strange:
+        first = os.fsencode(files.relative_name(folder, strange[0])).decode("utf-8", "backslashreplace")
+        raise UserError(f"{len(strange)} of {len(paths)} image names are not UTF-8, the first is {first}: expected "
+                        f"names in UTF-8, as tables list them; rename the files, for example with convmv -f latin1 -t "
+                        f"utf8 -r --notest FOLDER")
 
 
-def _list_files(folder, recursive):
-    """Return the paths of all files in a folder, unsorted."""
-    if files.is_url(folder):
-        entries = _ask_blobfile("walk" if recursive else "scandir", folder)
-        if recursive:
-            return [files.join(parent, name) for parent, _, names in entries for name in names]
-        return [entry.path for entry in entries if entry.is_file]
-    if recursive:
-        walked = os.walk(folder, onerror=_refuse_unreadable, followlinks=True)
-        return [os.path.join(parent, name) for parent, _, names in walked for name in names]
-    return [entry.path for entry in _scan(folder) if entry.is_file()]
-
-
-def _list_subfolders(folder):
-    """Return the sorted names of a folder's subfolders; hidden ones are passed over."""
-    if files.is_url(folder):
-        names = [entry.name for entry in _ask_blobfile("scandir", folder) if entry.is_dir]
-    else:
-        names = [entry.name for entry in _scan(folder) if entry.is_dir()]
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _scan(folder):
+def _is_utf8(path):
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        _refuse_unreadable(error)
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _hint_for_empty(found):
+    """Return what to do about entries without an image."""
+    written = [os.path.basename(entries.folder) for entries in found if entries.written]
+    if written:
+        return (f"this program wrote {say_few(written)} in it, and results are not taken for images; give a folder of "
+                f"images")
+    return describe_files([name for entries in found for name in entries.names]) or "check the path"
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
@@ -252,12 +302,12 @@ def _refuse_unreadable(error: OSError) -> NoReturn:
                     f"check its rights") from error
 
 
-def _ask_blobfile(function, folder):
-    """Return blobfile's answer as a list."""
+def _ask_blobfile(folder):
+    """Return blobfile's entries of a folder."""
     try:
         import blobfile as bf
 
-        return list(getattr(bf, function)(folder))
+        return list(bf.scandir(folder))
     except Exception as error:  # blobfile's own errors, and those of the network
-        raise UserError(f"cannot list {folder} ({_reason(error)}): expected a folder that can be read; "
+        raise UserError(f"cannot list {folder} ({say_reason(error)}): expected a folder that can be read; "
                         f"check the address and the credentials") from error

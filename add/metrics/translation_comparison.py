@@ -1,11 +1,10 @@
 """Metrics of a translation folder: variety of its progressive images, structure kept, and progress to the target."""
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from add.data.files import file_name, relative_name
 from add.data.folders import list_images
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -44,23 +43,34 @@ def read_translation(folder: PathLike) -> TranslationFiles:
 
 def find_sources(translation: TranslationFiles, source_dir: PathLike) -> np.ndarray:
     """Return the paths [n] of a translation's source images; raises UserError where some are missing."""
-    paths = [Path(source_dir) / name for name in translation.source_images]
-    missing = [path.name for path in paths if not path.is_file()]
+    paths = _match(translation.source_images, source_dir)
+    missing = [name for name, path in zip(translation.source_images, paths, strict=True) if path is None]
     if missing:
         raise UserError(f"{source_dir} lacks {len(missing)} of {len(paths)} source images of the translation, first "
                         f"{missing[0]}: expected the folder that was translated; correct --source_dir")
-    return np.array([str(path) for path in paths])
+    return np.array(paths)
 
 
 def pair_up(source_dir: PathLike, there_and_back: PathLike) -> tuple[list[str], list[str]]:
     """Return (source paths, there-and-back paths) of the same file names, for each image of `there_and_back`."""
     backs = list_images(there_and_back)
-    paths = {os.path.basename(path): path for path in list_images(source_dir)}
-    missing = [os.path.basename(path) for path in backs if os.path.basename(path) not in paths]
+    names = [relative_name(there_and_back, path) for path in backs]
+    paths = _match(names, source_dir)
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
     if missing:
         raise UserError(f"{there_and_back} holds {len(missing)} images that {source_dir} does not, the first is "
                         f"{missing[0]}: expected the same file names; correct --there_and_back or --source_dir")
-    return [paths[os.path.basename(path)] for path in backs], backs
+    return [path for path in paths if path is not None], backs
+
+
+def _match(names, folder):
+    """Return the path in a folder or None for each name: of that relative name, else the only one of that file name."""
+    relative = {relative_name(folder, path): path for path in list_images(folder)}
+    by_file_name: dict[str, list[str]] = {}
+    for path in relative.values():
+        by_file_name.setdefault(file_name(path), []).append(path)
+    alike = [by_file_name.get(file_name(name), []) for name in names]
+    return [relative.get(name, found[0] if len(found) == 1 else None) for name, found in zip(names, alike, strict=True)]
 
 
 def variety_metrics(report: Report, images: torch.Tensor, perceptual: PerceptualDistance,

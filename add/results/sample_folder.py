@@ -20,7 +20,8 @@ from add.data.files import (
     write_atomically,
     write_npy_rows,
 )
-from add.data.folders import CONTACT_SHEET, read_image
+from add.data.folders import CONTACT_SHEET
+from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.contact_sheet import contact_sheet

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from add.data.dataset import ImageSet
-from add.data.folders import read_header
+from add.data.image_file import read_header
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Row

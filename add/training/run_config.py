@@ -140,7 +140,8 @@ class TrainConfig(RunConfig):
     data_dir: str = option("", "folder of one domain's images, or of one folder per domain or class; left out: the "
                                "embedded stroma patches")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
-                             "all; each gets a model of its own, in RUN_DIR/NAME")
+                             "all; each gets a model of its own, in RUN_DIR/NAME. A dot: data_dir is one domain, with "
+                             "subfolders of slides or patients")
     domains: str = domains_option("sorted by name. Kept in the run folders")
     augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
                           ("none", "mirror", "flips", "dihedral"))

@@ -84,15 +84,13 @@ def read_images(folder: PathLike, config: Any, model_config: Any, class_names: S
     """Return the ImageSet of a folder for a network of images; its subfolders may be the classes.
 
     Args:
-        config: TrainConfig, whose crop and skip_bad are used.
+        config: TrainConfig, whose crop, skip_bad and domain are used.
         class_names: the classes that the folder's must be among, in the order of their labels; left out: its own.
     """
     options = {"crop": config.crop, "skip_bad": config.skip_bad}
     size = getattr(model_config, "image_size", None) or model_config.large_size
     if not needs_labels(model_config):
-        if holds_domains(folder):
-            raise UserError(f"{folder} holds one folder per domain: expected --domain NAME for one of them, --domain "
-                            f"all to train a model for each, or --class_cond for one model of all; add one of these")
+        check_one_domain(folder, config.domain, "; one model of all domains takes --class_cond")
         return ImageSet.from_folder(folder, size, **options)
     if holds_domains(folder):
         order = split_names(config.domains) if config.domains and class_names is None else None
@@ -111,6 +109,18 @@ def read_images(folder: PathLike, config: Any, model_config: Any, class_names: S
         raise UserError(f"{folder} has {len(names)} classes, expected at most --num_classes "
                         f"{model_config.num_classes}: raise it")
     return images
+
+
+def check_one_domain(folder: PathLike, domain: str, more: str = "") -> None:
+    """Raise UserError where a folder's subfolders may be domains or parts of one, and --domain doesn't say which.
+
+    Args:
+        domain: the option --domain; with one, `folder` is that domain's. more: other advice, for the message.
+    """
+    if not domain and holds_domains(folder):
+        raise UserError(f"{folder} holds subfolders and no images beside them: expected --domain NAME for one of them "
+                        f"or --domain all for a model of each, where they are domains, or --domain . where they are "
+                        f"the slides or patients of one domain; add one of these{more}")
 
 
 def needs_labels(model_config: Any) -> bool:
@@ -137,7 +147,7 @@ def _whole(images, most):
 
 
 def _describe(config, images, train, held_out):
-    sentences = [images.say_bad()] if images.bad else []
+    sentences = images.sentences()
     sentences.append(f"{len(train)} training images, {len(held_out)} held out, from {config.data_dir}")
     if images.class_names:
         shown = [f"{number} {name}" for number, name in enumerate(images.class_names[:10])]

@@ -14,7 +14,7 @@ from add.data.transforms import center_crop
 from add.errors import UserError
 from add.metrics.metric_report import READS, Report
 from add.metrics.set_comparison import COPY_NAMES, SET_METRICS, draw_parts
-from add.metrics.translation_comparison import PROGRESS, STRUCTURE, VARIETY
+from add.metrics.translation_comparison import PROGRESS, STRUCTURE, VARIETY, pair_up
 from add.results.translation_series import write_rows
 from tests.commands.commands import load, run
 from tests.tiny import make_images
@@ -339,6 +339,35 @@ def test_infinite_values_become_none_with_a_note():
     assert report.metrics["fid"] == {"fake": None, "real": 1.0, "fake_at_count": None, "spread": None, "count": None,
                                      "reads": READS["fid"]}
     assert report.notes == ["fid: fake, spread is not finite"]
+
+
+def test_images_in_subfolders_are_measured_and_told_of(blend, tmp_path, linear):
+    """Sources are found by their relative names, else by file names that only one of them has."""
+    folders = {}
+    for name in ("target", "source", "back"):
+        images = [np.asarray(Image.open(f"{blend[name]}/i{i:02d}.png")) for i in range(5)]
+        folders[name] = write(tmp_path / name, images)
+        for i in (0, 1):
+            (tmp_path / name / "slide1").mkdir(exist_ok=True)
+            (tmp_path / name / f"i{i:02d}.png").rename(tmp_path / name / "slide1" / f"i{i:02d}.png")
+    notes = []
+    config = EvaluationConfig(real_dir=folders["target"], fake_dir=blend["translated"], source_dir=folders["source"],
+                              there_and_back=folders["back"], out_dir=str(tmp_path / "out"), device="cpu")
+    result = evaluate(config, notes.append)
+    assert f"{folders['target']}: 5 images, 2 of them in its subfolders slide1" in notes
+    assert result["counts"]["real"] == {"used": 5, "found": 5} and result["by_m"]["position"][-1] == pytest.approx(1)
+    assert value(result, "cycle_psnr") == pytest.approx(20 * math.log10(25.5), abs=0.05)  # as of the flat folders
+
+
+def test_file_names_that_two_slides_share_are_not_guessed(tmp_path):
+    for slide in ("s1", "s2"):
+        make_images(tmp_path / "source" / slide, count=1)
+    make_images(tmp_path / "back", count=1)
+    with pytest.raises(UserError, match="1 images that .* does not, the first is a0.png"):
+        pair_up(tmp_path / "source", tmp_path / "back")
+    (tmp_path / "back" / "s2").mkdir()
+    (tmp_path / "back" / "a0.png").rename(tmp_path / "back" / "s2" / "a0.png")
+    assert pair_up(tmp_path / "source", tmp_path / "back")[0] == [str(tmp_path / "source" / "s2" / "a0.png")]
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -224,3 +224,19 @@ def test_classes_are_counted_and_some_hidden(tmp_path):
     network, _, loaded = load_model(tmp_path / "run")
     assert loaded.classes == ("mild", "severe") and loaded.model.num_classes == 2
     assert network.label_emb.num_embeddings == 3
+
+
+def test_a_domain_is_all_images_of_its_slides(tmp_path, capsys):
+    """As --class_cond reads the same folder; --domain . says that a folder of slides is one domain."""
+    for seed, name in enumerate(("mild/slide1", "mild/slide2", "severe/slide1")):
+        make_images(tmp_path / "data" / name, count=2, seed=seed)
+    command = [*TINY, "--num_preview", 0, "--max_steps", 1]
+    everything = ["--data_dir", tmp_path / "data", "--run_dir", tmp_path / "runs", "--domain", "all"]
+    assert run("train", *command, *everything) == 0
+    told = capsys.readouterr().out
+    assert "4 training images" in told and "2 training images" in told
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mild", "severe"]
+    mild = ["--data_dir", tmp_path / "data" / "mild", "--run_dir", tmp_path / "one"]
+    assert run("train", *command, *mild) == 2
+    assert run("train", *command, *mild, "--domain", ".") == 0
+    assert "4 training images" in capsys.readouterr().out and (tmp_path / "one" / "config.json").exists()

@@ -356,6 +356,17 @@ def test_skip_bad_leaves_out_and_counts(setup, tmp_path, capsys):
     assert len(rows_of(tmp_path / "out" / "translation_0_1")) == 2 * 4
 
 
+def test_subfolders_and_enlarged_images_are_told_of(setup, tmp_path, capsys):
+    images = make_images(tmp_path / "images", count=1, size=8)
+    make_images(images / "slide1", count=1, seed=1)
+    options = [*setup, "--data_dir", images, "--out_dir", tmp_path / "out", "--direction", "forward"]
+    assert run(SCRIPT, *options) == 0
+    told = capsys.readouterr().out
+    assert told.count("2 images, 1 of them in its subfolders slide1") == 1
+    assert told.count("1 of 2 images are smaller than 16 pixels and were enlarged, up to 2 times: a0.png is 8 x 8") == 1
+    assert len(rows_of(tmp_path / "out" / "translation_0_1")) == 2 * 4
+
+
 class RunsCode:
     """What a pickle can smuggle in."""
 

@@ -195,3 +195,57 @@ def test_a_file_found_to_be_cut_off_late_is_named(tmp_path):
     images = ImageSet.from_folder(tmp_path, 32, memory_limit=0, skip_bad=True)
     with pytest.raises(UserError, match="cannot read .*cut.png as an image .*replace or remove it"):
         images.batch([0])
+
+
+def in_slides(folder):
+    """Move the images of a folder into its subfolders slide0 and slide1, but for the last one; return the folder."""
+    for i, path in enumerate(sorted(folder.iterdir())[:-1]):
+        (folder / f"slide{i % 2}").mkdir(exist_ok=True)
+        path.rename(folder / f"slide{i % 2}" / path.name)
+    return folder
+
+
+def test_names_are_relative_to_the_folder_that_was_read(folder):
+    flat = ImageSet.from_folder(f"{folder}/", 8)
+    assert flat.names == ["a_0.png", "a_2.png", "a_4.png", "b_1.png", "b_3.png", "b_5.png"]
+    assert ImageSet.from_paths(flat.paths, 8).names == flat.names
+    images = ImageSet.from_folder(in_slides(folder), 8)
+    assert images.names == ["b_5.png", "slide0/a_0.png", "slide0/a_4.png", "slide0/b_3.png", "slide1/a_2.png",
+                            "slide1/b_1.png"]
+    assert images.subset([4, 0]).names == ["slide1/a_2.png", "b_5.png"]
+    assert images.sentences() == ["6 images, 5 of them in its subfolders slide0, slide1"]
+    (folder / "slide0" / "a_0.png").write_text("no image")
+    assert ImageSet.from_folder(folder, 8, skip_bad=True).names == images.names[:1] + images.names[2:]
+
+
+def test_names_of_domains_begin_with_the_domain(folder):
+    (folder / "mild").mkdir()
+    for path in folder.glob("*.png"):
+        path.rename(folder / "mild" / path.name)
+    in_slides(folder / "mild")
+    images = ImageSet.from_domains(folder, 8)
+    assert images.names[:2] == ["mild/b_5.png", "mild/slide0/a_0.png"] and images.class_names == ["mild"]
+    assert images.sentences() == []
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_limit": 0}, {"crop": "random"}], ids=["now", "later", "random"])
+def test_enlarged_images_are_counted_and_told(folder, options):
+    """The folder's images are 20 to 25 pixels high and 30 wide."""
+    assert ImageSet.from_folder(folder, 20, **options).say_enlarged() == ""
+    images = ImageSet.from_folder(folder, 24, **options)
+    assert images.say_enlarged() == ("4 of 6 images are smaller than 24 pixels and were enlarged, up to 1.2 times: "
+                                     "a_0.png is 30 x 20")
+    assert images.subset([3, 4]).say_enlarged() == ("2 of 2 images are smaller than 24 pixels and were enlarged, up to "
+                                                    "1.14 times: b_1.png is 30 x 21")
+    assert images.subset([5]).sentences() == images.subset([]).sentences() == []
+    assert constant_set(3).say_enlarged() == ""  # images that no file was read for
+
+
+@pytest.mark.parametrize("memory_limit", [0, 10**9])
+def test_a_set_of_dark_16_bit_images_is_told_of_as_one(tmp_path, memory_limit):
+    for i in range(3):
+        Image.fromarray(np.full((8, 8), 900 + 1000 * i, dtype=np.uint16)).save(tmp_path / f"{i}.png")
+    (told,) = ImageSet.from_folder(tmp_path, 8, memory_limit=memory_limit).subset([0]).sentences()
+    assert told.startswith("no value of the 3 16-bit images is above 4095")
+    Image.fromarray(np.full((8, 8), 60000, dtype=np.uint16)).save(tmp_path / "bright.png")
+    assert ImageSet.from_folder(tmp_path, 8, memory_limit=memory_limit).sentences() == []

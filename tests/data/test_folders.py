@@ -1,17 +1,15 @@
-"""Every kind of image file becomes uint8 [H, W, 3]; what is no image is named and refused."""
-import struct
-import zlib
+"""What a folder of images holds, subfolders included; what can't be listed or read is named and refused."""
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from add.data import files, folders
+from add.data.image_file import read_header, read_image
 from add.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-GREY_16 = np.array([[0, 257, 32768], [65535, 65000, 128]], dtype=np.uint16)
-GREY_16_AS_8 = [[0, 1, 128], [255, 253, 0]]  # value * 255 / 65535, rounded
 
 
 def save(path, pixels, **options):
@@ -28,75 +26,6 @@ def mixed(tmp_path):
     whole = (tmp_path / "a_1.png").read_bytes()
     (tmp_path / "d_cut.png").write_bytes(whole[:len(whole) // 2])
     return tmp_path
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "A.PNG"])
-def test_lossless_files_keep_their_pixels(tmp_path, name):
-    np.testing.assert_array_equal(folders.read_image(save(tmp_path / name, RGB)), RGB)
-
-
-def test_jpeg_is_close(tmp_path):
-    smooth = np.linspace(0, 255, 16 * 16 * 3).reshape(16, 16, 3).astype(np.uint8)
-    image = folders.read_image(save(tmp_path / "a.jpg", smooth, quality=95))
-    assert np.abs(image.astype(int) - smooth).max() < 16
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_16_bits_are_scaled_by_the_types_range(tmp_path, name):
-    image = folders.read_image(save(tmp_path / name, GREY_16))
-    for channel in range(3):
-        assert image[..., channel].tolist() == GREY_16_AS_8
-
-
-def test_big_endian_16_bit_tiff(tmp_path):
-    big_endian = Image.frombytes("I;16B", (3, 2), GREY_16.astype(">u2").tobytes())
-    big_endian.save(tmp_path / "a.tif")
-    assert folders.read_image(tmp_path / "a.tif")[..., 0].tolist() == GREY_16_AS_8
-
-
-def test_32_bit_pixels_are_refused_because_their_range_is_unknown(tmp_path):
-    Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match="no known range"):
-        folders.read_image(tmp_path / "a.tif")
-
-
-def test_grey_becomes_three_equal_channels(tmp_path):
-    image = folders.read_image(save(tmp_path / "a.png", RGB[..., 0]))
-    np.testing.assert_array_equal(image, np.repeat(RGB[..., :1], 3, axis=-1))
-
-
-def test_palette_keeps_its_colours(tmp_path):
-    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
-    pixels[:2] = (200, 10, 30)
-    Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(folders.read_image(tmp_path / "a.png"), pixels)
-
-
-def test_transparency_lies_on_white(tmp_path):
-    pixels = np.array([[[255, 0, 0, 255], [0, 0, 0, 0], [0, 0, 0, 51]]], dtype=np.uint8)
-    image = folders.read_image(save(tmp_path / "a.png", pixels))
-    assert image.tolist() == [[[255, 0, 0], [255, 255, 255], [204, 204, 204]]]
-
-
-def test_transparent_palette_entry_lies_on_white(tmp_path):
-    image = Image.new("P", (2, 1), 0)
-    image.putpalette([9, 9, 9, 50, 60, 70])
-    image.putpixel((1, 0), 1)
-    image.save(tmp_path / "a.png", transparency=0)
-    assert folders.read_image(tmp_path / "a.png").tolist() == [[[255, 255, 255], [50, 60, 70]]]
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown after a quarter turn clockwise
-    image = folders.read_image(save(tmp_path / "a.png", RGB, exif=exif))
-    np.testing.assert_array_equal(image, np.rot90(RGB, -1))
-
-
-@pytest.mark.parametrize("name", ["c_text.png", "d_cut.png", "missing.png"])
-def test_what_is_no_whole_image_is_named(mixed, name):
-    with pytest.raises(UserError, match=f"{name}.*expected a whole PNG"):
-        folders.read_image(mixed / name)
 
 
 def test_one_message_names_every_bad_file(mixed):
@@ -125,14 +54,91 @@ def test_images_of_their_own_size(tmp_path):
     np.testing.assert_array_equal(images[0], RGB)
 
 
+def touch(root, *names):
+    """Make empty files, and the folders for them."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def listed(folder):
+    return [files.relative_name(folder, path) for path in folders.list_images(folder)]
+
+
 def test_listing_is_sorted_and_takes_only_images(tmp_path):
-    for name in ("b.JPG", "a.png", "c.tiff", ".hidden.png", "contact_sheet.png", "notes.txt", "png"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "d.bmp").write_bytes(b"")
-    names = [path.rpartition("/")[2] for path in folders.list_images(tmp_path)]
-    assert names == ["a.png", "b.JPG", "c.tiff"]
-    assert len(folders.list_images(tmp_path, recursive=True)) == 4
+    touch(tmp_path, "b.JPG", "a.png", "c.tiff", "d.webp", ".hidden.png", "contact_sheet.png", "notes.txt", "png")
+    assert listed(tmp_path) == ["a.png", "b.JPG", "c.tiff", "d.webp"]
+
+
+def test_images_below_a_folder_are_its_images(tmp_path):
+    touch(tmp_path, "a.png", "slide2/b.png", "slide1/deep/c.png", "slide1/d.png")
+    assert listed(tmp_path) == ["a.png", "slide1/d.png", "slide1/deep/c.png", "slide2/b.png"]
+    assert listed(tmp_path / "slide1") == ["d.png", "deep/c.png"]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_hidden_files_and_folders_are_passed_over_at_every_level(tmp_path, monkeypatch, remote):
+    touch(tmp_path, "a.png", ".ipynb_checkpoints/a.png", "s/b.png", "s/.ipynb_checkpoints/b.png", "s/._b.png",
+          "s/.cache/deep/c.png", "__MACOSX/s/b.png", "s/@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg")
+    monkeypatch.setattr(files, "is_url", lambda path: remote)
+    assert listed(str(tmp_path)) == ["a.png", "s/b.png"]
+
+
+def test_a_link_that_leads_back_up_ends(tmp_path):
+    touch(tmp_path, "a.png", "s/b.png")
+    (tmp_path / "s" / "up").symlink_to(tmp_path, target_is_directory=True)
+    assert listed(tmp_path) == ["a.png", "s/b.png"]
+
+
+@pytest.mark.parametrize(("kind", "written"), [
+    ("a training run", ["config.json", "progress.csv", "samples/samples000010.png"]),
+    ("a translation", ["images/a_m01.png", "records/settings.json", "overview.png"]),
+    ("an evaluation", ["evaluation.json", "closest.png"]), ("a study", ["study.json", "scores.png", "train/a/x.png"])])
+def test_results_of_this_program_are_no_images(tmp_path, kind, written):
+    touch(tmp_path, "mild/a.png", *(f"mild/out/{name}" for name in written))
+    assert listed(tmp_path / "mild") == ["a.png"]
+    with pytest.raises(UserError, match=f"out is {kind} that this program wrote, expected a folder of images: give"):
+        folders.list_images(tmp_path / "mild" / "out")
+    (tmp_path / "mild" / "a.png").unlink()
+    with pytest.raises(UserError, match="mild holds no images.*this program wrote out in it"):
+        folders.list_images(tmp_path / "mild")
+
+
+def test_samples_are_images_where_there_are_no_others(tmp_path):
+    touch(tmp_path, *(f"mild/{seed}/{name}" for seed in "01"
+                      for name in ("sample_000000.png", "contact_sheet.png", "settings.json", "records/000000.json")))
+    assert listed(tmp_path / "mild" / "0") == ["sample_000000.png"]
+    assert listed(tmp_path / "mild") == ["0/sample_000000.png", "1/sample_000000.png"]
+    touch(tmp_path, "mild/a.png")
+    assert listed(tmp_path / "mild") == ["a.png"]
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path):
+    touch(tmp_path, "slide/a.png")
+    strange = os.fsencode(tmp_path / "slide") + b"/gr\xf6\xdfe.png"
+    try:
+        open(strange, "wb").close()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    with pytest.raises(UserError, match=r"1 of 2 image names are not UTF-8, the first is slide/gr.xf6.xdfe.png"):
+        folders.list_images(tmp_path)
+    with pytest.raises(UserError, match="not UTF-8"):
+        folders.list_domains(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("a.svs", "a whole-slide image.* cut it into tiles"), ("a.NPZ", "a file of arrays"), ("a.pt", "a file of weights"),
+    ("a.tar.gz", "an archive.* unpack it"), ("train.csv", "a table.* folder, one for each domain"),
+    ("a.dcm", "a medical scan"), ("a.heic", "an image of a kind that is not read"), ("a.webp", "a file, one image"),
+    ("README", "a file: expected a folder of images; give the folder that holds")])
+def test_what_is_given_in_place_of_a_folder_is_named(tmp_path, name, message):
+    touch(tmp_path, f"data/{name}")
+    with pytest.raises(UserError, match=f"{name} is {message}"):
+        folders.list_images(tmp_path / "data" / name)
+    if name not in ("a.webp", "README"):
+        with pytest.raises(UserError, match=rf"data holds no images.*1 of its files end in \..*{message}"):
+            folders.list_images(tmp_path / "data")
 
 
 def test_folders_that_give_no_images_are_refused(tmp_path):
@@ -145,10 +151,12 @@ def test_folders_that_give_no_images_are_refused(tmp_path):
         folders.list_images(tmp_path / "a.png")
 
 
-def test_a_folder_of_folders_gets_a_hint(tmp_path):
-    (tmp_path / "benign").mkdir()
-    with pytest.raises(UserError, match="subfolders .benign"):
-        folders.list_images(tmp_path)
+def test_a_sentence_tells_of_subfolders():
+    assert folders.say_subfolders(["a.png"]) == ""
+    assert folders.say_subfolders(["a.png", "s1/b.png", "s2/c/d.png"]) == \
+        "3 images, 2 of them in its subfolders s1, s2"
+    assert folders.say_subfolders([f"s{i}/b.png" for i in range(7)]) == \
+        "7 images, all of them in its subfolders s0, s1, s2, s3, s4 and 2 more"
 
 
 def test_domains_are_the_subfolders(tmp_path):
@@ -169,17 +177,13 @@ def test_class_is_the_name_before_the_first_underscore():
         folders.labels_from_names(["/x_y/dog.png"])
 
 
-def test_16_bit_colour_is_scaled_too(tmp_path):
-    """Pillow reads such files but writes none, so the PNG is put together by hand."""
-    def chunk(kind, content):
-        checksum = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + checksum
-
-    row = np.array([[65535, 32768, 0], [257, 65000, 128]], dtype=">u2").tobytes()
-    (tmp_path / "a.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b""))
-    assert folders.read_image(tmp_path / "a.png").tolist() == [[[255, 128, 0], [1, 253, 0]]]
+def test_classes_by_name_and_by_folder_are_not_mixed(tmp_path):
+    touch(tmp_path, "dog_1.png", "cat_1.png")
+    paths, labels, names = folders.list_named_classes(tmp_path)
+    assert len(paths) == 2 and labels.tolist() == [0, 1] and names == ["cat", "dog"]
+    touch(tmp_path, "bird/bird_1.png")
+    with pytest.raises(UserError, match="3 images, 1 of them in its subfolders bird: expected either"):
+        folders.list_named_classes(tmp_path)
 
 
 def test_remote_folders_read_like_local_ones(tmp_path, monkeypatch):
@@ -189,12 +193,12 @@ def test_remote_folders_read_like_local_ones(tmp_path, monkeypatch):
     for domain in ("a", "b"):
         (tmp_path / "store" / domain).mkdir(parents=True)
         files.save_png(f"{folder}/{domain}/x.png", RGB)
-    assert folders.list_images(folder, recursive=True) == [f"{folder}/a/x.png", f"{folder}/b/x.png"]
+    assert folders.list_images(folder) == [f"{folder}/a/x.png", f"{folder}/b/x.png"]
     assert folders.list_domains(folder) == {"a": [f"{folder}/a/x.png"], "b": [f"{folder}/b/x.png"]}
-    np.testing.assert_array_equal(folders.read_image(f"{folder}/a/x.png"), RGB)
-    assert folders.read_header(f"{folder}/a/x.png") == RGB.shape[:2]
+    np.testing.assert_array_equal(read_image(f"{folder}/a/x.png"), RGB)
+    assert read_header(f"{folder}/a/x.png") == RGB.shape[:2]
     with pytest.raises(UserError, match="holds no images"):
-        folders.list_images(folder)
+        folders.list_images(str(touch(tmp_path, "texts/notes.txt") / "texts"))
 
 
 def test_a_folder_of_domains_has_subfolders_and_no_images(tmp_path):
@@ -204,5 +208,16 @@ def test_a_folder_of_domains_has_subfolders_and_no_images(tmp_path):
     assert folders.holds_domains(tmp_path)
     save(tmp_path / "a.png", RGB)
     assert not folders.holds_domains(tmp_path)
+    touch(tmp_path, "run/config.json", "run/progress.csv", "run/samples/samples000010.png")
+    assert not folders.holds_domains(tmp_path / "run")
     with pytest.raises(UserError, match="does not exist"):
         folders.holds_domains(tmp_path / "nowhere")
+
+
+def test_threads_are_no_more_than_the_cores(monkeypatch):
+    for cores, threads in ((2, 2), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
+        assert folders.reading_threads() == threads
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert folders.reading_threads() == 3

@@ -31,7 +31,7 @@ def files_of(folder):
 def images_of(folder):
     """Return {"DOMAIN/FILE": digest of the pixels}."""
     return {"/".join(path.rsplit("/", 2)[1:]): hashlib.sha256(read_image(path).tobytes()).hexdigest()
-            for path in list_images(folder, recursive=True)}
+            for path in list_images(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_every_set_has_its_images(study):
               for folder in ("n2/train", "n2/val", "n6/train", "n6/val", "test/ends", "test/all")}
     assert counts == {"n2/train": [2, 2], "n2/val": [1, 1], "n6/train": [6, 6], "n6/val": [2, 2],
                       "test/ends": [5, 5], "test/all": [5, 5]}
-    assert {read_image(path).shape for path in list_images(study, recursive=True)} == {(SIZE, SIZE, 3)}
+    assert {read_image(path).shape for path in list_images(study)} == {(SIZE, SIZE, 3)}
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -227,7 +227,7 @@ def test_tissue_parts_share_no_pixel(tmp_path):
     assert prepare_data("tissue", tmp_path, [3], 4, SIZE) == ["stroma", "gland"]
 
     def columns(*parts):
-        return [int(path.rsplit("_c", 1)[1][:4]) for part in parts for path in list_images(tmp_path / part, True)]
+        return [int(path.rsplit("_c", 1)[1][:4]) for part in parts for path in list_images(tmp_path / part)]
 
     assert max(columns("n3/train", "n3/val")) + 48 <= min(columns("test/ends", "test/all"))
     assert not set(images_of(tmp_path / "n3" / "train")) & set(images_of(tmp_path / "n3" / "val"))

@@ -75,11 +75,23 @@ def test_bad_images_are_refused_or_counted(tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["bad"] == 2
 
 
-def test_a_folder_of_domains_asks_for_one_of_them(tmp_path):
+def test_a_folder_of_folders_asks_what_they_are(tmp_path):
     for name in ("gland", "stroma"):
         make_images(tmp_path / "root" / name)
-    with pytest.raises(UserError, match="one folder per domain: expected --domain NAME .*--domain all .*--class_cond"):
+    with pytest.raises(UserError, match="no images beside them: expected --domain NAME .*--domain all .*--domain [.] "
+                                        "where they are the slides or patients of one domain.*--class_cond"):
         start(tmp_path / "run", tmp_path / "root")
+
+
+def test_a_folder_that_is_one_domain_is_read_with_its_slides(tmp_path):
+    for seed, name in enumerate(("slide1", "slide2")):
+        make_images(tmp_path / "mild" / name, seed=seed)
+    notes = []
+    start(tmp_path / "run", tmp_path / "mild", note=notes.append, domain=".", image_size=32)
+    assert "6 images, all of them in its subfolders slide1, slide2" in notes
+    assert ("6 of 6 images are smaller than 32 pixels and were enlarged, up to 2 times: slide1/a0.png is 16 x 16"
+            in notes)
+    assert f"6 training images, 0 held out, from {tmp_path / 'mild'}" in notes
 
 
 def test_classes_come_from_folders(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from add.commands.shared.domain_ways import number_of
-from add.data.folders import holds_domains, labels_from_names, list_domains, list_images
+from add.data.folders import holds_domains, list_domains, list_named_classes
 from add.errors import UserError
 from add.training import LoadedConfig
 
@@ -23,8 +23,7 @@ def list_classes(root: str) -> dict[str, list[str]]:
     """
     if holds_domains(root):
         return list_domains(root)
-    paths = list_images(root)
-    labels, names = labels_from_names(paths)
+    paths, labels, names = list_named_classes(root)
     return {name: [path for path, label in zip(paths, labels, strict=True) if label == number]
             for number, name in enumerate(names)}
 

@@ -23,6 +23,7 @@ from add.training.run_lock import locked
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
+ONE_DOMAIN = "."  # as --domain: the folder is one domain, its subfolders are slides or patients
 AnyLoop = TypeVar("AnyLoop", bound=Loop)
 
 
@@ -100,6 +101,8 @@ def _run(trainer, world, display):
 def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     """Return the configs of the runs that a command begins: one for --data_dir, or one for each --domain in it.
 
+    A domain is all images below its folder, those of its slides or patients included.
+
     Args:
         config: a LoopConfig with data_dir and domain, such as TrainConfig.
         run_dir: used where the config names none; left out: runs/NAME_OF_DATA_DIR.
@@ -111,7 +114,7 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
         raise UserError("no --data_dir was given: expected a folder of images")
     run_dir = config.run_dir or run_dir or str(Path("runs") / (Path(config.data_dir).resolve().name or "run"))
     config = dataclasses.replace(config, run_dir=run_dir)
-    if not config.domain:
+    if config.domain in ("", ONE_DOMAIN):
         return [config]
     known = list(list_domains(config.data_dir))
     ordered = split_names(config.domains) if config.domains else known

@@ -149,8 +149,8 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
 def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> None:
     """Translate the images of one Direction and write its folder; `bar` shows evaluations and sentences."""
     config, images, folder = direction.config, direction.images, direction.folder
-    if images.bad:
-        bar.note(images.say_bad())
+    for sentence in images.sentences():
+        bar.note(sentence)
     named = [name if str(k) in name else f"{name} ({k})"
              for k, name in zip(direction.domains, direction.names, strict=True)]
     bar.note(f"translating {len(images)} images of {direction.data_dir} from {' to '.join(named)} in "
