@@ -5,7 +5,7 @@ from typing import Any
 
 from add.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def option(default: Any, help: str, choices: Sequence[Any] | None = None) -> Any:  # `help` is argparse's word for it
@@ -15,12 +15,12 @@ def option(default: Any, help: str, choices: Sequence[Any] | None = None) -> Any
 
 def device_option() -> Any:
     """Return the field of the option --device, the same in every command."""
-    return option("auto", "auto: a GPU where there is one", DEVICES)
+    return option("auto", "auto: a GPU where there is one; mps is Apple's", DEVICES)
 
 
 def threads_option() -> Any:
-    """Return the field of the option --threads of commands that run in several processes."""
-    return option(0, "CPU threads of each process; 0: share the cores")
+    """Return the field of the option --threads, the same in every command."""
+    return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores")
 
 
 def expect(condition: bool, name: str, value: Any, expected: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from add import __version__
 from add.baselines.adversarial import AdversarialTrainer
 from add.baselines.baseline_models import make_rival
 from add.baselines.class_groups import GroupStream
@@ -69,7 +70,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         "train": dataclasses.asdict(config), "processes": world.size,
         "data": {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
                  "fingerprint": fingerprint(config.data_dir, images.paths)},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+        "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")

@@ -16,13 +16,14 @@ from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import read_domains, read_translations
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import option
+from add.config import option, threads_option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.data.folders import list_domains, read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.runtime.options import Options
+from add.runtime.processes import set_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ClassificationConfig:
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
     out_dir: str = option("results/classification", "folder to write to; finished runs are kept and not made again")
-    threads: int = option(0, "CPU threads; 0: torch's own choice")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if self.num_seeds < 1:
@@ -92,8 +93,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
         UserError: folders that don't fit, or an output folder made with other settings or images.
     """
     check_packages()
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     real, validation, tests, size = _read_real(config)
     methods = config.parsed_methods()
     synthetic = _read_synthetic(config, methods, real, size)

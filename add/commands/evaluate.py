@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, option
+from add.config import device_option, expect_at_least, option, threads_option
 from add.data.dataset import ImageSet
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.folders import list_images, read_header
@@ -65,7 +65,7 @@ class EvaluationConfig:
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     out_dir: str = option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png to")
     device: str = device_option()
-    threads: int = option(0, "CPU threads; 0: share the cores")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if not self.real_dir or not self.fake_dir:

@@ -18,13 +18,14 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
-from add.config import option
+from add.config import option, threads_option
 from add.data.files import save_json
 from add.data.folders import read_image
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.translation_series import label_path, read_series, write_labels
 from add.runtime.options import Options
+from add.runtime.processes import set_threads
 from add.training import load_model
 from add.transition import soft_labels
 
@@ -46,7 +47,7 @@ class RelabelConfig:
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
-    threads: int = option(0, "CPU threads; 0: torch's own choice")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if self.gamma <= 0:
@@ -77,8 +78,7 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
     Raises:
         UserError: folders or models that are missing or don't fit.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     if not config.translations:
         raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
     found = [read_series(folder) for folder in config.translations.split(",")]

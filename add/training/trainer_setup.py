@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from add import __version__
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
@@ -69,7 +70,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
 def run_facts(config: RunConfig, world: Processes, source: Source) -> Row:
     """Return the entries of config.json beside those of the network: options, processes, data, versions."""
     return {"train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+            "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
 
 
 def _with_precision(config, model_config):

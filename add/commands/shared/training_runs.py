@@ -47,7 +47,7 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], config
         for config in runs:
             with closing(TrainingDisplay(config.last_step, config.max_minutes, silent=not world.is_main)) as display:
                 run_dir = Path(config.run_dir)
-                display.note(f"training on {world.device}, {world.size} process(es)\n"
+                display.note(f"training on {world.place}\n"
                              f"config: {config_path or 'defaults'}\n{written_paths(run_dir)}")
                 trainer = prepared(config, world, report=display.report, note=display.note)
                 trainers.append(trainer)

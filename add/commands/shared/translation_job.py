@@ -148,7 +148,7 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
         bar.note(images.say_bad())
     way = f" from {' to '.join(direction.names)}" if direction.names else ""
     bar.note(f"translating {len(images)} images of {direction.data_dir}{way} in {folder.amount} steps, on "
-             f"{world.device}, {world.size} process(es); writing to {folder.path.resolve()}")
+             f"{world.place}; writing to {folder.path.resolve()}")
 
     def translate_batch(x):
         return translate_chain(direction.models, x.to(world.device), config.amount, direction.diffusions,
