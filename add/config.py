@@ -8,9 +8,25 @@ from add.errors import UserError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def option(default: Any, help: str, choices: Sequence[Any] | None = None) -> Any:  # `help` is argparse's word for it
-    """Return a dataclass field that becomes one command-line option."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, choices: Sequence[Any] | None = None,  # `help` is argparse's word for it
+           aliases: Sequence[str] = (), path: str = "") -> Any:
+    """Return a dataclass field that becomes one command-line option.
+
+    Args:
+        choices: the values it may have, where the set is closed.
+        aliases: other names that it goes by.
+        path: "one" where the value is a path, "many" where it is a list of FOLDER or NAME=FOLDER with commas, else "".
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "aliases": tuple(aliases),
+                                                        "path": path})
+
+
+def path_option(default: str, help: str, *aliases: str, many: bool = False) -> Any:
+    """Return the field of an option that takes a path, or with `many` a list of FOLDER or NAME=FOLDER with commas.
+
+    ~ and $NAME in it are expanded, and an empty one on the command line is refused.
+    """
+    return option(default, help, aliases=aliases, path="many" if many else "one")
 
 
 def device_option() -> Any:

@@ -29,8 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `add NAME ...` and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
+        return options.run(lambda: print(overview()))
     if words[0] == "--version":
         from add import __version__
 

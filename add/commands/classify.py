@@ -16,7 +16,7 @@ from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import read_domains, read_translations
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import option, threads_option
+from add.config import option, path_option, threads_option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.data.folders import list_domains, read_image
 from add.data.severity_table import read_severity
@@ -30,17 +30,21 @@ from add.runtime.processes import set_threads
 class ClassificationConfig:
     """Classification."""
 
-    data_dir: str = option("", "training images: a folder with one subfolder per domain")
-    val_dir: str = option("", "validation images, likewise; left out: --val_fraction of the training images, which "
-                              "generated images should then not have been made from")
+    data_dir: str = path_option("", "training images: a folder with one subfolder per domain", "images")
+    val_dir: str = path_option("", "validation images, likewise; left out: --val_fraction of the training images, "
+                                   "which generated images should then not have been made from",
+                                   "val_images", "val_data_dir")
     val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir")
-    test_dir: str = option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
-                               "severity.csv there and in --data_dir, grading is scored as well")
+    test_dir: str = path_option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
+                                    "severity.csv there and in --data_dir, grading is scored as well",
+                                    "test_images", many=True)
     domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
     image_size: int = option(0, "side of the images in pixels; 0: as the first training image")
-    translations: str = option("", "translation folders with commas, for the methods full and progressive")
-    samples_dir: str = option("", "samples of each domain's model, one subfolder per domain, for unconditional; those "
-                                  "of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these names")
+    translations: str = path_option("", "translation folders with commas, for the methods full and progressive",
+                                        many=True)
+    samples_dir: str = path_option("", "samples of each domain's model, one subfolder per domain, for unconditional; "
+                                       "those of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these "
+                                       "names", many=True)
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
                                              "--label_rule")
@@ -50,7 +54,8 @@ class ClassificationConfig:
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
-    out_dir: str = option("results/classification", "folder to write to; finished runs are kept and not made again")
+    out_dir: str = path_option("results/classification", "folder to write to; finished runs are kept and not made "
+                                                         "again", "out")
     threads: int = threads_option()
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data.dataset import ImageSet
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.folders import list_images, read_header
@@ -48,22 +48,25 @@ PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficie
 class EvaluationConfig:
     """Evaluation."""
 
-    real_dir: str = option("", "folder of real images; the command's first word")
-    fake_dir: str = option("", "folder of generated images, or a translation folder, whose last images are then held "
-                               "against the real ones; the command's second word")
-    train_dir: str = option("", "images the model was trained on, for the copy test; by default the real images")
-    held_out_dir: str = option("", "real images that the model never saw, for the copy test; by default one half of "
-                                   "the training images stands for them")
-    source_dir: str = option("", "real images of the source domain, the folder that was translated")
-    there_and_back: str = option("", "folder of images translated there and back, named as in --source_dir")
+    real_dir: str = path_option("", "folder of real images; the command's first word", "real_images")
+    fake_dir: str = path_option("", "folder of generated images, or a translation folder, whose last images are then "
+                                    "held against the real ones; the command's second word", "fake_images")
+    train_dir: str = path_option("", "images the model was trained on, for the copy test; by default the real images",
+                                     "train_images")
+    held_out_dir: str = path_option("", "real images that the model never saw, for the copy test; by default one half "
+                                        "of the training images stands for them", "held_out_images")
+    source_dir: str = path_option("", "real images of the source domain, the folder that was translated",
+                                      "source_images")
+    there_and_back: str = path_option("", "folder of images translated there and back, named as in --source_dir")
     features: str = option(FEATURES[0], "network whose features are compared; published KID and FID are of inception",
                            FEATURES)
-    inception_path: str = option("", "TorchScript file of the Inception network; nothing is downloaded")
+    inception_path: str = path_option("", "TorchScript file of the Inception network; nothing is downloaded")
     image_size: int = option(0, "side in pixels that all images are brought to; 0: that of the first real image")
     max_images: int = option(1000, "images of each set, drawn at random from more")
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
-    out_dir: str = option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png to")
+    out_dir: str = path_option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png "
+                                                     "to", "out")
     device: str = device_option()
     threads: int = threads_option()
 

@@ -18,7 +18,7 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
-from add.config import option, threads_option
+from add.config import option, path_option, threads_option
 from add.data.files import save_json
 from add.data.folders import read_image
 from add.errors import UserError
@@ -34,15 +34,17 @@ from add.transition import soft_labels
 class RelabelConfig:
     """Soft labels."""
 
-    translations: str = option("", "translation folders with commas; both directions of a pair are labelled alike")
+    translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
+                                        many=True)
     rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
                                      "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
                                      "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
                                      "depth", LABEL_RULES)
-    data_dir: str = option("", "real images, one subfolder per domain: what classifiers are trained on, and every rule "
-                               "that looks at images is calibrated with")
-    calibration_dir: str = option("", "real images, likewise, that the diffusion models were not trained on; left out: "
-                                      "--data_dir. For likelihood, whose scores training images bias")
+    data_dir: str = path_option("", "real images, one subfolder per domain: what classifiers are trained on, and "
+                                    "every rule that looks at images is calibrated with", "images")
+    calibration_dir: str = path_option("", "real images, likewise, that the diffusion models were not trained on; "
+                                           "left out: --data_dir. For likelihood, whose scores training images bias",
+                                           "calibration_images")
     domains: str = option("", "names of the domains in the order of the label vectors; left out: sorted")
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import option
+from add.config import option, path_option
 from add.data import ImageSet
 from add.data.files import file_name, fingerprint, read_bytes
 from add.data.transforms import to_model_input
@@ -34,7 +34,8 @@ from add.runtime.world import World
 class SuperResSampleConfig(DrawConfig):
     """Super-resolution."""
 
-    base_samples: str = option("", "small images: a folder, or an npz of image_sample.py with arr_0 and labels arr_1")
+    base_samples: str = path_option("", "small images: a folder, or an npz of image_sample.py with arr_0 and labels "
+                                        "arr_1", "images")
     num_samples: int = option(0, "images to make, each from the next small one, and again from the first; 0: one of "
                                  "each")
     classes: str = option("", "classes of the small images, numbers or names separated by commas, in turn; left out: "

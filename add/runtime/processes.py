@@ -4,6 +4,7 @@ The launcher is read from the environment that it sets. MPI is imported only und
 rank takes one GPU by index; CUDA_VISIBLE_DEVICES is left as the user or the scheduler set it.
 """
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -17,10 +18,10 @@ import torch
 import torch.distributed as dist
 
 from add.errors import UserError
+from add.runtime.launchers import launcher, mpi_size
 from add.runtime.machine import Threads, choose_threads
 from add.runtime.world import World, check_own_gpus
 
-MPI_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
 TIMEOUT = timedelta(minutes=30)  # of a step's own communication
 WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
 MAX_THREADS = 1024
@@ -37,24 +38,6 @@ class Rendezvous:
     local_size: int
     address: str
     port: int
-
-
-def launcher(environ: Mapping[str, str] = os.environ) -> str:
-    """Return what started this process: "torchrun", "mpi", "slurm" or "single".
-
-    Slurm counts where srun started this very process, which SLURM_STEP_NUM_TASKS tells: a batch script and an
-    allocation's shell see SLURM_NTASKS too, but run once. An mpiexec inside Slurm names a size of its own.
-    """
-    if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environ.keys():
-        return "torchrun"
-    mpi_size, tasks = _mpi_size(environ), int(environ.get("SLURM_STEP_NUM_TASKS", 1))
-    if tasks > 1 and "SLURM_PROCID" in environ and mpi_size in (1, tasks):
-        return "slurm"
-    return "mpi" if mpi_size > 1 else "single"
-
-
-def _mpi_size(environ):
-    return max(int(environ.get(name, 1)) for name in MPI_SIZE_VARIABLES)
 
 
 def first_slurm_host(nodelist: str) -> str:
@@ -80,7 +63,7 @@ def rendezvous(kind: str, environ: Mapping[str, str] = os.environ) -> Rendezvous
         return Rendezvous(int(environ["SLURM_PROCID"]), size, int(environ.get("SLURM_LOCALID", 0)), local_size,
                           environ.get("MASTER_ADDR") or first_slurm_host(nodes),
                           int(environ.get("MASTER_PORT", 20000 + step % 20000)))
-    return _mpi_rendezvous(_mpi_size(environ))
+    return _mpi_rendezvous(mpi_size(environ))
 
 
 def _mpi_rendezvous(expected_size):
@@ -91,8 +74,8 @@ def _mpi_rendezvous(expected_size):
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise UserError(
-            f"started by an MPI launcher, but mpi4py does not load ({error}): "
-            f"pip install mpi4py mpich, or start with torchrun") from error
+            f"started by an MPI launcher, but mpi4py does not load ({str(error).splitlines()[0]}): expected mpi4py and "
+            f"an MPI library; {mpi_remedy()}, or start with torchrun") from error
     world = MPI.COMM_WORLD
     if world.Get_size() != expected_size:
         raise UserError(f"the MPI launcher started {expected_size} processes, but mpi4py sees {world.Get_size()}: "
@@ -103,6 +86,11 @@ def _mpi_rendezvous(expected_size):
     offer = ("127.0.0.1" if one_node else socket.getfqdn(), _free_port()) if world.Get_rank() == 0 else None
     address, port = world.bcast(offer, root=0)
     return Rendezvous(world.Get_rank(), world.Get_size(), node.Get_rank(), node.Get_size(), address, port)
+
+
+def mpi_remedy() -> str:
+    """Return the command that brings what MPI lacks here: the package mpi4py, or an MPI library for it."""
+    return "pip install mpich" if importlib.util.find_spec("mpi4py") else "pip install mpi4py mpich"
 
 
 def _free_port():

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet
 from add.data.files import file_name, require_local, save_json
 from add.data.transforms import to_model_input, to_uint8
@@ -61,7 +61,7 @@ class WalkOptions:
     clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
     max_memory: float = option(2.0, "GiB for the states of an encode or a decode; above it, they are computed "
                                      "again, or in parts")
-    out_dir: str = option("results", "folder to write to; finished images are kept and not made again")
+    out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     seed: int = option(0, "recorded; translation itself draws nothing")
