@@ -20,6 +20,7 @@ GROUPS = {
     "measure and compare": ("evaluate", "classify", "image_nll", "compare"),
     "models and data": ("convert", "make_phantom", "make_tissue"),
     "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
+    "this machine": ("doctor",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise

@@ -26,7 +26,7 @@ from add.runtime.world import World
 class BaselineSampleConfig:
     """Sampling a baseline."""
 
-    model_path: str = path_option("", "checkpoint or run folder of baseline_train.py", "model")
+    model_path: str = path_option("", "checkpoint or run folder of `add baseline_train`", "model")
     num_samples: int = option(100, "images to make")
     batch_size: int = option(16, "images at a time")
     data_dir: str = path_option("", "lofgan only: folder of images of one class, or of one subfolder per class, to "
@@ -62,7 +62,7 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
         UserError: no usable model, images to fuse that are missing, or a folder of samples that were made otherwise.
     """
     if not config.model_path:
-        raise UserError("no --model_path was given: expected a run folder of baseline_train.py")
+        raise UserError("no --model_path was given: expected a run folder of add baseline_train")
     loaded = load_rival(config.model_path, world.device)
     rival: Any = loaded.rival  # one that needs classes has a `group` beside what Rival tells
     folder = SamplesFolder(config.out_dir, config.num_samples)

@@ -49,7 +49,7 @@ class ClassificationConfig:
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
                                              "--label_rule")
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
-                                           "scripts/soft_labels.py; depth: labels.csv itself", LABEL_RULES)
+                                           "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method")

@@ -42,7 +42,7 @@ class StudyConfig:
     sample_steps: int = option(30, "network evaluations of a sample")
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
-                          "methods to compare, as in scripts/classify.py; of other papers progan, lofgan, mixdl, iddpm")
+                          "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together")
     rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
@@ -51,7 +51,7 @@ class StudyConfig:
     rival_config: str = path_option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
     rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
-    synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in scripts/classify.py")
+    synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in `add classify`")
     num_seeds: int = option(5, "classifiers per method")
     network: str = option("small_resnet", "classifier", NETWORKS)
     classifier_steps: int = option(300, "training steps of a classifier")

@@ -73,7 +73,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if not self.real_dir or not self.fake_dir:
             raise UserError("two folders are needed, of real and of generated images: give them as "
-                            "python scripts/evaluate.py REAL FAKE")
+                            "add evaluate REAL FAKE")
         expect_at_least(self, image_size=0, max_images=2, seed=0, threads=0)
         if self.there_and_back and not self.source_dir:
             raise UserError("--there_and_back is compared with the source images: give --source_dir, too")

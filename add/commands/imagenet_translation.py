@@ -137,7 +137,7 @@ def _load_classifier(parsed, world, config, loaded):
 def _check_model(loaded, config):
     if not loaded.model.class_cond:
         raise UserError(f"{loaded.path} knows no classes: expected a model trained with --class_cond; for one model "
-                        f"per domain use python scripts/frequency_generating_m_samples.py")
+                        f"per domain use add translate")
     if config.guidance_scale != 1 and not loaded.model.class_dropout:
         raise UserError(f"--guidance_scale is {config.guidance_scale} and {loaded.path} was trained without class "
                         f"dropout: expected 1; train a model with --class_dropout 0.1, or guide by --classifier_path")

@@ -114,6 +114,6 @@ def _load(path, parsed, world, config, is_source):
     found = load_given(path, parsed, world.device, config.backend, config.precision, use_new_attention_order=is_source)
     if found[2].model.class_cond:
         raise UserError(f"{found[2].path} is class-conditional: expected one unconditional model per domain; translate "
-                        f"between its classes with python scripts/imagenet_translation.py, or train it without "
+                        f"between its classes with add imagenet_translation, or train it without "
                         f"--class_cond")
     return found

@@ -29,7 +29,7 @@ FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
 KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
 EARLY_SETTINGS = {  # of the environment, read when torch is imported
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # else lost peers print C++ stacks
-    "GOMP_SPINCOUNT": "10000",  # threads that wait for others give their core away after some 0.1 ms, not several
+    "GOMP_SPINCOUNT": "1000",  # threads that wait for another soon give their core away: it may be what that one needs
 }
 SPELLINGS = "spellings"  # of a namespace: {option: the name that it was given by}
 BROKEN_PIPE_STATUS = 141  # as of a program that SIGPIPE ends

@@ -109,7 +109,7 @@ def _run_names(models_dir):
     root = Path(models_dir)
     if not root.is_dir():
         raise UserError(f"--models_dir {models_dir} is no folder: expected one with a run folder per domain, as "
-                        f"python scripts/train.py --domain all writes them")
+                        f"add train --domain all writes them")
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(names) < 2:
         raise UserError(f"{models_dir} holds {len(names)} run folders: expected two or more, one per domain; give the "
