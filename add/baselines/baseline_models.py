@@ -57,7 +57,7 @@ def load_rival(path: PathLike, device: torch.device | str = "cpu") -> LoadedRiva
     method = facts.get("kind")
     if method not in METHODS:
         raise UserError(f"{path} is a run of the kind {method!r}, expected one of {', '.join(METHODS)}: "
-                        f"scripts/baseline_train.py trains those; a diffusion model is sampled by image_sample.py")
+                        f"add baseline_train trains those; a diffusion model is sampled by add image_sample")
     rival = make_rival(method, METHODS[method][0](**facts["model"]), facts["image_size"],
                        len(facts["data"]["classes"] or ()))
     step = int(file.stem.rsplit("_", 1)[-1].removeprefix("model"))

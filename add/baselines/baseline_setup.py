@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from add import __version__
 from add.baselines.adversarial import AdversarialTrainer
 from add.baselines.baseline_models import make_rival
 from add.baselines.class_groups import GroupStream
-from add.config import option
+from add.config import option, path_option
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
 from add.errors import UserError
@@ -33,7 +34,7 @@ class BaselineConfig(LoopConfig):
     method: str = option("progan", "progan, lofgan (from several images of one class to one) or mixdl",
                          ("progan", "lofgan", "mixdl"))
     image_size: int = option(64, "height and width of an image, in pixels: 32, 64, 128 or 256")
-    data_dir: str = option("", "folder of one domain's images; for lofgan of one subfolder per class")
+    data_dir: str = path_option("", "folder of one domain's images; for lofgan of one subfolder per class", "images")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
                              "all; each gets a generator of its own, in RUN_DIR/NAME. A dot: data_dir is one domain, "
                              "with subfolders of slides or patients")
@@ -75,7 +76,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         "train": dataclasses.asdict(config), "processes": world.size,
         "data": {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
                  "fingerprint": fingerprint(config.data_dir, images.paths)},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+        "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")

@@ -20,6 +20,7 @@ GROUPS = {
     "measure and compare": ("evaluate", "classify", "image_nll", "compare"),
     "models and data": ("convert", "make_phantom", "make_tissue"),
     "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
+    "this machine": ("doctor",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
@@ -29,8 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `add NAME ...` and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
+        return options.run(lambda: print(overview()))
     if words[0] == "--version":
         from add import __version__
 

@@ -10,7 +10,7 @@ import torch
 
 from add.baselines.baseline_models import load_rival
 from add.baselines.baseline_setup import references_of
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
 from add.data.transforms import to_uint8
@@ -26,14 +26,15 @@ from add.runtime.world import World
 class BaselineSampleConfig:
     """Sampling a baseline."""
 
-    model_path: str = option("", "checkpoint or run folder of baseline_train.py")
+    model_path: str = path_option("", "checkpoint or run folder of `add baseline_train`", "model")
     num_samples: int = option(100, "images to make")
     batch_size: int = option(16, "images at a time")
-    data_dir: str = option("", "lofgan only: folder of images of one class, or of one subfolder per class, to fuse; "
-                               "several classes take turns")
+    data_dir: str = path_option("", "lofgan only: folder of images of one class, or of one subfolder per class, to "
+                                    "fuse; several classes take turns", "images")
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
-    out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
+    out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
+                                                  "out")
     device: str = device_option()
     threads: int = threads_option()
 
@@ -61,7 +62,7 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
         UserError: no usable model, images to fuse that are missing, or a folder of samples that were made otherwise.
     """
     if not config.model_path:
-        raise UserError("no --model_path was given: expected a run folder of baseline_train.py")
+        raise UserError("no --model_path was given: expected a run folder of add baseline_train")
     loaded = load_rival(config.model_path, world.device)
     rival: Any = loaded.rival  # one that needs classes has a `group` beside what Rival tells
     folder = SamplesFolder(config.out_dir, config.num_samples)

@@ -42,7 +42,7 @@ def sample_with_classifier(parsed: Parsed, world: World, bar: EvaluationBar) -> 
     (config, way, folder), guidance = begin(parsed, SampleConfig), parsed.take(GuidanceConfig)
     if not guidance.classifier_path:
         raise UserError("no --classifier_path was given: expected a checkpoint or run folder of a classifier of noisy "
-                        "images, which classifier_train.py makes; without one, use image_sample.py")
+                        "images, which add classifier_train makes; without one, use add image_sample")
     given = load_given(config.model_path, parsed, world.device, config.backend, config.precision)
     classifier, about = load_classifier(parsed, given[2], world.device, config.precision)
     folder.class_names = about.classes or given[2].classes

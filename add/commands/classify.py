@@ -7,8 +7,6 @@ command again continues.
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
 from add.classification.classifier_runs import ClassifierRuns, digest_of
@@ -16,40 +14,46 @@ from add.classification.comparison_data import domain_means, read_real, read_syn
 from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import domains_option, group_option, option
+from add.config import domains_option, group_option, option, path_option, threads_option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.runtime.options import Options
+from add.runtime.processes import set_threads
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationConfig:
     """Classification."""
 
-    data_dir: str = option("", "training images: a folder with one subfolder per domain")
-    val_dir: str = option("", "validation images, likewise; left out: --val_fraction of the training images")
+    data_dir: str = path_option("", "training images: a folder with one subfolder per domain", "images")
+    val_dir: str = path_option("", "validation images, likewise; left out: --val_fraction of the training images",
+                                   "val_images", "val_data_dir")
     val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir; series "
                                       "that were made from them are left out")
     group_pattern: str = group_option()
-    test_dir: str = option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
-                               "severity.csv there and in --data_dir, grading is scored as well")
+    test_dir: str = path_option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
+                                    "severity.csv there and in --data_dir, grading is scored as well",
+                                    "test_images", many=True)
     domains: str = domains_option("that of the translations, else sorted by name")
     image_size: int = option(0, "side of the images in pixels; 0: as the first training image")
-    translations: str = option("", "translation folders with commas, for the methods full and progressive")
-    samples_dir: str = option("", "samples of each domain's model, one subfolder per domain, for unconditional; those "
-                                  "of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these names")
+    translations: str = path_option("", "translation folders with commas, for the methods full and progressive",
+                                        many=True)
+    samples_dir: str = path_option("", "samples of each domain's model, one subfolder per domain, for unconditional; "
+                                       "those of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these "
+                                       "names", many=True)
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
                                              "--label_rule")
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
-                                           "scripts/soft_labels.py; depth: labels.csv itself", LABEL_RULES)
+                                           "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
-    out_dir: str = option("results/classification", "folder to write to; finished runs are kept and not made again")
-    threads: int = option(0, "CPU threads; 0: torch's own choice")
+    out_dir: str = path_option("results/classification", "folder to write to; finished runs are kept and not made "
+                                                         "again", "out")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if self.num_seeds < 1:
@@ -91,8 +95,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
         UserError: folders that don't fit, or an output folder made with other settings or images.
     """
     check_packages()
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     images = read_real(config)
     real, validation = images.train, images.validation.data
     methods = config.parsed_methods()

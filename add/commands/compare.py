@@ -10,7 +10,7 @@ from pathlib import Path
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
-from add.config import domains_option, expect, group_option, option, split_names
+from add.config import domains_option, expect, group_option, option, path_option, split_names
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
@@ -26,8 +26,9 @@ from add.study.study_steps import run_steps
 class StudyConfig:
     """Study."""
 
-    dataset: str = option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained section; "
-                                     "or a folder with train/ and test/, each with one subfolder per domain")
+    dataset: str = path_option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained "
+                                          "section; or a folder with train/ and test/, each with one subfolder per "
+                                          "domain", "images")
     bands: str = option("mild:0:0.3,severe:0.7:1", "the phantom's domains, NAME:LOW:HIGH with commas")
     domains: str = domains_option("of a folder sorted by name, of the phantom as --bands goes")
     group_pattern: str = group_option()
@@ -35,7 +36,7 @@ class StudyConfig:
     num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
                                       "for validation")
     num_test: int = option(1000, "test images per domain and test set")
-    train_config: str = option("configs/phantom.yaml", "YAML file of the diffusion models' training options")
+    train_config: str = path_option("configs/phantom.yaml", "YAML file of the diffusion models' training options")
     train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says")
     amount: int = option(10, "progressive images per source image, N")
     num_sources: int = option(100, "training images of each domain that are translated, at most")
@@ -43,16 +44,16 @@ class StudyConfig:
     sample_steps: int = option(30, "network evaluations of a sample")
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
-                          "methods to compare, as in scripts/classify.py; of other papers progan, lofgan, mixdl, iddpm")
+                          "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together")
     rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
                                             "YAML files say it for the diffusion models",
                                 ("none", "mirror", "flips", "dihedral"))
-    rival_config: str = option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
+    rival_config: str = path_option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
     rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
-    synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in scripts/classify.py")
+    synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in `add classify`")
     num_seeds: int = option(5, "classifiers per method")
     network: str = option("small_resnet", "classifier", NETWORKS)
     classifier_steps: int = option(300, "training steps of a classifier")
@@ -62,7 +63,7 @@ class StudyConfig:
     jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
                           "OUT/nN/logs")
     seed: int = option(0, "of data, models, samples and the first classifier")
-    out_dir: str = option("results/study", "folder for everything; the same study again continues")
+    out_dir: str = path_option("results/study", "folder for everything; the same study again continues", "out")
 
     def __post_init__(self) -> None:
         parse_bands(self.bands)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from add.config import option
+from add.config import option, path_option
 from add.data.files import is_url, save_json, save_torch, write_atomically
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -37,12 +37,12 @@ PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffuser
 class ConvertConfig:
     """Conversion."""
 
-    model_path: str = option("", "checkpoint or run folder to convert to diffusers")
-    to_diffusers: str = option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")
+    model_path: str = path_option("", "checkpoint or run folder to convert to diffusers", "model")
+    to_diffusers: str = path_option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")
     drop_variances: bool = option(False, "to diffusers: leave learned variances out, so that DDIM and all other "
                                          "samplers there work; only DDPMScheduler can use them")
-    from_diffusers: str = option("", "folder to read: of a pipeline, or of a UNet2DModel alone")
-    run_dir: str = option("", "run folder to write; it must be new")
+    from_diffusers: str = path_option("", "folder to read: of a pipeline, or of a UNet2DModel alone")
+    run_dir: str = path_option("", "run folder to write; it must be new", "out")
 
     def __post_init__(self) -> None:
         out, back = (self.model_path, self.to_diffusers), (self.from_diffusers, self.run_dir)

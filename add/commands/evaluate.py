@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, group_option, option
+from add.config import device_option, expect_at_least, group_option, option, path_option, threads_option
 from add.data.dataset import ImageSet
 from add.data.files import join, relative_name, save_json, save_png, write_atomically
 from add.data.folders import list_images, read_all, say_subfolders
@@ -53,17 +53,19 @@ PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficie
 class EvaluationConfig:
     """Evaluation."""
 
-    real_dir: str = option("", "folder of real images; the command's first word")
-    fake_dir: str = option("", "folder of generated images, or a translation folder, whose last images are then held "
-                               "against the real ones; the command's second word")
-    train_dir: str = option("", "images the model was trained on, for the copy test; by default the real images")
-    held_out_dir: str = option("", "real images that the model never saw, for the copy test; by default one half of "
-                                   "the training images stands for them")
-    source_dir: str = option("", "real images of the source domain, the folder that was translated")
-    there_and_back: str = option("", "folder of images translated there and back, named as in --source_dir")
+    real_dir: str = path_option("", "folder of real images; the command's first word", "real_images")
+    fake_dir: str = path_option("", "folder of generated images, or a translation folder, whose last images are then "
+                                    "held against the real ones; the command's second word", "fake_images")
+    train_dir: str = path_option("", "images the model was trained on, for the copy test; by default the real images",
+                                     "train_images")
+    held_out_dir: str = path_option("", "real images that the model never saw, for the copy test; by default one half "
+                                        "of the training images stands for them", "held_out_images")
+    source_dir: str = path_option("", "real images of the source domain, the folder that was translated",
+                                      "source_images")
+    there_and_back: str = path_option("", "folder of images translated there and back, named as in --source_dir")
     features: str = option(FEATURES[0], "network whose features are compared; published KID and FID are of inception",
                            FEATURES)
-    inception_path: str = option("", "TorchScript file of the Inception network; nothing is downloaded")
+    inception_path: str = path_option("", "TorchScript file of the Inception network; nothing is downloaded")
     group_pattern: str = group_option()
     image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images, to "
                                 "which real ones are reduced as in training")
@@ -72,14 +74,15 @@ class EvaluationConfig:
     max_images: int = option(1000, "images of each set, drawn at random from more")
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
-    out_dir: str = option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png to")
+    out_dir: str = path_option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png "
+                                                     "to", "out")
     device: str = device_option()
-    threads: int = option(0, "CPU threads; 0: share the cores")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if not self.real_dir or not self.fake_dir:
             raise UserError("two folders are needed, of real and of generated images: give them as "
-                            "python scripts/evaluate.py REAL FAKE")
+                            "add evaluate REAL FAKE")
         expect_at_least(self, image_size=0, max_images=2, seed=0, threads=0)
         if self.there_and_back and not self.source_dir:
             raise UserError("--there_and_back is compared with the source images: give --source_dir, too")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
 from add.diffusion import DiffusionConfig, GaussianDiffusion
@@ -37,14 +37,15 @@ INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degree
 class LikelihoodConfig:
     """Likelihood."""
 
-    model_path: str = option("", "checkpoint or run folder of the model")
-    data_dir: str = option("", "folder of images; of a class-conditional model, with a subfolder per class, or files "
-                               "named CLASS_NAME.png")
+    model_path: str = path_option("", "checkpoint or run folder of the model", "model")
+    data_dir: str = path_option("", "folder of images; of a class-conditional model, with a subfolder per class, or "
+                                    "files named CLASS_NAME.png", "images")
     num_samples: int = option(0, "images to measure, the first in the order of their names; 0: all")
     batch_size: int = option(1, "images per network evaluation")
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
     seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
-    out_dir: str = option("results/nll", "folder to write to; finished images are kept and not measured again")
+    out_dir: str = path_option("results/nll", "folder to write to; finished images are kept and not measured again",
+                                              "out")
     device: str = device_option()
     threads: int = threads_option()
 

@@ -13,7 +13,7 @@ import dataclasses
 from add.commands.shared.class_numbers import class_names, list_classes, number_classes, parse_classes
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
 from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
-from add.config import option
+from add.config import option, path_option
 from add.data import ImageSet
 from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, class_gradient
 from add.errors import UserError
@@ -28,12 +28,12 @@ from add.transition.fixed_batches import InBatches
 class ClassOptions:
     """Classes to translate between: their model and images."""
 
-    model_path: str = option("", "checkpoint or run folder of a class-conditional model")
+    model_path: str = path_option("", "checkpoint or run folder of a class-conditional model", "model")
     source: str = option("", "classes to translate from, with commas: numbers, or names where they are known")
     target: str = option("", "classes to translate to, one for each of --source")
-    data_dir: str = option("", "source images: a subfolder per class, or files named CLASS_rest.png. A class is its "
-                               "name in training, else its number: 282 or 282_1.png")
-    val_dir: str = option("", "DDIB's spelling of data_dir")
+    data_dir: str = path_option("", "source images: a subfolder per class, or files named CLASS_rest.png. A class is "
+                                    "its name in training, else its number: 282 or 282_1.png", "images")
+    val_dir: str = path_option("", "DDIB's spelling of data_dir")
     class_names: str = option("", "names of the model's classes in the order of their numbers, with commas or a file "
                                   "with a name per line, where the run doesn't remember them")
     guidance_scale: float = option(1.0, "guidance without a classifier in decoding: 1 is the model's own, more "
@@ -142,7 +142,7 @@ def _load_classifier(parsed, world, config, loaded):
 def _check_model(loaded, config):
     if not loaded.model.class_cond:
         raise UserError(f"{loaded.path} knows no classes: expected a model trained with --class_cond; for one model "
-                        f"per domain use python scripts/frequency_generating_m_samples.py")
+                        f"per domain use add translate")
     if config.guidance_scale != 1 and not loaded.model.class_dropout:
         raise UserError(f"--guidance_scale is {config.guidance_scale} and {loaded.path} was trained without class "
                         f"dropout: expected 1; train a model with --class_dropout 0.1, or guide by --classifier_path")

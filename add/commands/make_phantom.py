@@ -1,7 +1,7 @@
 """Make domains of procedural cytology images whose severity is known."""
 import dataclasses
 
-from add.config import option
+from add.config import option, path_option
 from add.data import phantom
 from add.errors import UserError
 from add.runtime.options import Options
@@ -11,7 +11,7 @@ from add.runtime.options import Options
 class PhantomConfig:
     """Phantom."""
 
-    out_dir: str = option("", "new or empty folder to write train/, test/ and severity.csv to; required")
+    out_dir: str = path_option("", "new or empty folder to write train/, test/ and severity.csv to; required", "out")
     size: int = option(64, "side of the images in pixels, for instance 32 or 64")
     num_train: int = option(500, "training images of each domain")
     num_test: int = option(100, "held-out images of each domain")

@@ -1,7 +1,7 @@
 """Cut patches of stroma and of gland from scikit-image's stained tissue section."""
 import dataclasses
 
-from add.config import option
+from add.config import option, path_option
 from add.data import files, tissue
 from add.errors import UserError
 from add.runtime.options import Options
@@ -11,7 +11,8 @@ from add.runtime.options import Options
 class TissueConfig:
     """Tissue."""
 
-    out_dir: str = option("", "folder to write train/, test/ and sources/ to, each with stroma/ and gland/; required")
+    out_dir: str = path_option("", "folder to write train/, test/ and sources/ to, each with stroma/ and gland/; "
+                                   "required", "out")
     num_train: int = option(450, "most training patches of each domain")
     num_test: int = option(64, "most held-out patches of each domain")
     num_sources: int = option(8, "held-out patches of each domain that sources/ repeats, to translate from")

@@ -18,7 +18,7 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
-from add.config import domains_option, option
+from add.config import domains_option, option, path_option, threads_option
 from add.data.files import save_json
 from add.data.image_file import read_image
 from add.errors import UserError
@@ -26,6 +26,7 @@ from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
 from add.results.translation_series import domain_order, label_path, read_series, write_labels
 from add.runtime.options import Options
+from add.runtime.processes import set_threads
 from add.training import load_model
 from add.transition import soft_labels
 
@@ -34,20 +35,22 @@ from add.transition import soft_labels
 class RelabelConfig:
     """Soft labels."""
 
-    translations: str = option("", "translation folders with commas; both directions of a pair are labelled alike")
+    translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
+                                        many=True)
     rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
                                      "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
                                      "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
                                      "depth", LABEL_RULES)
-    data_dir: str = option("", "real images, one subfolder per domain: what classifiers are trained on, and every rule "
-                               "that looks at images is calibrated with")
-    calibration_dir: str = option("", "real images, likewise, that the diffusion models were not trained on; left out: "
-                                      "--data_dir. For likelihood, whose scores training images bias")
+    data_dir: str = path_option("", "real images, one subfolder per domain: what classifiers are trained on, and "
+                                    "every rule that looks at images is calibrated with", "images")
+    calibration_dir: str = path_option("", "real images, likewise, that the diffusion models were not trained on; "
+                                           "left out: --data_dir. For likelihood, whose scores training images bias",
+                                           "calibration_images")
     domains: str = domains_option("that of the translations, else sorted by name")
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
-    threads: int = option(0, "CPU threads; 0: torch's own choice")
+    threads: int = threads_option()
 
     def __post_init__(self) -> None:
         if self.gamma <= 0:
@@ -78,8 +81,7 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
     Raises:
         UserError: folders or models that are missing or don't fit.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
     if not config.translations:
         raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
     found = [read_series(folder) for folder in config.translations.split(",")]

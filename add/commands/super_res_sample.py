@@ -15,7 +15,7 @@ from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import option
+from add.config import option, path_option
 from add.data import ImageSet
 from add.data.files import fingerprint, read_bytes
 from add.data.transforms import to_model_input
@@ -34,7 +34,8 @@ from add.runtime.world import World
 class SuperResSampleConfig(DrawConfig):
     """Super-resolution."""
 
-    base_samples: str = option("", "small images: a folder, or an npz of image_sample.py with arr_0 and labels arr_1")
+    base_samples: str = path_option("", "small images: a folder, or an npz of `add image_sample` with arr_0 and labels "
+                                        "arr_1", "images")
     num_samples: int = option(0, "images to make, each from the next small one, and again from the first; 0: one of "
                                  "each")
     classes: str = option("", "classes of the small images, numbers or names separated by commas, in turn; left out: "
@@ -64,7 +65,7 @@ def super_resolve(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     config, way, folder = begin(parsed, SuperResSampleConfig)
     if not config.base_samples:
         raise UserError("no --base_samples were given: expected a folder of small images, or an npz that "
-                        "image_sample.py --save_npz wrote")
+                        "add image_sample --save_npz wrote")
     model, diffusion, loaded = load_given(config.model_path, parsed, world.device, precision=config.precision,
                                           kind="super_res")
     base, digest = read_base_samples(config.base_samples, loaded.model.small_size)
@@ -124,7 +125,7 @@ def _read_npz(path, content, small_size):
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             images, labels = archive["arr_0"], archive.get("arr_1")
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} can't be read ({error}): expected an npz with images in arr_0, as image_sample.py "
+        raise UserError(f"{path} can't be read ({error}): expected an npz with images in arr_0, as add image_sample "
                         f"--save_npz writes it") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
         raise UserError(f"arr_0 in {path} is {images.dtype} {list(images.shape)}: expected uint8 [n, H, W, 3], one "

@@ -9,7 +9,7 @@ import numpy as np
 
 from add.commands.shared.point_job import PointJob, find_model
 from add.commands.shared.translation_job import resolve_config
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
@@ -28,15 +28,18 @@ FROM_NOISE = tuple(name for name in SAMPLERS if name != "obelm")  # which walks 
 class PointSampleConfig:
     """Sampling."""
 
-    model_path: str = option("", "checkpoint or run folder of the model; empty: that of --task in --models_dir")
-    models_dir: str = option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...")
+    model_path: str = path_option("", "checkpoint or run folder of the model; empty: that of --task in --models_dir",
+                                      "model")
+    models_dir: str = path_option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...",
+                                                    "models")
     num_samples: int = option(80000, "points to make")
     batch_size: int = option(20000, "points per network evaluation")
     sampler: str = option("unipc", "solver of the ODE from noise to points; ddim walks the steps of "
                                    "--timestep_respacing", FROM_NOISE)
     decode_steps: int = option(0, "evaluations per point, other samplers than ddim; 0: the sampler's own number")
     seed: int = option(0, "what the noise is drawn by, whatever the batch size and processes")
-    out_dir: str = option("results/synthetic", "folder to write to, as sample_TASK; finished points are kept")
+    out_dir: str = path_option("results/synthetic", "folder to write to, as sample_TASK; finished points are kept",
+                                                    "out")
     device: str = device_option()
     threads: int = threads_option()
 

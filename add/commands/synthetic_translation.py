@@ -9,7 +9,7 @@ import numpy as np
 
 from add.commands.shared.point_job import LAST_SET, PointJob, find_model
 from add.commands.shared.translation_job import resolve_config
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -31,9 +31,12 @@ class PointTranslationConfig:
 
     source: int = option(0, f"point set translated from, 0 to {LAST_SET}: " + ", ".join(POINT_SETS).lower())
     target: int = option(1, f"point set translated to, 0 to {LAST_SET}")
-    source_model_path: str = option("", "checkpoint or run folder of the source's model; empty: in --models_dir")
-    target_model_path: str = option("", "checkpoint or run folder of the target's model; empty: in --models_dir")
-    models_dir: str = option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...")
+    source_model_path: str = path_option("", "checkpoint or run folder of the source's model; empty: in --models_dir",
+                                             "source_model")
+    target_model_path: str = path_option("", "checkpoint or run folder of the target's model; empty: in --models_dir",
+                                             "target_model")
+    models_dir: str = path_option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...",
+                                                    "models")
     num_samples: int = option(90000, "points to draw from the source and translate")
     batch_size: int = option(30000, "points per network evaluation")
     sampler: str = option("unipc", "solver of the ODE between points and noise; ddim walks the steps of "
@@ -41,8 +44,8 @@ class PointTranslationConfig:
     encode_steps: int = option(0, "steps to noise, other samplers than ddim; 0: the sampler's own number")
     decode_steps: int = option(0, "evaluations from noise, other samplers than ddim; 0: the sampler's own number")
     seed: int = option(0, "what the points are drawn by")
-    out_dir: str = option("results/synthetic", "folder to write to, as translation_SOURCE_TARGET or "
-                                               "translation_cycle_SOURCE_TARGET; finished points are kept")
+    out_dir: str = path_option("results/synthetic", "folder to write to, as translation_SOURCE_TARGET or "
+                                                    "translation_cycle_SOURCE_TARGET; finished points are kept", "out")
     device: str = device_option()
     threads: int = threads_option()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from add.commands.shared.domain_ways import find_domains
 from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
-from add.config import domains_option, option
+from add.config import domains_option, option, path_option
 from add.data import ImageSet
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -25,18 +25,22 @@ FIRST_OPTIONS = ("source_model_path", "target_model_path", "models_dir", "data_d
 class DomainOptions:
     """Domains to translate between: their models and images."""
 
-    source_model_path: str = option("", "checkpoint or run folder of the source domain; left out: embedded stroma")
-    target_model_path: str = option("", "checkpoint or run folder of the target domain; left out: embedded gland")
-    models_dir: str = option("", "folder of run folders, one per domain, in place of the two models; --data_dir then "
-                                 "holds a subfolder of images per domain, of the same names; other kinds of runs "
-                                 "are passed over")
+    source_model_path: str = path_option("", "checkpoint or run folder of the source domain; left out: embedded stroma",
+                                             "source_model")
+    target_model_path: str = path_option("", "checkpoint or run folder of the target domain; left out: embedded gland",
+                                             "target_model")
+    models_dir: str = path_option("", "folder of run folders, one per domain, in place of the two models; --data_dir "
+                                      "then holds a subfolder of images per domain, of the same names; other kinds of "
+                                      "runs are passed over", "models")
     domains: str = domains_option("the order that the run folders were trained with, else sorted by name; of two "
                                   "models, the names of their folders")
     pairs: str = option("", "with --models_dir, what is translated: all, every ordered pair (the default); chain, "
                             "through all domains in order as one series, and back; or a list such as 0-1,2-0 or "
                             "mild-severe or mild-moderate-severe, which is a chain in that order")
-    data_dir: str = option("", "folder of source images; left out with embedded models: held-out stroma patches")
-    target_data_dir: str = option("", "folder of target-domain images, the sources of the opposite direction")
+    data_dir: str = path_option("", "folder of source images; left out with embedded models: held-out stroma patches",
+                                    "images")
+    target_data_dir: str = path_option("", "folder of target-domain images, the sources of the opposite direction",
+                                           "backward_images", "backward_data_dir")
     source: int = option(0, "number of the source domain in the label vectors")
     target: int = option(1, "number of the target domain in the label vectors")
     num_domains: int = option(2, "length of the label vectors; with --models_dir the number of its domains")

@@ -105,7 +105,7 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
             raise UserError(f"{folder} is no finished translation: expected labels.csv in it; give a folder such as "
                             f"results/translation_0_1, or run the same translation command again to finish it")
         raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
-                        f"python scripts/soft_labels.py --rule {rule} --translations {folder}")
+                        f"add soft_labels --rule {rule} --translations {folder}")
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     try:

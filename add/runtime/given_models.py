@@ -4,16 +4,17 @@ import functools
 import hashlib
 import logging
 import platform
-import resource
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from add import __version__
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, PathLike, Row
+from add.runtime import machine
 from add.runtime.backends import with_backend
 from add.runtime.options import Parsed
 from add.training import LoadedConfig, find_checkpoint, load_model
@@ -88,20 +89,21 @@ def describe(config: LoadedConfig) -> Row:
 
 
 def run_facts(options: Row, checkpoints: Mapping[str, Row], device: torch.device) -> Row:
-    """Return what run.json says of every run: options, versions, checkpoints, peak memory.
+    """Return what run.json says of every run: options, versions, checkpoints, CPU threads, peak memory.
 
     Args:
         options: JSON values.
         checkpoints: {role: JSON values}.
         device: of this process; on a GPU its own peak is reported, else the process's.
     """
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    versions = {"add": __version__, "python": platform.python_version(), "torch": torch.__version__,
+                "numpy": np.__version__}
     return {"options": options, "versions": versions, "checkpoints": checkpoints,
-            "peak_memory_mb": round(peak_memory_mb(device), 1)}
+            "threads": torch.get_num_threads(), "peak_memory_mb": round(peak_memory_mb(device), 1)}
 
 
 def peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory of this process in MiB, on its GPU where it has one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1024**2
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return machine.peak_memory_mb()

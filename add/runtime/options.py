@@ -5,11 +5,11 @@ fields into flags and merges three sources, the later one winning: dataclass, YA
 """
 import argparse
 import dataclasses
-import difflib
 import errno
 import json
 import math
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from add.errors import UserError
+from add.runtime.given_paths import expand, refuse_empty
+from add.runtime.launchers import is_first
+from add.runtime.wrong_words import nearest, unknown_message
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 TRUE_WORDS = {"1", "true", "t", "yes", "y", "on"}
 FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
 KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
+EARLY_SETTINGS = {  # of the environment, read when torch is imported
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # else lost peers print C++ stacks
+    "GOMP_SPINCOUNT": "1000",  # threads that wait for another soon give their core away: it may be what that one needs
+}
+SPELLINGS = "spellings"  # of a namespace: {option: the name that it was given by}
+BROKEN_PIPE_STATUS = 141  # as of a program that SIGPIPE ends
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 Config = TypeVar("Config", bound="DataclassInstance")
@@ -47,6 +56,7 @@ class Options:
                  positionals: dict[str, str] | None = None, first: tuple[str, ...] = ()):
         self.configs = configs
         self.fields: dict[str, dataclasses.Field] = {}
+        self.aliases: dict[str, str] = {}  # {alias: option}
         self.default_config = default_config
         self.parser = _Parser(description=description, allow_abbrev=False,
                               formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,9 +70,12 @@ class Options:
                     assert self.fields[field.name].default == field.default, f"two defaults of {field.name}"
                 else:
                     self.fields[field.name] = field
+                    self.aliases |= dict.fromkeys(field.metadata.get("aliases", ()), field.name)
                     _add_flag(group, field, default)
         for name, word in (positionals or {}).items():
-            self.parser.add_argument(name, metavar=word, nargs="?", default=argparse.SUPPRESS, help=f"as --{name}")
+            self.parser.add_argument(name, metavar=word, nargs="?", action=_Store, default=argparse.SUPPRESS,
+                                     help=f"as --{name}")
+        assert not self.aliases.keys() & self.fields.keys(), "an alias is another option's name"
         self.defaults = {name: field.default for name, field in self.fields.items()} | (overrides or {})
         if first:
             self._show_first(first)
@@ -95,11 +108,16 @@ class Options:
         namespace, unknown = self.parser.parse_known_args(argv)
         if unknown:
             known = {action.dest for action in self.parser._actions} - {"help"}
-            flags = [f"--{name}" for name in sorted(known)]
-            raise UserError(_unknown_message("option", unknown[0].split("=")[0], flags))
+            raise UserError(unknown_message("option", unknown[0].split("=")[0], sorted(known | self.aliases.keys())))
         given = vars(namespace)
-        config_path, dry_run = given.pop("config"), given.pop("dry_run")
-        given = {name: self._convert(f"--{name}", name, value) for name, value in given.items()}
+        config_path, dry_run, spelled = given.pop("config"), given.pop("dry_run"), given.pop(SPELLINGS, {})
+        if config_path is not None:
+            refuse_empty("--config", config_path)
+            config_path = expand("--config", config_path)
+        for name in given:
+            if self._path_kind(name):
+                refuse_empty(spelled[name], given[name])
+        given = {name: self._convert(spelled[name], name, value) for name, value in given.items()}
         if config_path is None and self.default_config is not None:
             config_path = self.default_config(self.defaults | given)
         from_file = self._read_config(config_path) if config_path else {}
@@ -108,17 +126,26 @@ class Options:
                         typed=set(given))
         for config in self.configs:
             parsed.take(config)  # its checks speak now, before the slow part
-        if dry_run:
+        if dry_run and is_first():
             print("\n".join(f"{name}: {json.dumps(value)}" for name, value in values.items()))
+        if dry_run:
             raise SystemExit(0)
         return parsed
 
     def _read_config(self, path):
-        values = read_yaml(find_config(path))
-        for name in values:
+        values: dict[str, Any] = {}
+        for written, value in read_yaml(find_config(path)).items():
+            name = self.aliases.get(written, written)
             if name not in self.fields:
-                raise UserError(f"{path}: " + _unknown_message("key", str(name), self.fields))
-        return {name: self._convert(f"{path}: {name}", name, value) for name, value in values.items()}
+                raise UserError(f"{path}: " + unknown_message("key", str(written), [*self.fields, *self.aliases]))
+            if name in values:
+                raise UserError(f"{path}: {name} stands there twice, also as {written}: expected one of the two names; "
+                                f"leave one out")
+            values[name] = self._convert(f"{path}: {written}", name, value)
+        return values
+
+    def _path_kind(self, name):
+        return self.fields[name].metadata.get("path", "")
 
     def _convert(self, where, name, value):
         """Return `value`, text or what YAML made of it, in the type of option `name`."""
@@ -131,7 +158,9 @@ class Options:
         choices = self.fields[name].metadata.get("choices")
         if choices and result not in choices:
             raise UserError(f"{where} is {value!r}, expected one of {', '.join(map(str, choices))}: "
-                            f"{_nearest(str(value), choices) or 'choose one of them'}")
+                            f"{_did_you_mean(str(value), choices) or 'choose one of them'}")
+        if self._path_kind(name):
+            return expand(where, result, many=self._path_kind(name) == "many")
         return result
 
 
@@ -167,6 +196,18 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}: --help explains the options")
 
 
+class _Store(argparse.Action):
+    """Store an option's text, and refuse it where another of its names has given one already."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        spelling = option_string or self.metavar
+        before = vars(namespace).setdefault(SPELLINGS, {}).setdefault(self.dest, spelling)
+        if before != spelling:
+            raise UserError(f"{before} and {spelling} were given, two names of one option: expected one of them; leave "
+                            f"one out")
+        setattr(namespace, self.dest, values)
+
+
 def boolean(text: object) -> bool:
     """Return the truth value that a word like `True`, `yes` or `0` stands for."""
     word = str(text).lower()
@@ -196,6 +237,13 @@ def find_config(path: str | Path) -> Path:
     return given
 
 
+def _own_configs():
+    """Return the names of the project's configs."""
+    from add.data import embedded
+
+    return sorted(path.name for path in embedded.CONFIGS.glob("*.yaml"))
+
+
 def read_yaml(path: str | Path) -> dict[Any, Any]:
     """Return the mapping in a YAML file; raises UserError where there is none."""
     import yaml
@@ -203,7 +251,8 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text())
     except OSError as error:
-        raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file") from error
+        raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file, or one of "
+                        f"the project's: {', '.join(_own_configs())}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config file {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -212,14 +261,39 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
 
 
 def run(main: Callable[[], object]) -> int:
-    """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch, not yet imported, else prints lost peers' C++ stacks
+    """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause.
+
+    Where the reader of the output has gone, as `head` does, it ends without a word.
+    """
+    try:
+        try:
+            return _status_of(main)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _writes_to_a_pipe():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return BROKEN_PIPE_STATUS
+
+
+def _writes_to_a_pipe():
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except OSError:  # a test's or a notebook's
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _status_of(main):
+    for name, value in EARLY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         main()
     except UserError as error:
         return _complain(error)
     except OSError as error:
-        if error.filename is None and error.errno not in DISK_ERRORS:
+        if isinstance(error, BrokenPipeError) or error.filename is None and error.errno not in DISK_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
         return _complain(f"{where}{error.strerror}; check the path, its permissions and the free space")
@@ -238,11 +312,15 @@ def _add_flag(group, field, default):
     """Add the flag of a dataclass field; its value arrives as text and is converted where a file's is, too."""
     shown = f" (default: {default!r})" if default not in ("", None) else ""
     choices = field.metadata.get("choices")
-    settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%") + shown,
+    aliases = [f"--{alias}" for alias in field.metadata.get("aliases", ())]
+    also = f"; also {', '.join(aliases)}" if aliases else ""
+    settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%") + also + shown,
                 "metavar": "{" + ",".join(map(str, choices)) + "}" if choices else type(default).__name__.upper()}
     if isinstance(default, bool):
         settings |= {"nargs": "?", "const": "True"}
-    group.add_argument(f"--{field.name}", **settings)
+    group.add_argument(f"--{field.name}", action=_Store, **settings)
+    for alias in aliases:
+        group.add_argument(alias, action=_Store, dest=field.name, **settings | {"help": argparse.SUPPRESS})
 
 
 def _as_kind(kind, value):
@@ -272,13 +350,9 @@ def _complain(message):
     return 2
 
 
-def _unknown_message(what: str, name: str, known: Iterable[str]) -> str:
-    return f"unknown {what} {name}: {_nearest(name, known) or '--help lists the known ones'}"
-
-
-def _nearest(name, known):
-    close = difflib.get_close_matches(name, [str(word) for word in known], n=1)
-    return f"did you mean {close[0]}?" if close else ""
+def _did_you_mean(name, known):
+    close = nearest(name, known)
+    return f"did you mean {close}?" if close else ""
 
 
 def _title(config):

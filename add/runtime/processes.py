@@ -4,6 +4,7 @@ The launcher is read from the environment that it sets. MPI is imported only und
 rank takes one GPU by index; CUDA_VISIBLE_DEVICES is left as the user or the scheduler set it.
 """
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -17,9 +18,10 @@ import torch
 import torch.distributed as dist
 
 from add.errors import UserError
+from add.runtime.launchers import launcher, mpi_size
+from add.runtime.machine import Threads, choose_threads
 from add.runtime.world import World, check_own_gpus
 
-MPI_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
 TIMEOUT = timedelta(minutes=30)  # of a step's own communication
 WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
 MAX_THREADS = 1024
@@ -37,24 +39,6 @@ class Rendezvous:
     local_size: int
     address: str
     port: int
-
-
-def launcher(environ: Mapping[str, str] = os.environ) -> str:
-    """Return what started this process: "torchrun", "mpi", "slurm" or "single".
-
-    Slurm counts where srun started this very process, which SLURM_STEP_NUM_TASKS tells: a batch script and an
-    allocation's shell see SLURM_NTASKS too, but run once. An mpiexec inside Slurm names a size of its own.
-    """
-    if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environ.keys():
-        return "torchrun"
-    mpi_size, tasks = _mpi_size(environ), int(environ.get("SLURM_STEP_NUM_TASKS", 1))
-    if tasks > 1 and "SLURM_PROCID" in environ and mpi_size in (1, tasks):
-        return "slurm"
-    return "mpi" if mpi_size > 1 else "single"
-
-
-def _mpi_size(environ):
-    return max(int(environ.get(name, 1)) for name in MPI_SIZE_VARIABLES)
 
 
 def first_slurm_host(nodelist: str) -> str:
@@ -80,7 +64,7 @@ def rendezvous(kind: str, environ: Mapping[str, str] = os.environ) -> Rendezvous
         return Rendezvous(int(environ["SLURM_PROCID"]), size, int(environ.get("SLURM_LOCALID", 0)), local_size,
                           environ.get("MASTER_ADDR") or first_slurm_host(nodes),
                           int(environ.get("MASTER_PORT", 20000 + step % 20000)))
-    return _mpi_rendezvous(_mpi_size(environ))
+    return _mpi_rendezvous(mpi_size(environ))
 
 
 def _mpi_rendezvous(expected_size):
@@ -91,8 +75,8 @@ def _mpi_rendezvous(expected_size):
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise UserError(
-            f"started by an MPI launcher, but mpi4py does not load ({error}): "
-            f"pip install mpi4py mpich, or start with torchrun") from error
+            f"started by an MPI launcher, but mpi4py does not load ({str(error).splitlines()[0]}): expected mpi4py and "
+            f"an MPI library; {mpi_remedy()}, or start with torchrun") from error
     world = MPI.COMM_WORLD
     if world.Get_size() != expected_size:
         raise UserError(f"the MPI launcher started {expected_size} processes, but mpi4py sees {world.Get_size()}: "
@@ -103,6 +87,11 @@ def _mpi_rendezvous(expected_size):
     offer = ("127.0.0.1" if one_node else socket.getfqdn(), _free_port()) if world.Get_rank() == 0 else None
     address, port = world.bcast(offer, root=0)
     return Rendezvous(world.Get_rank(), world.Get_size(), node.Get_rank(), node.Get_size(), address, port)
+
+
+def mpi_remedy() -> str:
+    """Return the command that brings what MPI lacks here: the package mpi4py, or an MPI library for it."""
+    return "pip install mpich" if importlib.util.find_spec("mpi4py") else "pip install mpi4py mpich"
 
 
 def _free_port():
@@ -118,21 +107,18 @@ def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
     An error ends all processes, and only the one that met it first reports it.
 
     Args:
-        device: "auto" (a GPU where there is one), "cpu" or "cuda".
-        threads: CPU threads of this process; 0 shares the cores among the processes of this machine, unless
-            OMP_NUM_THREADS says otherwise.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        threads: CPU threads of this process; 0: see `set_threads`.
     """
     kind = launcher()
     if kind == "single":
-        _check_threads(threads)
-        _set_threads(threads, 1)
-        yield World(device=pick_device(device))
+        chosen = pick_device(device)
+        yield World(device=chosen, threads=str(set_threads(threads)))
         return
     here = rendezvous(kind)
     with _one_voice_per_machine(here.local_rank):
-        _check_threads(threads)
         chosen = pick_device(device, here.local_rank, here.local_size)
-    _set_threads(threads, here.local_size)
+        used = str(set_threads(threads, here.local_size))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     method = "env://" if kind == "torchrun" else f"tcp://{here.address}:{here.port}"
@@ -140,7 +126,7 @@ def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
                             rank=here.rank, world_size=here.size, timeout=TIMEOUT)
     together = True
     try:
-        yield _connected_world(here, chosen)
+        yield _connected_world(here, chosen, used)
     except BaseException as error:
         first, together = _report_failure(error, here.size)
         if not first:
@@ -152,10 +138,10 @@ def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
             _end_mpi(kind)
 
 
-def _connected_world(here, device):
+def _connected_world(here, device, threads):
     """Return the World of a process in the group; raises UserError where processes share a GPU."""
     group = dist.new_group(backend="gloo", timeout=WAITING_TIMEOUT)
-    world = World(here.rank, here.size, here.local_rank, here.local_size, device, group)
+    world = World(here.rank, here.size, here.local_rank, here.local_size, device, group, threads)
     if device.type == "cuda":
         gpu = getattr(torch.cuda.get_device_properties(device), "uuid", device.index)
         check_own_gpus(world.gather((socket.gethostname(), str(gpu))))
@@ -194,14 +180,20 @@ def _one_voice_per_machine(local_rank):
 
 
 def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.device:
-    """Return the device of a local rank; `name` is "auto" (a GPU where there is one), "cpu" or "cuda".
+    """Return the device of a local rank; `name` is one of add.config.DEVICES.
+
+    "auto" is an NVIDIA or AMD GPU where torch sees one, else Apple's (mps), else the CPU.
 
     Raises:
         UserError: a GPU is asked for and there is none, or there are too few. One visible GPU is right for any
             number of processes, as Slurm can show each process a GPU of its own.
     """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() and local_size == 1 else "cpu"
+    if name == "cpu":
         return torch.device("cpu")
+    if name == "mps":
+        return _mps(local_size)
     if not torch.cuda.is_available():
         raise UserError(f"--device {name} was given, but torch {torch.__version__} sees no GPU: expected one; "
                         f"use --device cpu, or install a torch build for the GPU")
@@ -212,17 +204,32 @@ def pick_device(name: str, local_rank: int = 0, local_size: int = 1) -> torch.de
     return torch.device("cuda", local_rank % count)
 
 
-def _check_threads(threads):
-    if not 0 <= threads <= MAX_THREADS:
-        raise UserError(f"--threads is {threads}, expected 0 to {MAX_THREADS}: give about the number of cores, or 0 "
-                        f"to share them")
+def _has_mps():
+    return torch.backends.mps.is_available()
 
 
-def _set_threads(threads, local_size):
-    if threads > 0:
-        torch.set_num_threads(threads)
-    elif local_size > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+def _mps(local_size):
+    if not _has_mps():
+        raise UserError(f"--device mps was given, but torch {torch.__version__} sees no Apple GPU: expected a Mac with "
+                        f"one; use --device cpu")
+    if local_size > 1:
+        raise UserError(f"--device mps was given to {local_size} processes, and a Mac has one GPU: expected one "
+                        f"process; start it without a launcher, or use --device cpu")
+    return torch.device("mps")
+
+
+def set_threads(given: int = 0, local_size: int = 1) -> Threads:
+    """Set torch's CPU threads and return them: those given, else OMP_NUM_THREADS, else by the cores that are free.
+
+    Raises:
+        UserError: a number of threads that can't be meant.
+    """
+    if not 0 <= given <= MAX_THREADS:
+        raise UserError(f"--threads is {given}, expected 0 to {MAX_THREADS}: give about the number of cores, or 0 "
+                        f"to take those that are free")
+    chosen = choose_threads(given, torch.get_num_threads(), local_size)
+    torch.set_num_threads(chosen.number)
+    return chosen
 
 
 @contextlib.contextmanager

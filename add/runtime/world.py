@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 80  # of a value in a message
 class World:
     """The processes of a run; alone, no method waits for anyone.
 
-    `group` is the gloo group that they talk through, None for one process.
+    `group` is the gloo group that they talk through, None for one process. `threads` says the CPU threads of each.
     """
 
     rank: int = 0
@@ -29,11 +29,17 @@ class World:
     local_size: int = 1
     device: torch.device = torch.device("cpu")
     group: "dist.ProcessGroup | None" = field(default=None, compare=False, repr=False)
+    threads: str = field(default="", compare=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
+
+    @property
+    def place(self) -> str:
+        """What the run runs on, in words."""
+        return ", ".join([str(self.device), f"{self.size} process(es)", *([self.threads] if self.threads else [])])
 
     def barrier(self) -> None:
         """Wait, for days where it must be, until all processes are here."""

@@ -101,7 +101,7 @@ def _sample_rival(config, folder, domain, rival):
 
 
 def _translate(config, folder, domains):
-    return _step("translate", "frequency_generating_m_samples", {
+    return _step("translate", "translate", {
         "amount": config.amount, "source_model_path": folder / "models" / domains[0],
         "target_model_path": folder / "models" / domains[1], "data_dir": folder / "train" / domains[0],
         "target_data_dir": folder / "train" / domains[1], "num_images": config.num_sources, "backend": config.backend,

@@ -18,6 +18,7 @@ from add.interfaces import Note, PathLike, Row
 
 PROGRAM = (sys.executable, "-P", "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
+OLD_SCRIPTS = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
 SHOWN_LINES = 20  # of a failed command's log
 
 
@@ -39,7 +40,13 @@ class Step:
     @property
     def command(self) -> str:
         """The command line, as a user would type it."""
-        return shlex.join(["python", f"scripts/{self.script}.py", *self.arguments])
+        return shlex.join(["add", self.script, *self.arguments])
+
+    @property
+    def spellings(self) -> tuple[str, str]:
+        """The command line, and the one that earlier versions noted for it."""
+        script = OLD_SCRIPTS.get(self.script, self.script)
+        return self.command, shlex.join(["python", f"scripts/{script}.py", *self.arguments])
 
 
 def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note = lambda text: None) -> None:
@@ -130,7 +137,7 @@ def _wait(process):
 
 def _is_done(folder, step):
     done = _done_file(folder, step)
-    return done.exists() and json.loads(done.read_text())["command"] == step.command
+    return done.exists() and json.loads(done.read_text())["command"] in step.spellings
 
 
 def _done_file(folder, step):

@@ -15,11 +15,12 @@ from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.networks import KINDS, create_network, kind_of
 from add.networks.foreign.recognition import recognise
+from add.networks.foreign.wrapped_weights import unwrap
 
 NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
 CONFIG_NAME = "config.json"
-MADE_BY = {"image": "scripts/train.py", "super_res": "scripts/super_res_train.py",
-           "classifier": "scripts/classifier_train.py", "points": "scripts/synthetic_train.py"}
+MADE_BY = {"image": "add train", "super_res": "add super_res_train", "classifier": "add classifier_train",
+           "points": "add synthetic_train"}
 
 
 def step_of(path: PathLike) -> int:
@@ -49,6 +50,22 @@ def read_state(path: PathLike) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} holds a {type(state).__name__}, expected a state dict of tensors; "
                         f"save model.state_dict() instead")
     return state
+
+
+def read_weights(path: PathLike) -> dict[str, Any]:
+    """Return the state dict of a network in a file, out of what other programs wrap it in; that is said in the log.
+
+    Raises:
+        UserError: as `read_state`; or several sets of weights in the file.
+    """
+    state = read_state(path)
+    try:
+        weights, said = unwrap(state)
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is refused: {error}") from error
+    if said:
+        _say(f"{Path(path).name}: {said}")
+    return dict(weights)
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: PathLike) -> None:
@@ -186,7 +203,7 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
     """
     file = find_checkpoint(path)
     model_config, diffusion_config = read_config(file.parent) or (model_config, diffusion_config)
-    state = read_state(file)
+    state = read_weights(file)
     if model_config is None or diffusion_config is None:
         recognised = _recognise(state, file, given, assumed)
         model_config, diffusion_config = model_config or recognised.model, diffusion_config or recognised.diffusion
@@ -207,7 +224,12 @@ def _recognise(state, file, given, assumed):
         recognised = recognise(state, given, assumed)
     except UserError as error:
         raise UserError(f"no {CONFIG_NAME} lies beside {file}: {error}") from error
-    is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-    for note in recognised.notes if is_main else ():
-        logging.getLogger(__name__).warning(f"{file.name}: {note}")
+    for note in recognised.notes:
+        _say(f"{file.name}: {note}")
     return recognised
+
+
+def _say(sentence):
+    """Log what the user should read, in the main process."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        logging.getLogger(__name__).warning(sentence)

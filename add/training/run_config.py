@@ -3,7 +3,7 @@ import dataclasses
 import math
 import re
 
-from add.config import device_option, domains_option, expect, group_option, option, threads_option
+from add.config import device_option, domains_option, expect, group_option, option, path_option, threads_option
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
@@ -13,7 +13,7 @@ DEFAULT_STEPS = 20000
 class LoopConfig:
     """Training: what every loop has."""
 
-    run_dir: str = option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes")
+    run_dir: str = path_option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes", "out")
     lr: float = option(1e-4, "learning rate")
     lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0")
     lr_anneal_steps: int = option(0, "step at which the learning rate has fallen linearly to 0; 0: it stays")
@@ -98,8 +98,9 @@ class RunConfig(LoopConfig):
                                    ("uniform", "stratified", "loss-second-moment"))
     weight_decay: float = option(0.0, "weight decay of AdamW")
     microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch")
-    resume_checkpoint: str = option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run folder")
-    init_from: str = option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
+    resume_checkpoint: str = path_option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run "
+                                             "folder")
+    init_from: str = path_option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
     precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
                             ("fp32", "bf16", "fp16"))
     fp16_scale_growth: float = option(1e-3, "growth per step of log2 of the loss scale in fp16: the scale doubles "
@@ -137,8 +138,8 @@ class RunConfig(LoopConfig):
 class TrainConfig(RunConfig):
     """Training."""
 
-    data_dir: str = option("", "folder of one domain's images, or of one folder per domain or class; left out: the "
-                               "embedded stroma patches")
+    data_dir: str = path_option("", "folder of one domain's images, or of one folder per domain or class; left out: "
+                                    "the embedded stroma patches", "images")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
                              "all; each gets a model of its own, in RUN_DIR/NAME. A dot: data_dir is one domain, with "
                              "subfolders of slides or patients")
@@ -159,7 +160,7 @@ class TrainConfig(RunConfig):
 class SuperResTrainConfig(TrainConfig):
     """Training."""
 
-    data_dir: str = option("", "folder of large images; with --class_cond, of one folder per class")
+    data_dir: str = path_option("", "folder of large images; with --class_cond, of one folder per class", "images")
     num_preview: int = option(8, "pairs in the picture of samples at each save; 0: none")
 
 
@@ -167,8 +168,10 @@ class SuperResTrainConfig(TrainConfig):
 class ClassifierTrainConfig(TrainConfig):
     """Training."""
 
-    data_dir: str = option("", "folder with one subfolder of images per class, or images named CLASS_rest.png")
-    val_data_dir: str = option("", "the same of held-out images; left out: val_fraction of data_dir")
+    data_dir: str = path_option("", "folder with one subfolder of images per class, or images named CLASS_rest.png",
+                                    "images")
+    val_data_dir: str = path_option("", "the same of held-out images; left out: val_fraction of data_dir",
+                                        "val_images", "val_dir")
     val_fraction: float = option(0.1, "share of the images held out where there is no val_data_dir")
     noised: bool = option(True, "train on noisy images, which guidance needs")
     lr: float = option(3e-4, "learning rate of AdamW")
@@ -204,7 +207,8 @@ class ClassifierTrainConfig(TrainConfig):
 class PointTrainConfig(RunConfig):
     """Training."""
 
-    run_dir: str = option("", "run folder; left out: runs/synthetic/NAME_OF_THE_SET; the same folder again resumes")
+    run_dir: str = path_option("", "run folder; left out: runs/synthetic/NAME_OF_THE_SET; the same folder again "
+                                   "resumes", "out")
     batch_size: int = option(1024, "points per step and process, drawn anew for each")
     lr: float = option(2e-3, "learning rate of AdamW")
     lr_warmup_steps: int = option(100, "steps over which the learning rate rises from 0")

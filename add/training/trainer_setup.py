@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from add import __version__
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
 from add.networks import create_network
-from add.training.checkpoints import find_checkpoint, load_weights, read_state, step_of
+from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
 from add.training.config_differences import described
 from add.training.learning_tasks import make_task
 from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
@@ -80,7 +81,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
 def run_facts(config: RunConfig, world: Processes, source: Source) -> Row:
     """Return the entries of config.json beside those of the network: options, processes, data, versions."""
     return {"train": dataclasses.asdict(config), "processes": world.size, "data": source.facts,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+            "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
 
 
 def _with_precision(config, model_config):
@@ -119,7 +120,7 @@ def _start(trainer, source):
     elif config.init_from:
         path = find_checkpoint(config.init_from)
         check_weights(path, *configs)
-        load_weights(trainer.model, read_state(path), path)
+        load_weights(trainer.model, read_weights(path), path)
         for ema in trainer.emas.values():
             ema.copy_from(trainer.parameters, updates=0)
         note(f"starting at step 0 from the weights of {path}")
@@ -131,9 +132,9 @@ def _read_beside(path):
     folder = RunFolder(path.parent)
     if step in folder.steps():
         return folder.read(step)
-    found: dict[str, Any] = {"model": read_state(path), "ema": {}, "step": step}
+    found: dict[str, Any] = {"model": read_weights(path), "ema": {}, "step": step}
     for file in sorted(path.parent.glob(f"ema_*_{step:06d}.pt")):
-        found["ema"][file.name.split("_")[1]] = read_state(file)
+        found["ema"][file.name.split("_")[1]] = read_weights(file)
     optimizer = path.parent / f"opt{step:06d}.pt"
     if optimizer.exists():
         found["opt"] = read_state(optimizer)

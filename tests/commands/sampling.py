@@ -16,6 +16,7 @@ from add.diffusion.noise_levels import NoiseLevels
 from add.networks import ClassifierConfig, ModelConfig
 from add.runtime import options
 from add.runtime.world import World
+from tests.commands.commands import with_changes
 
 LEVELS = NoiseLevels(create_gaussian_diffusion().alphas_cumprod)
 MEANS = torch.tensor([[-0.5, 0.0, 0.5], [0.5, -0.5, 0.0]])[:, :, None, None]  # of the classes, in each channel
@@ -27,8 +28,9 @@ def sample(model_path, out, *argv, world=None):
     bar = SimpleNamespace(seen=0, notes=[])
     bar.add, bar.note = lambda count: setattr(bar, "seen", bar.seen + count), bar.notes.append
     few = [] if {"--timestep_respacing", "--use_ddim"} & set(argv) else ["--decode_steps", 3]
-    argv = ["--model_path", model_path, "--out_dir", out, *few, *argv]
-    if "--classifier_path" in argv:
+    classified = "--classifier_path" in argv
+    argv = with_changes(["--model_path", model_path, "--out_dir", out, *few], argv)
+    if classified:
         configs = SampleConfig, GuidanceConfig, ModelConfig, ClassifierConfig, DiffusionConfig
         make = sample_with_classifier
     else:

@@ -123,7 +123,7 @@ def test_samples_of_another_classifier_or_none_are_not_mixed(class_run, classifi
         sample(class_run, tmp_path, "--num_samples", 1, "--classifier_path", classifier_run)
 
 
-def test_an_empty_path_is_no_classifier(plain_run, tmp_path):
+def test_a_classifier_is_needed(plain_run, tmp_path):
     message = "no --classifier_path was given: expected a checkpoint or run folder of a classifier"
     with pytest.raises(UserError, match=message):
         sample(plain_run, tmp_path / "out", "--classifier_path", "")

@@ -47,7 +47,7 @@ def compared(tmp_path_factory):
 
 def test_every_step_was_run_once(compared):
     assert compared[1] == ["train"] * 2 + ["image_sample"] * 2 + ["evaluate"] * 2 + [
-        "frequency_generating_m_samples"] + ["soft_labels"] * 3 + ["evaluate"] * 2 + ["classify"]
+        "translate"] + ["soft_labels"] * 3 + ["evaluate"] * 2 + ["classify"]
 
 
 def test_the_json_holds_settings_scores_labels_and_metrics(compared):
@@ -72,7 +72,7 @@ def test_the_tables_agree_with_the_json(compared):
     text = (compared[0] / "study.md").read_text()
     for method in ("flips", "mixup", "unconditional", "full", "progressive"):
         assert f"| {method} | " in text
-    assert "| blend | " in text and "python scripts/soft_labels.py" in text and "| kid_efficientnet_lite0 | " in text
+    assert "| blend | " in text and "`add soft_labels " in text and "| kid_efficientnet_lite0 | " in text
 
 
 def test_the_plots_are_pictures(compared):

@@ -397,7 +397,7 @@ def test_unusable_folders_are_refused(blend, tmp_path, options, message):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"fake_dir": ""}, "evaluate.py REAL FAKE"),
+    ({"fake_dir": ""}, "add evaluate REAL FAKE"),
     ({"max_images": 1}, "--max_images is 1, expected 2 or more"),
     ({"seed": -1}, "--seed is -1"),
     ({"there_and_back": "somewhere"}, "give --source_dir, too"),
@@ -437,8 +437,8 @@ def test_the_folders_are_words_or_options(order):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ([], "python scripts/evaluate.py REAL FAKE"),
-    (["real"], "python scripts/evaluate.py REAL FAKE"),
+    ([], "add evaluate REAL FAKE"),
+    (["real"], "add evaluate REAL FAKE"),
     (["real", "nowhere"], "nowhere does not exist"),
     (["real", "real", "--features", "inception"], "set inception_path"),
     (["real", "real", "--max_image", "3"], "did you mean --max_images"),

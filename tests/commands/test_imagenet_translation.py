@@ -14,7 +14,7 @@ from add.networks import ClassifierConfig, create_network
 from add.results.translation_series import read_series
 from add.training import load_model
 from add.transition import decode, encode, make_sampler, translate
-from tests.commands.commands import run
+from tests.commands.commands import run, with_changes
 from tests.tiny import make_images, make_run
 
 SCRIPT = "imagenet_translation"
@@ -260,7 +260,7 @@ def bad(root, tmp_path_factory):
     make_images(other / "more images" / "wolf", size=32)
     shutil.copytree(root / "images" / "dog", other / "dogs" / "dog")
     return {
-        "an unconditional model": (["--model_path", other / "unconditional"], "frequency_generating_m_samples.py"),
+        "an unconditional model": (["--model_path", other / "unconditional"], "use add translate"),
         "a classifier as model": (["--model_path", root / "classifier"], "'classifier', expected 'image'"),
         "a model as classifier": (["--classifier_path", root / "model"], "'image', expected 'classifier'"),
         "a classifier of another size": (["--classifier_path", other / "small"], "64-pixel"),
@@ -292,7 +292,7 @@ CASES = ["an unconditional model", "a classifier as model", "a model as classifi
 @pytest.mark.parametrize("case", CASES)
 def test_what_does_not_fit_is_refused_before_anything_is_written(case, bad, ddib, tmp_path, capsys):
     options, words = bad[case]
-    assert run(SCRIPT, *ddib, "--out_dir", tmp_path / "out", *options) == 2
+    assert run(SCRIPT, *with_changes([*ddib, "--out_dir", tmp_path / "out"], options)) == 2
     message = capsys.readouterr().err
     assert words in message and "Traceback" not in message
     assert not list(tmp_path.iterdir())

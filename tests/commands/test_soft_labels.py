@@ -279,7 +279,7 @@ def test_the_script_writes_labels_beside_the_others(folder, capsys):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--translations", ""], "expected --translations FOLDER"),
+    (["--translations="], "--translations was given an empty path"),
     (["--translations", "nowhere"], "nowhere is no finished translation"),
     ([], "the rule classifier is calibrated with real images: expected --data_dir"),
     (["--rule", "colour"], "--rule is 'colour', expected one of depth, power, classifier, likelihood, blend"),

@@ -16,7 +16,7 @@ from add.networks import SuperResConfig
 from add.results.contact_sheet import contact_sheet
 from add.runtime import options
 from add.runtime.world import World
-from tests.commands.commands import run
+from tests.commands.commands import run, with_changes
 from tests.tiny import make_images, make_run
 
 X_START = {"prediction": "x_start"}  # of untrained networks it gives pixels in range
@@ -25,7 +25,8 @@ QUICK = ["--device", "cpu", "--threads", 1, "--decode_steps", 3]
 
 def upscale(model_path, base, out, *argv):
     """Make large images in three evaluations each; return them as {name: int array}."""
-    argv = ["--model_path", model_path, "--base_samples", base, "--out_dir", out, "--decode_steps", 3, *argv]
+    argv = with_changes(["--model_path", model_path, "--base_samples", base, "--out_dir", out,
+                         "--decode_steps", 3], argv)
     configs = SuperResSampleConfig, SuperResConfig, DiffusionConfig
     bar = SimpleNamespace(add=lambda count: None, note=lambda text: None)
     super_resolve(options.Options("Upscale.", *configs).parse(list(map(str, argv))), World(), bar)

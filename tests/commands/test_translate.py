@@ -17,7 +17,7 @@ from PIL import Image
 from add.data import read_image, to_uint8
 from add.training import load_model
 from add.transition import soft_labels, translate
-from tests.commands.commands import ROOT, run
+from tests.commands.commands import ROOT, run, with_changes
 from tests.tiny import make_images, make_run
 
 SCRIPT = "frequency_generating_m_samples"
@@ -439,7 +439,7 @@ def bad_inputs(tmp_path_factory):
 def test_bad_input_ends_with_status_2_and_one_message(case, bad_inputs, setup, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options, words = bad_inputs[case]
-    status = run(SCRIPT, *setup, "--out_dir", tmp_path / "out", *options)
+    status = run(SCRIPT, *with_changes([*setup, "--out_dir", tmp_path / "out"], options))
     message = capsys.readouterr().err
     assert status == 2
     assert words in message and "Traceback" not in message

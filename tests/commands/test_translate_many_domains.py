@@ -13,7 +13,7 @@ from add.data import read_image, to_uint8
 from add.results.translation_series import read_series
 from add.training import load_model
 from add.transition import translate
-from tests.commands.commands import run
+from tests.commands.commands import run, with_changes
 from tests.tiny import make_images, make_run
 
 SCRIPT = "frequency_generating_m_samples"
@@ -276,7 +276,7 @@ def bad(setup, tmp_path_factory):
     return {
         "a model of another size": (["--models_dir", root / "large"], "32-pixel"),
         "another schedule": (["--models_dir", root / "cosine"], "noise schedule"),
-        "a class-conditional model": (["--models_dir", root / "classes"], "imagenet_translation"),
+        "a class-conditional model": (["--models_dir", root / "classes"], "with add imagenet_translation"),
         "a run without checkpoint": (["--models_dir", root / "unfinished"], "no checkpoint"),
         "images without a model": (["--data_dir", root / "more"], "no run folder"),
         "models without images": (["--data_dir", root / "fewer"], "no images of severe"),
@@ -302,7 +302,7 @@ CASES = ["a model of another size", "another schedule", "a class-conditional mod
 @pytest.mark.parametrize("case", CASES)
 def test_what_does_not_fit_is_refused_before_anything_is_written(case, bad, setup, tmp_path, capsys):
     options, words = bad[case]
-    assert run(SCRIPT, *setup, "--out_dir", tmp_path / "out", *options) == 2
+    assert run(SCRIPT, *with_changes([*setup, "--out_dir", tmp_path / "out"], options)) == 2
     message = capsys.readouterr().err
     assert words in message and "Traceback" not in message
     assert not list(tmp_path.iterdir())

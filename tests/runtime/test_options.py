@@ -1,15 +1,19 @@
 import dataclasses
+import json
+import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from add.config import option
+from add.commands import NAMES, load_command
+from add.config import option, path_option
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
-from add.runtime import options
+from add.runtime import options, wrong_words
 from add.training import TrainConfig
 
 
@@ -233,3 +237,193 @@ def test_a_config_of_the_project_is_found_by_its_name_from_any_folder(tmp_path, 
     assert options.read_yaml(options.find_config("configs/phantom.yaml"))["image_size"] == 5
     with pytest.raises(UserError, match="elsewhere/phantom.yaml can't be read"):
         options.read_yaml(options.find_config("elsewhere/phantom.yaml"))
+
+
+# Paths
+
+
+@dataclasses.dataclass(frozen=True)
+class Oven:
+    """Oven."""
+
+    tin: str = path_option("", "where the dough lies", "dough")
+    shelves: str = path_option("", "where cakes go", "racks", many=True)
+    note: str = option("", "no path")
+    heat: int = option(180, "degrees", aliases=("temperature",))
+
+
+def bake(*argv, **settings):
+    return options.Options("Bake.", Oven, **settings).parse(list(argv))
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ("~/a", "HOME/a"), ("~", "HOME"), ("$SCRATCH/b", "/scratch/b"), ("x/${SCRATCH}/b", "x//scratch/b"), ("a~b", "a~b"),
+    ("gs://bucket/a", "gs://bucket/a"), ("$AT_HOME/c", "HOME/c"), ("./~/a", "./~/a"), ("a b", "a b"), ("100$", "100$")])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_paths_are_expanded_wherever_they_are_given(given, expected, in_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    monkeypatch.setenv("AT_HOME", "~")
+    (tmp_path / "a.yaml").write_text(json.dumps({"tin": given}))
+    words = ["--config", str(tmp_path / "a.yaml")] if in_file else [f"--tin={given}"]
+    assert bake(*words).tin == expected.replace("HOME", str(tmp_path))
+
+
+def test_every_path_of_a_list_is_expanded_and_nothing_that_is_no_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("DATA", "/data")
+    parsed = bake("--shelves", "up=~/a,~/b,down=$DATA/c,d", "--note", "~ $DATA")
+    assert parsed.shelves == "up=/home/ada/a,/home/ada/b,down=/data/c,d" and parsed.note == "~ $DATA"
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--tin", ""], "--tin was given an empty path"), (["--tin="], "--tin was given an empty path"),
+    (["--dough", " "], "--dough was given an empty path"), (["--shelves="], "--shelves was given an empty path"),
+    (["--config="], "--config was given an empty path"),
+    (["--tin", "$NO_SUCH_NAME/a"], "variable NO_SUCH_NAME is not set"),
+    (["--tin", "${NO_SUCH_NAME}"], "variable NO_SUCH_NAME is not set"),
+    (["--racks", "a=$EMPTY"], "--racks is 'a=$EMPTY', and the environment variable EMPTY is empty"),
+    (["--config", "$NO_SUCH_NAME/a.yaml"], "--config is '$NO_SUCH_NAME/a.yaml', and"),
+    (["--tin", "~nobody_of_that_name/a"], "knows no home of ~nobody_of_that_name"),
+])
+def test_paths_that_name_nothing_are_refused(argv, message, monkeypatch):
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.delenv("NO_SUCH_NAME", raising=False)
+    with pytest.raises(UserError) as refused:
+        bake(*argv)
+    assert message in str(refused.value)
+
+
+def test_an_empty_path_in_a_file_is_one_left_out_and_empty_text_is_text(tmp_path):
+    """So that what --dry_run prints can be used as a file."""
+    (tmp_path / "a.yaml").write_text('tin: ""\nshelves:\n')
+    parsed = bake("--config", str(tmp_path / "a.yaml"), "--note", "")
+    assert (parsed.tin, parsed.shelves, parsed.note) == ("", "", "")
+    assert "note" in parsed.given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_path_of_a_command_is_known_as_one(name):
+    fields = load_command(name).build_options().fields.values()
+    speaks = {field.name for field in fields if re.match(
+        r"(new or empty )?(folder|run folder|checkpoint|(YAML |TorchScript )file|translation folders)",
+        field.metadata["help"])}
+    paths = {field.name for field in fields if field.metadata["path"]}
+    assert speaks <= paths
+    assert {field.name for field in fields if re.search(r"_(dir|path|from)$", field.name)} <= paths
+
+
+# Other names
+
+
+def test_an_alias_is_the_option_on_the_command_line_and_in_a_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("temperature: 200\ndough: here\n")
+    assert bake("--temperature", "150").heat == 150 and bake("--dough=there").values == bake("--tin", "there").values
+    parsed = bake("--config", str(tmp_path / "a.yaml"), "--tin", "there")
+    assert (parsed.heat, parsed.tin) == (200, "there") and parsed.given == {"heat", "tin"}
+
+
+@pytest.mark.parametrize("argv", [["--tin", "a", "--dough", "b"], ["--dough=b", "--tin=b"], ["a", "--dough=b"]])
+def test_two_names_of_one_option_are_refused_together(argv):
+    with pytest.raises(UserError, match="two names of one option: expected one of them"):
+        bake(*argv, positionals={"tin": "TIN"})
+    assert bake("--tin", "a", "--tin", "b").tin == "b"  # the last of one name counts, as everywhere
+
+
+def test_two_names_of_one_option_in_a_file_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("tin: a\ndough: b\n")
+    with pytest.raises(UserError, match="a.yaml: tin stands there twice, also as dough"):
+        bake("--config", str(tmp_path / "a.yaml"))
+
+
+def test_help_shows_other_names_behind_the_option_and_not_as_options(capsys):
+    with pytest.raises(SystemExit):
+        bake("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--heat INT degrees; also --temperature (default: 180)" in text and text.count("--temperature") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_alias_hides_an_option(name):
+    built = load_command(name).build_options()
+    assert not built.aliases.keys() & built.fields.keys()
+
+
+@pytest.mark.parametrize(("name", "same"), [
+    ("train", {"images": "data_dir", "out": "run_dir"}), ("image_sample", {"model": "model_path", "out": "out_dir"}),
+    ("translate", {"images": "data_dir", "backward_data_dir": "target_data_dir", "out": "out_dir"}),
+    ("classify", {"images": "data_dir", "val_images": "val_dir", "out": "out_dir"}),
+    ("classifier_train", {"images": "data_dir", "val_images": "val_data_dir", "out": "run_dir"})])
+def test_images_out_and_model_mean_the_same_in_every_command(name, same):
+    assert same.items() <= load_command(name).build_options().aliases.items()
+
+
+# Wrong words
+
+
+@pytest.mark.parametrize(("name", "word", "advice"), [
+    ("train", "--epochs", "here it is --max_steps"), ("train", "--gpu", "here it is --device"),
+    ("train", "--learning-rate", "here it is --lr"), ("train", "--output", "here it is --run_dir"),
+    ("train", "--input", "here it is --data_dir"), ("train", "--out_dir", "here it is --run_dir"),
+    ("train", "--lr_rate", "here it is --lr"), ("train", "--batch", "here it is --batch_size"),
+    ("train", "--size", "here it is --image_size"), ("train", "--num_workers=4", "here it is --threads"),
+    ("translate", "--num_steps", "here it is --amount or --decode_steps or --timestep_respacing"),
+    ("translate", "-n", "here it is --num_images"), ("translate", "--gpus", "here it is --device"),
+    ("image_sample", "--n", "here it is --num_samples"), ("image_sample", "--checkpoint", "here it is --model_path"),
+    ("image_sample", "--num-samples", "here it is --num_samples"),
+    ("make_phantom", "--resolution", "here it is --size"), ("evaluate", "--epochs", "--help lists the known ones"),
+    ("train", "--ema_rat", "did you mean --ema_rate?"),
+])
+def test_common_words_of_other_programs_are_told_what_they_are_here(name, word, advice):
+    with pytest.raises(UserError) as refused:
+        load_command(name).build_options().parse([word])
+    assert advice in str(refused.value)
+
+
+def test_every_hint_leads_to_options_that_some_command_has():
+    known = {option for name in NAMES for option in load_command(name).build_options().fields}
+    assert {option for options_of in wrong_words.HINTS.values() for option in options_of} <= known
+
+
+# Output
+
+
+def in_a_process(code, **settings):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "RANK"))}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env=environ | settings)
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback():
+    code = ("import os, sys\nfrom add.runtime import options\nread, write = os.pipe()\nos.close(read)\n"
+            "os.dup2(write, 1)\nsys.exit(options.run(lambda: {}))")
+    for main in ("print('a')", "print('a', flush=True)", "sys.exit(print('a'))"):
+        done = in_a_process(code.format(main))
+        assert (done.returncode, done.stderr) == (141, "")
+    done = in_a_process(code.format("os.write(write, b'')") + "\n")  # nothing to write
+    assert "Traceback" not in done.stderr
+
+
+def test_another_broken_pipe_is_a_bug_with_its_traceback():
+    with pytest.raises(BrokenPipeError):
+        options.run(raising(BrokenPipeError(32, "Broken pipe")))
+
+
+@pytest.mark.parametrize(("environ", "prints"), [
+    ({"PMI_SIZE": "2", "PMI_RANK": "0"}, True), ({"PMI_SIZE": "2", "PMI_RANK": "1"}, False),
+    ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, False), ({"RANK": "7"}, True),
+    ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, False),
+    ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, False), ({"SLURM_PROCID": "1"}, True), ({}, True)])
+def test_of_several_processes_one_prints_a_dry_run(environ, prints, monkeypatch, capsys):
+    for name in [name for name in os.environ if name.startswith(("PMI", "OMPI", "SLURM", "RANK", "WORLD_SIZE"))]:
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        parse("--dry_run")
+    assert not stopped.value.code and ("layers: 2" in capsys.readouterr().out) == prints
+
+
+def test_an_unknown_config_is_told_the_project_s_own():
+    with pytest.raises(UserError, match=r"nowhere.yaml can't be read .* one of the project's: .*phantom.yaml, small_"):
+        parse("--config", "nowhere.yaml")

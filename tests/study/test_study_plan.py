@@ -50,7 +50,7 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     assert option(steps["evaluate_translation_1_0"], "real_dir") == str(tmp_path / "test" / "ends" / "mild")
     assert option(steps["evaluate_translation_1_0"], "source_dir") == str(tmp_path / "n50" / "train" / "severe")
     assert option(steps["classify"], "test_dir") == f"ends={tmp_path / 'test' / 'ends'}"
-    assert steps["translate"].command.startswith("python scripts/frequency_generating_m_samples.py --amount 10")
+    assert steps["translate"].command.startswith("add translate --amount 10")
 
 
 @pytest.mark.parametrize("options, message", [
@@ -86,12 +86,27 @@ def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
     seen, _ = commands
     config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,classifier")
     run_study(config)
-    assert seen == ["train", "train", "frequency_generating_m_samples", "soft_labels", "evaluate",
+    assert seen == ["train", "train", "translate", "soft_labels", "evaluate",
                     "evaluate", "classify"]
     run_study(config)
     assert len(seen) == 7
     done = json.loads((tmp_path / "n50" / "done" / "translate.json").read_text())
-    assert done["command"].startswith("python scripts/frequency_generating_m_samples.py") and done["seconds"] >= 0
+    assert done["command"].startswith("add translate ") and done["seconds"] >= 0
+
+
+def test_a_step_that_an_earlier_version_noted_is_done(commands, tmp_path):
+    seen, _ = commands
+    config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="full", label_rules="depth,classifier")
+    run_study(config)
+    for name, now, before in (("translate", "add translate", "python scripts/frequency_generating_m_samples.py"),
+                              ("labels_classifier", "add soft_labels", "python scripts/soft_labels.py")):
+        done = tmp_path / "n50" / "done" / f"{name}.json"
+        noted = json.loads(done.read_text())
+        assert noted["command"].startswith(now)
+        done.write_text(json.dumps(noted | {"command": noted["command"].replace(now, before)}))
+    count = len(seen)
+    run_study(config)
+    assert len(seen) == count
 
 
 def test_more_seeds_run_the_classification_again_alone(commands, tmp_path):
@@ -121,7 +136,7 @@ def test_a_folder_of_another_study_is_refused(commands, tmp_path):
 
 def test_a_command_can_be_pasted_into_a_shell():
     step = Step("x", "train", ("--data_dir", "a folder"))
-    assert step.command == "python scripts/train.py --data_dir 'a folder'"
+    assert step.command == "add train --data_dir 'a folder'"
 
 
 def test_methods_of_other_papers_get_the_same_images_and_minutes(tmp_path):

@@ -137,7 +137,7 @@ def test_weights_of_another_architecture_are_refused_with_their_keys(tmp_path):
 
 def test_a_network_of_another_kind_is_refused(tmp_path):
     run = make_run(tmp_path)
-    with pytest.raises(UserError, match="is a network of the kind 'image', expected 'classifier': scripts/classif"):
+    with pytest.raises(UserError, match="is a network of the kind 'image', expected 'classifier': add classif"):
         load_model(run, kind="classifier")
 
 
@@ -147,3 +147,30 @@ def test_the_run_tells_its_classes(tmp_path):
     facts = json.loads((run / "config.json").read_text())
     save_json(run / "config.json", facts | {"data": {"classes": ["mild", "severe"]}})
     assert load_model(run)[2].classes == ("mild", "severe")
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda state: {f"module.{key}": value for key, value in state.items()},
+    lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    lambda state: {"model": state, "epoch": 3}])
+@pytest.mark.parametrize("with_config", [True, False])
+def test_wrapped_weights_are_loaded_with_a_word(wrap, with_config, tmp_path, caplog):
+    run = make_run(tmp_path / "run", channel_mult="1,2")
+    path = run / "ema_0.9999_000010.pt"
+    expected = load_model(run)[0].state_dict()
+    torch.save(wrap(torch.load(path, weights_only=True)), path)
+    if not with_config:
+        (run / "config.json").unlink()
+    model, _, config = load_model(path, given={"image_size": 16, "diffusion_steps": 20})
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert config.model.channel_mult == "1,2"
+    assert "ema_0.9999_000010.pt: the weights are taken out of their wrapping" in caplog.text
+
+
+def test_several_sets_of_weights_in_a_file_are_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    path = run / "ema_0.9999_000010.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({"model": state, "ema": state}, path)
+    with pytest.raises(UserError, match=r"ema_0.9999_000010.pt is refused: .*several sets of weights \(model, ema\)"):
+        load_model(run)

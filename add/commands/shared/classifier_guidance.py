@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from add.config import option
+from add.config import option, path_option
 from add.diffusion import diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Model
@@ -19,7 +19,7 @@ from add.training.checkpoints import read_facts
 class GuidanceConfig:
     """Guidance by a classifier."""
 
-    classifier_path: str = option("", "checkpoint or run folder of a classifier of noisy images")
+    classifier_path: str = path_option("", "checkpoint or run folder of a classifier of noisy images", "classifier")
     classifier_scale: float = option(1.0, "factor on its gradient: 0 for no guidance, more for clearer classes")
 
 

@@ -38,7 +38,7 @@ def find_model(models_dir: PathLike, task: int, flag: str) -> Path:
         if (Path(models_dir) / name).exists():
             return Path(models_dir) / name
     raise UserError(f"{models_dir} holds no model of point set {task}: expected a run folder {' or '.join(names)} in "
-                    f"it; train one with scripts/synthetic_train.py --task {task}, or give --models_dir or {flag}")
+                    f"it; train one with add synthetic_train --task {task}, or give --models_dir or {flag}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, option, threads_option
+from add.config import device_option, expect_at_least, option, path_option, threads_option
 from add.data.files import save_json
 from add.data.transforms import to_uint8
 from add.diffusion import GaussianDiffusion
@@ -29,7 +29,7 @@ Draw = TypeVar("Draw", bound="DrawConfig")
 class DrawConfig:
     """Drawing images from noise."""
 
-    model_path: str = option("", "checkpoint or run folder of the model")
+    model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     num_samples: int = option(100, "images to make")
     batch_size: int = option(16, "images per network evaluation")
     sampler: str = option("unipc", "how noise becomes an image: ddpm and ddim walk the steps of --timestep_respacing, "
@@ -44,7 +44,8 @@ class DrawConfig:
                               "left out: all of them")
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
-    out_dir: str = option("results/samples", "folder to write to; finished images are kept and not made again")
+    out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
+                                                  "out")
     precision: str = option("fp32", "the network's precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = device_option()
     threads: int = threads_option()

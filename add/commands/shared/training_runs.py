@@ -62,7 +62,7 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
         for config in runs:
             with (closing(TrainingDisplay(max_minutes=config.max_minutes, silent=not world.is_main)) as display,
                   _alone_in(config, world, display.note)):
-                display.note(f"training on {world.device}, {world.size} process(es)\n"
+                display.note(f"training on {world.place}\n"
                              f"config: {parsed.config_path or 'defaults'}\n"
                              f"run folder: {Path(config.run_dir).resolve()}")
                 trainer = prepared(config, world, report=display.report, note=display.note)

