@@ -2,9 +2,13 @@
 import shlex
 
 
-def command_line(name: str, **options: object) -> str:
-    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`."""
-    words = ["add", name]
+def command_line(name: str, *operands: object, **options: object) -> str:
+    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`.
+
+    Args:
+        operands: words that stand before the options, such as the two folders of `add evaluate`.
+    """
+    words = ["add", name, *map(str, operands)]
     for option, value in options.items():
         words += [f"--{option}", str(value)]
     return shlex.join(words)

@@ -55,15 +55,16 @@ class EvaluationBar:
 
     @property
     def total(self) -> int | None:
-        """How much there is to do, or None where that is not known yet."""
+        """How much there is to do, or None where that is not known yet; a better guess may follow the first."""
         return self._total
 
     @total.setter
     def total(self, total: int | None) -> None:
         with self._lock:
-            self._total = self.bar.total = total
+            known, self._total = self._total, total
+            self.bar.total = total
         self.bar.refresh()
-        if self.in_lines:
+        if self.in_lines and known is None:
             self.note(self.status())
 
     def add(self, count: int = 1) -> None:

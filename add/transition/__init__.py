@@ -8,9 +8,11 @@ from add.transition.chain import chain_labels, translate_chain
 from add.transition.depths import RULES, DepthPlan, check_depth_options, choose_depths
 from add.transition.fourier_measure import FEATURES, measure_feature
 from add.transition.labels import soft_labels
+from add.transition.progress_rule import expected_evaluations
 from add.transition.translation import Translation, check_schedules, decode, encode, training_depths, translate
 from add.transition.two_way_samplers import SAMPLERS, make_sampler
 
 __all__ = ["FEATURES", "RULES", "SAMPLERS", "DepthPlan", "Translation", "chain_labels", "check_depth_options",
-           "check_schedules", "choose_depths", "decode", "encode", "make_sampler", "measure_feature", "soft_labels",
+           "check_schedules", "choose_depths", "decode", "encode", "expected_evaluations", "make_sampler",
+           "measure_feature", "soft_labels",
            "training_depths", "translate", "translate_chain"]

@@ -140,6 +140,21 @@ class Rough:
         return x_start_from(SOLVER.quantity, step.value, step.seen, float(signal), float(spread))
 
 
+def expected_evaluations(sampler: Sampler, source: GaussianDiffusion, target: GaussianDiffusion, amount: int,
+                         rule: str) -> int:
+    """Return how many evaluations the translation of one image takes; about so many where depths are not even.
+
+    Args:
+        source, target: diffusions; amount, rule: as `translate` takes them.
+    """
+    depths = uniform_depths(source.num_timesteps, amount)
+    if isinstance(sampler, OBELM):
+        steps = sampler.encode_steps
+        return steps + sum(round(steps * depth / source.num_timesteps) for depth in depths)
+    pilot = Pilot(sampler, source, target, amount).depths if rule == "progress" else ()
+    return run_evaluations(sampler, source, depths) + STEPS * len(pilot)
+
+
 def run_evaluations(sampler: DDIM | Fast, diffusion: GaussianDiffusion, depths: ArrayLike) -> int:
     """Return how many evaluations one image's encode and its decodes from `depths` take."""
     depths = np.asarray(depths)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import torch
 
 from add.config import device_option, expect_at_least, group_option, option, path_option, threads_option
-from add.data import ImageSet
-from add.data.files import file_name, require_local, save_json
+from add.data import ImageSet, embedded
+from add.data.files import require_local, save_json
 from add.data.groups import read_groups
 from add.data.spread import choose_spread
 from add.data.transforms import to_model_input, to_uint8
@@ -23,6 +23,7 @@ from add.interfaces import Model, Note, Processes, Row
 from add.results.overview import label_text
 from add.results.translation_folder import TranslationFolder, distinct_names
 from add.runtime.given_models import run_facts
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
@@ -36,6 +37,7 @@ from add.transition import (
     chain_labels,
     check_depth_options,
     check_schedules,
+    expected_evaluations,
     make_sampler,
     measure_feature,
     training_depths,
@@ -137,17 +139,39 @@ class Direction:
 
 
 def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
-    """Translate and write every Direction that prepare(parsed, world) gives, each with a bar of network evaluations."""
+    """Translate and write every Direction that prepare(parsed, world) gives, with a bar of network evaluations."""
     with process_group(parsed.device, parsed.threads) as world:
-        directions = prepare(parsed, world)
-        open_folders(directions, world)
-        for direction in directions:
-            with contextlib.closing(EvaluationBar("evaluations", silent=not world.is_main)) as bar:
-                run_direction(direction, world, bar)
+        with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
+            directions = prepare(parsed, world)
+            open_folders(directions, world)
+            shares = [find_unfinished(direction, world) for direction in directions]
+            for place, direction in enumerate(directions):
+                later = zip(directions[place + 1:], shares[place + 1:], strict=True)
+                run_direction(direction, shares[place], world, bar,
+                              sum(_expected(other) * len(share.mine) for other, share in later))
+        if world.is_main:
+            print(next_steps(*_commands_after(directions)), flush=True)
 
 
-def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> None:
-    """Translate the images of one Direction and write its folder; `bar` shows evaluations and sentences."""
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What is left to do of a Direction: the SHA-256 of every source image's pixels, and indices of images.
+
+    finished: how many are done; mine: those that this process is to translate.
+    """
+
+    hashes: Mapping[int, str]
+    finished: int
+    mine: Sequence[int]
+
+
+def run_direction(direction: Direction, share: Share, world: World, bar: EvaluationBar, later: float = 0.0) -> None:
+    """Translate the images of one Direction and write its folder.
+
+    Args:
+        bar: counts this process's evaluations, and says how far the work is.
+        later: evaluations that other Directions will take.
+    """
     config, images, folder = direction.config, direction.images, direction.folder
     for sentence in images.sentences():
         bar.note(sentence)
@@ -155,6 +179,8 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
              for k, name in zip(direction.domains, direction.names, strict=True)]
     bar.note(f"translating {len(images)} images of {direction.data_dir} from {' to '.join(named)} in "
              f"{folder.amount} steps, on {world.place}; writing to {folder.path.resolve()}")
+    if share.finished:
+        bar.note(f"{share.finished} of {len(images)} source images were finished before")
 
     def translate_batch(x):
         return translate_chain(direction.models, x.to(world.device), config.amount, direction.diffusions,
@@ -162,7 +188,12 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
                                feature=config.feature, max_memory=config.max_memory * 1024**3,
                                batch_size=config.batch_size, on_step=bar.add), direction.diffusions[0]
 
-    translate_set(folder, images, translate_batch, config, world, bar.note)
+    done_before, per_image = bar.done, _expected(direction)
+    bar.total = round(done_before + per_image * len(share.mine) + later)
+    for finished in translate_share(folder, images, share, translate_batch, config):
+        per_image = (bar.done - done_before) / finished
+        bar.total = round(bar.done + per_image * (len(share.mine) - finished) + later)
+    world.barrier()
     if world.is_main:
         options = dataclasses.asdict(config) | {"timestep_respacing": direction.parsed.timestep_respacing}
         facts = run_facts(options | direction.options, direction.checkpoints, world.device)
@@ -170,6 +201,36 @@ def run_direction(direction: Direction, world: World, bar: EvaluationBar) -> Non
         write_tables(direction, labels, facts | {"sampler": config.sampler} | direction.further, bar.note)
         bar.note(f"done: {len(images) * folder.amount} images, labels.csv, overview.png, run.json in "
                  f"{folder.path.resolve()}")
+
+
+def _expected(direction):
+    """Return about how many evaluations a source image of a Direction takes."""
+    config = direction.config
+    return sum(expected_evaluations(direction.sampler, *pair, config.amount, config.depth_schedule)
+               for pair in pairwise(direction.diffusions))
+
+
+def _many_images(data_dir):
+    """Return the folder; for the few embedded source images, that of all held-out patches where a checkout has it."""
+    known = {str(embedded.source_dir(domain)): embedded.test_dir(domain) for domain in embedded.DOMAINS}
+    return str(known[data_dir]) if data_dir in known and known[data_dir].is_dir() else data_dir
+
+
+def _commands_after(directions):
+    """Return the commands that measure and label translations, with their paths; words in capitals are to fill in."""
+    folders = {direction.domains[0]: _many_images(direction.data_dir) for direction in directions}
+    commands = []
+    for direction in directions[:2]:
+        real = folders.get(direction.domains[-1], "REAL_TARGET_IMAGES")
+        out = Path(direction.config.out_dir) / f"evaluation_{direction.folder.path.name}"
+        commands.append(command_line("evaluate", real, direction.folder.path, source_dir=direction.data_dir,
+                                     out_dir=out))
+    pairs = [str(direction.folder.path) for direction in directions if len(direction.domains) == 2]
+    parents = {Path(folder).parent for folder in folders.values()}
+    if pairs:
+        root = parents.pop() if len(parents) == 1 and len(folders) > 1 else "FOLDER_OF_BOTH_DOMAINS"
+        commands.append(command_line("soft_labels", translations=",".join(pairs), data_dir=root))
+    return commands
 
 
 def resolve_config(parsed: Parsed, config_class: type[Config]) -> Config:
@@ -215,43 +276,46 @@ def open_folders(directions: Sequence[Direction], world: Processes) -> None:
     world.barrier()
 
 
-def translate_set(folder: TranslationFolder, images: ImageSet,
-                  translate_batch: Callable[[torch.Tensor], tuple[Translation, GaussianDiffusion]],
-                  config: WalkOptions, world: Processes, note: Note = lambda text: None) -> None:
-    """Make the progressive images of a set that a folder still lacks.
+def find_unfinished(direction: Direction, world: Processes) -> Share:
+    """Return what a Direction's folder, which is open, still lacks; all processes call it together.
 
-    Each process takes every world.size-th of them; at the end all wait for the last.
+    Each takes every world.size-th of the unfinished images.
+    """
+    folder, images = direction.folder, direction.images
+    world.agree("source images", [folder.names, images.sha256(0)])
+    looked_at = range(world.rank, len(images), world.size)  # each process looks at its share, and all hear of it
+    hashes = {i: images.sha256(i) for i in looked_at}
+    unfinished = [i for i in looked_at if not folder.is_finished(folder.names[i], hashes[i], direction.config.save_npy)]
+    parts = world.gather((hashes, unfinished))
+    todo = sorted(i for _, part in parts for i in part)
+    return Share({i: value for part, _ in parts for i, value in part.items()}, len(images) - len(todo),
+                 todo[world.rank::world.size])
+
+
+def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
+                    translate_batch: Callable[[torch.Tensor], tuple[Translation, GaussianDiffusion]],
+                    config: WalkOptions) -> Iterator[int]:
+    """Make this process's progressive images; yield after each batch how many source images are done.
 
     Args:
         folder: opened, with a name for each image.
         images: with paths.
         translate_batch: called with x [B, 3, H, W] on the CPU; returns (Translation, diffusion of its depths).
     """
-    world.agree("source images", [folder.names, images.sha256(0)])
-    share = range(world.rank, len(images), world.size)  # each process looks at its share, and all hear of it
-    hashes = {i: images.sha256(i) for i in share}
-    unfinished = [i for i in share if not folder.is_finished(folder.names[i], hashes[i], config.save_npy)]
-    parts = world.gather((hashes, unfinished))
-    hashes = {i: value for part, _ in parts for i, value in part.items()}
-    todo = sorted(i for _, part in parts for i in part)
-    if len(todo) < len(images):
-        note(f"{len(images) - len(todo)} of {len(images)} source images were finished before")
-    mine = todo[world.rank::world.size]
-    paths = images.files
-    for first in range(0, len(mine), config.batch_size):
-        indices = mine[first:first + config.batch_size]
+    for first in range(0, len(share.mine), config.batch_size):
+        indices = share.mine[first:first + config.batch_size]
         start = time.monotonic()
         result, diffusion = translate_batch(to_model_input(images.batch(indices)))
         seconds = (time.monotonic() - start) / len(indices)
         depths = training_depths(diffusion, result.depths).tolist()
         for place, index in enumerate(indices):
             plan = result.plans[place]
-            record = {"source_image": file_name(paths[index]), "source_sha256": hashes[index],
+            record = {"source_image": images.names[index], "source_sha256": share.hashes[index],
                       "depths": depths[place], "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe,
                       "seconds": seconds}
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
             folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
-    world.barrier()
+        yield first + len(indices)
 
 
 def write_tables(direction: Direction, labels: torch.Tensor, facts: Row, note: Note = lambda text: None) -> None:
