@@ -3,7 +3,7 @@ from add.training.checkpoints import LoadedConfig, find_checkpoint, load_model
 from add.training.run_config import TrainConfig
 from add.training.trainer import Trainer
 from add.training.trainer_setup import prepare
-from add.training.training_images import read_training_digests
+from add.training.training_images import read_training_digests, trained_on
 
 __all__ = ["LoadedConfig", "TrainConfig", "Trainer", "find_checkpoint", "load_model", "prepare",
-           "read_training_digests"]
+           "read_training_digests", "trained_on"]

@@ -2,6 +2,7 @@
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,11 +32,7 @@ def measure_steps(loop: Loop) -> StepCosts:
     """
     before, step, saved_step = loop.checkpoint(), loop.step, loop.saved_step
     optimizer, state = copy.deepcopy((before["optimizer"], before["state"]))  # the weights are copies already
-    for number in range(WARM_UP_STEPS + MEASURED_STEPS):
-        if number == WARM_UP_STEPS:
-            start = _now(loop)
-        loop.advance()
-    seconds = (_now(loop) - start) / MEASURED_STEPS
+    seconds = mean_seconds(loop.advance, loop.world.device)
     after = loop.checkpoint()
     parameters = sum(value.numel() for value in after["model"].values())
     loop.restore({"step": step, "model": before["model"], "ema": before["emas"], "opt": optimizer, "state": state},
@@ -44,10 +41,20 @@ def measure_steps(loop: Loop) -> StepCosts:
     return StepCosts(max(loop.world.gather(seconds)), parameters, _bytes_of(after))
 
 
-def _now(loop):
+def mean_seconds(act: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds of one act(), the mean of MEASURED_STEPS calls after WARM_UP_STEPS others."""
+    for _ in range(WARM_UP_STEPS):
+        act()
+    start = _now(device)
+    for _ in range(MEASURED_STEPS):
+        act()
+    return (_now(device) - start) / MEASURED_STEPS
+
+
+def _now(device):
     """Return the time once the device has done all that was asked of it."""
-    if loop.world.device.type == "cuda":
-        torch.cuda.synchronize(loop.world.device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.monotonic()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from add.data.files import read_bytes, save_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike
+from add.training.checkpoints import find_checkpoint
 
 IMAGES_NAME = "training_images.json"
 TRAINED_ON, HELD_OUT = "trained_on", "held_out"
@@ -49,6 +50,25 @@ def read_training_digests(run_dir: PathLike) -> frozenset[str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
                         f"restore it, or remove it and start the same training again, which writes it anew") from error
+
+
+def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
+    """Return those of some files whose bytes are among those that a model was trained on, in the order given.
+
+    None where the run keeps no list of its images, as one of an earlier version or of another program.
+
+    Args:
+        model_path: checkpoint or run folder.
+        paths: image files, or their URLs.
+
+    Raises:
+        UserError: there is no checkpoint, or the run's training_images.json is damaged.
+    """
+    known = read_training_digests(find_checkpoint(model_path).parent)
+    if not known:
+        return []
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [str(path) for path, digest in zip(paths, pool.map(_digest, paths), strict=True) if digest in known]
 
 
 def _shown(path):

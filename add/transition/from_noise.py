@@ -79,6 +79,10 @@ class FromNoise:
         if self.name not in STEPWISE:
             self._solver().check(diffusion)
 
+    def evaluations(self, diffusion: GaussianDiffusion) -> int:
+        """Return how often `images` calls the model."""
+        return diffusion.num_timesteps if self.name in STEPWISE else self._solver().evaluations(diffusion)[1]
+
     @torch.no_grad()
     def images(self, model: Model, diffusion: GaussianDiffusion, noise: Callable[[], torch.Tensor],
                gradient: Gradient | None = None) -> torch.Tensor:

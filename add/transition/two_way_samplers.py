@@ -61,6 +61,10 @@ class DDIM:
         """Return how many `Interval`s `encode` yields at most."""
         return diffusion.num_timesteps
 
+    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
+        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
+        return diffusion.num_timesteps, diffusion.num_timesteps
+
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:
         """Yield the `Interval`s of images x [B, C, H, W], each one step."""
@@ -108,6 +112,11 @@ class Fast:
     def num_intervals(self, diffusion: GaussianDiffusion) -> int:
         """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps + 1
+
+    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
+        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
+        there, back = self.encode_steps, max(LEAST_STEPS, self.decode_steps) - 1  # steps
+        return there * (1 + self.encode_solver.twice) + 1, back * (1 + self.decode_solver.twice) + 1
 
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:
@@ -166,6 +175,10 @@ class OBELM:
     def num_intervals(self, diffusion: GaussianDiffusion) -> int:
         """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps
+
+    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
+        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
+        return self.encode_steps, self.encode_steps - 1
 
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:

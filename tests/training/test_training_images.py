@@ -13,7 +13,7 @@ from add.networks import PointConfig
 from add.runtime.processes import World
 from add.training import prepare
 from add.training.run_config import PointTrainConfig
-from add.training.training_images import IMAGES_NAME, read_training_digests, write_training_images
+from add.training.training_images import IMAGES_NAME, read_training_digests, trained_on, write_training_images
 from tests.training.runs import configs, start
 
 
@@ -55,6 +55,23 @@ def test_baselines_keep_them_as_well(tmp_path, images):
                             device="cpu")
     prepare_rival(config, METHODS["progan"][0](), World())
     assert read_training_digests(tmp_path / "run") == digests(images.iterdir())
+
+
+def test_files_trained_on_are_found_by_their_bytes(tmp_path, images):
+    """Also under another name; the held-out ones and strangers are none of them, and a checkpoint's file will do."""
+    start(tmp_path / "run", images, val_fraction=0.3, max_steps=1).run()
+    uses = {path: use for use, files in json.loads((tmp_path / "run" / IMAGES_NAME).read_text()).items()
+            for path in files}
+    renamed = tmp_path / "renamed.png"
+    known = [path for path in map(str, sorted(images.iterdir())) if uses[path] == "trained_on"]
+    renamed.write_bytes(Path(known[0]).read_bytes())
+    stranger = tmp_path / "stranger.png"
+    stranger.write_bytes(b"other bytes")
+    asked = [stranger, *sorted(images.iterdir(), reverse=True), renamed]
+    for model_path in (tmp_path / "run", tmp_path / "run" / "model000001.pt"):
+        assert trained_on(model_path, asked) == [*reversed(known), str(renamed)]
+    (tmp_path / "run" / IMAGES_NAME).unlink()
+    assert trained_on(tmp_path / "run", asked) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"trained_on": ["a"]}', '{"trained_on": 3}'])

@@ -86,6 +86,16 @@ def test_the_ode_scales_the_noise_of_a_gaussian(name):
     assert (found - (MEAN + STD * OwnNoise(3, [0, 1], SHAPE)())).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("decode_steps", [0, 3, 7])
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_evaluations_are_known_beforehand(name, decode_steps):
+    stepwise = name in ("ddim", "ddpm")
+    diffusion = create_gaussian_diffusion(timestep_respacing="9" if stepwise else "")
+    way, calls = FromNoise(name, 0 if stepwise else decode_steps), []
+    way.images(lambda x, t: calls.append(1) or exact_eps(x, t), diffusion, OwnNoise(0, [0, 1], SHAPE))
+    assert way.evaluations(diffusion) == len(calls) > 2
+
+
 @pytest.mark.parametrize(("name", "eta"), [("ddpm", 0.0), ("ddim", 1.0)])
 def test_random_samplers_draw_from_the_data(name, eta):
     """Mean and standard deviation of 4800 pixels on 250 steps; the noise that they began with is forgotten."""

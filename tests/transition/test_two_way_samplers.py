@@ -270,6 +270,7 @@ def test_steps_are_those_asked_for(name, encode_steps, decode_steps, encodes, de
                        or exact(x, t)))
     result = translate(counts[0][1], counts[1][1], images()[:1], 1, diffusion_of(), sampler=sampler, batch_size=1)
     assert [count[0] for count, _ in counts] == [encodes, decodes]
+    assert sampler.evaluations(diffusion_of()) == (encodes, decodes)
     assert result.nfe == encodes + decodes
 
 

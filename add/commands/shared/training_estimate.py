@@ -1,6 +1,7 @@
 """What a training will take: time, memory and disk, as lines for the user."""
 import math
 
+from add.runtime.cost_lines import size_text
 from add.runtime.given_models import peak_memory_mb
 from add.runtime.progress import minutes
 from add.training.loop import Loop
@@ -27,19 +28,11 @@ def cost_lines(costs: StepCosts, loop: Loop, peak_mb: float) -> str:
              f"a step: {costs.seconds:.3g} s, {rate:.1f} images/s"]
     if not config.last_step:
         return "\n".join([*lines, f"time: no number of steps is set; {3600 / costs.seconds:,.0f} steps take an hour",
-                          f"disk: {_size(costs.checkpoint_bytes)} every {config.save_interval} steps"])
+                          f"disk: {size_text(costs.checkpoint_bytes)} every {config.save_interval} steps"])
     left = max(0, config.last_step - loop.step)
     saves = math.ceil(config.last_step / config.save_interval) - loop.step // config.save_interval if left else 0
-    each = _size(costs.checkpoint_bytes)
+    each = size_text(costs.checkpoint_bytes)
     return "\n".join([
         *lines,
         f"time: {minutes(left * costs.seconds / 60)} for {left} steps; samples and held-out measurements come on top",
-        f"disk: {_size(saves * costs.checkpoint_bytes)} for {saves} checkpoints of {each}"])
-
-
-def _size(count):
-    """Return bytes as text, such as `1.3 GB`."""
-    for unit, power in (("GB", 3), ("MB", 2), ("kB", 1)):
-        if count >= 1000**power:
-            return f"{count / 1000**power:.1f} {unit}"
-    return f"{count} bytes"
+        f"disk: {size_text(saves * costs.checkpoint_bytes)} for {saves} checkpoints of {each}"])
