@@ -9,6 +9,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Model: TypeAlias = Callable[..., torch.Tensor]  # model(x_t, t, **told) -> what its diffusion predicts, [B, K, H, W]
 Gradient: TypeAlias = Callable[..., torch.Tensor]  # gradient(x_t, t) -> like x_t: guidance
 Note: TypeAlias = Callable[[str], None]  # called with a sentence that the user should read
+Count: TypeAlias = Callable[[int], None]  # count(number) of things that were done since the last call
 OnStep: TypeAlias = Callable[[int, int, torch.Tensor], None]  # on_step(i, t, x) after step i of a walk
 Row: TypeAlias = dict[str, Any]  # a row of a table, or a JSON object
 

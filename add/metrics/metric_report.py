@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from add.errors import UserError
-from add.interfaces import Row
+from add.interfaces import Count, Row
 from add.results.labels_by_place import place_table
 
 READS = {  # how to read each metric, in the order of the table
@@ -50,10 +50,11 @@ class Report:
 
     Args:
         features: name of the features. Published KID and FID stand on Inception's: others are named in the metric.
+        count: called with 1 for each metric that was entered.
     """
 
-    def __init__(self, features: str) -> None:
-        self.features = features
+    def __init__(self, features: str, count: Count = lambda number: None) -> None:
+        self.features, self.count = features, count
         self.metrics: dict[str, Row] = {}
         self.notes: list[str] = []
 
@@ -85,6 +86,7 @@ class Report:
             self.notes.append(f"{self.named(name)}: {', '.join(broken)} is not finite")
         values = {key: None if key in broken else value for key, value in values.items()}
         self.metrics[self.named(name)] = values | {"count": count, "reads": READS[name]}
+        self.count(1)
 
     def named(self, name: str) -> str:
         """Return a metric's name in results: KID and FID on other features than Inception's are named after them."""

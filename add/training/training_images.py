@@ -55,7 +55,7 @@ def read_training_digests(run_dir: PathLike) -> frozenset[str]:
 def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
     """Return those of some files whose bytes are among those that a model was trained on, in the order given.
 
-    None where the run keeps no list of its images, as one of an earlier version or of another program.
+    There are none to tell where the run keeps no list of its images: one of an earlier version or another program.
 
     Args:
         model_path: checkpoint or run folder.
@@ -69,6 +69,27 @@ def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
         return []
     with ThreadPoolExecutor(THREADS) as pool:
         return [str(path) for path, digest in zip(paths, pool.map(_digest, paths), strict=True) if digest in known]
+
+
+def say_trained_on(results_dir: PathLike, paths: Sequence[PathLike], which: str) -> list[str]:
+    """Return a sentence for each model that made the images of a folder and was trained on some of these files.
+
+    Args:
+        results_dir: a folder whose run.json names its checkpoints, such as a translation; others have none to tell.
+        which: what the files are, such as "validation".
+    """
+    try:
+        checkpoints = json.loads((Path(results_dir) / "run.json").read_text(encoding="utf-8"))["checkpoints"].values()
+        models = dict.fromkeys(str(checkpoint["path"]) for checkpoint in checkpoints)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    sentences = []
+    for model in (model for model in models if Path(model).exists()):
+        if seen := trained_on(model, paths):
+            sentences.append(f"{len(seen)} of {len(paths)} {which} images were trained on by {Path(model).parent}, "
+                             f"which made images of {results_dir}: scores on them are too good; hold some out before "
+                             f"the training, and score on those")
+    return sentences
 
 
 def _shown(path):

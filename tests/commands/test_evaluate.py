@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from add.commands import evaluate as module
 from add.commands.evaluate import EvaluationConfig, evaluate, table
 from add.data import save_png
 from add.data.transforms import center_crop
 from add.errors import UserError
+from add.metrics import evaluated_images
 from add.metrics.metric_report import READS, Report
 from add.metrics.set_comparison import COPY_NAMES, SET_METRICS, draw_parts
 from add.metrics.translation_comparison import PROGRESS, STRUCTURE, VARIETY, pair_up
@@ -57,7 +57,7 @@ class LinearFeatures:
 @pytest.fixture
 def linear(monkeypatch):
     features = LinearFeatures()
-    monkeypatch.setattr(module, "load_features", lambda *given: features)
+    monkeypatch.setattr(evaluated_images, "load_features", lambda *given: features)
     return features
 
 
@@ -345,7 +345,7 @@ def test_images_in_subfolders_are_measured_and_told_of(blend, tmp_path, linear):
     """Sources are found by their relative names, else by file names that only one of them has."""
     folders = {}
     for name in ("target", "source", "back"):
-        images = [np.asarray(Image.open(f"{blend[name]}/i{i:02d}.png")) for i in range(5)]
+        images = [np.asarray(Image.open(f"{blend[name]}/i{i:02d}.png")) for i in range(10)]
         folders[name] = write(tmp_path / name, images)
         for i in (0, 1):
             (tmp_path / name / "slide1").mkdir(exist_ok=True)
@@ -354,8 +354,8 @@ def test_images_in_subfolders_are_measured_and_told_of(blend, tmp_path, linear):
     config = EvaluationConfig(real_dir=folders["target"], fake_dir=blend["translated"], source_dir=folders["source"],
                               there_and_back=folders["back"], out_dir=str(tmp_path / "out"), device="cpu")
     result = evaluate(config, notes.append)
-    assert f"{folders['target']}: 5 images, 2 of them in its subfolders slide1" in notes
-    assert result["counts"]["real"] == {"used": 5, "found": 5} and result["by_m"]["position"][-1] == pytest.approx(1)
+    assert f"{folders['target']}: 10 images, 2 of them in its subfolders slide1" in notes
+    assert result["counts"]["real"] == {"used": 10, "found": 10} and result["by_m"]["position"][-1] == pytest.approx(1)
     assert value(result, "cycle_psnr") == pytest.approx(20 * math.log10(25.5), abs=0.05)  # as of the flat folders
 
 

@@ -99,7 +99,7 @@ def test_an_unfinished_translation_is_refused(tmp_path):
 
 
 def test_a_missing_rule_says_how_to_make_it(folder):
-    with pytest.raises(UserError, match=f"soft_labels.py --rule blend --translations {folder}"):
+    with pytest.raises(UserError, match=f"soft_labels --rule blend --translations {folder}"):
         read_series(folder, "blend")
 
 
