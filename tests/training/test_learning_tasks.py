@@ -8,6 +8,7 @@ import torch
 from add.diffusion import DiffusionConfig
 from add.networks import ClassifierConfig, ModelConfig, PointConfig, SuperResConfig
 from add.training.learning_tasks import Classification, Denoising, PointDenoising, SuperResolution, make_task
+from add.training.previews import GAP
 
 SHORT = DiffusionConfig(diffusion_steps=50)
 CPU = torch.device("cpu")
