@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, lines elsewhere; status lines and TensorBoard events of training."""
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from add.runtime.world import World
 
 SHOWN = ("loss", "mse", "vb", "discriminator_loss", "accuracy", "val_loss", "val_accuracy", "grad_norm")
 INTERVAL = 30.0  # seconds between lines where there is no terminal
+WIDTH, HEIGHT = 100, 24  # characters and lines of a terminal that doesn't tell its size
 
 
 class EvaluationBar:
@@ -46,8 +48,8 @@ class EvaluationBar:
         self._first: tuple[float, int] | None = None  # when the first count came, and what had been done by then
         self._ended = threading.Event()
         on_terminal = sys.stderr.isatty()
-        self.bar = tqdm(desc=description, total=total, initial=initial, unit=unit, dynamic_ncols=True,
-                        disable=silent or not on_terminal)
+        self.bar = tqdm(desc=description, total=total, initial=initial, unit=unit, disable=silent or not on_terminal,
+                        **_size())
         self.in_lines = not silent and not on_terminal
         if self.in_lines:
             self.note(f"{description}: starting" if total is None else self.status())
@@ -222,6 +224,15 @@ def minutes(value: float) -> str:
     if value < 1:
         return f"{round(value * 60)} s"
     return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60:02d} min"
+
+
+def _size():
+    """Return tqdm's options of size: the terminal's own, or a fixed one where it tells none, as in some containers."""
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": WIDTH, "nrows": HEIGHT}
 
 
 def _speed(rate, unit):

@@ -1,23 +1,20 @@
 """Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
-import io
-
 from add.classification.scores import LOWER_IS_BETTER
-from add.data.files import write_atomically
 from add.errors import UserError
 from add.interfaces import PathLike, Row
+from add.results.figures import label_plainly, new_figure, save_figure
 
 PLOTTED = ("accuracy", "auc", "severity_rmse_linked")
-DOTS_PER_INCH = 110
+LEAST_SPAN = 0.02  # of an axis of scores: less is a matter of chance, and shall not fill the picture
 
 
 def plot_scores(path: PathLike, result: Row) -> None:
     """Write a PNG: a row per test set, a column per score, a mark with its 95 % interval per method and size."""
-    plt = _pyplot()
     sizes = list(result["sizes"])
     tests = {size: result["sizes"][size]["classification"]["tests"] for size in sizes}
     names = list(tests[sizes[0]])
     methods = list(tests[sizes[0]][names[0]])
-    figure, axes = plt.subplots(len(names), len(PLOTTED), figsize=(5 * len(PLOTTED), 3.6 * len(names)), squeeze=False)
+    figure, axes = _new_figure(len(names), len(PLOTTED), (5 * len(PLOTTED), 3.6 * len(names)))
     for row, test in enumerate(names):
         for column, score in enumerate(PLOTTED):
             axis = axes[row][column]
@@ -32,18 +29,18 @@ def plot_scores(path: PathLike, result: Row) -> None:
             axis.set_xticks(range(len(sizes)), [f"{size} images" for size in sizes])
             direction = "smaller" if score in LOWER_IS_BETTER else "larger"
             axis.set_title(f"{score}, test set {test} ({direction} is better)", fontsize=9)
+            label_plainly(axis, LEAST_SPAN)
             axis.grid(axis="y", alpha=0.3)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=min(len(methods), 8), fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.03 + 0.02 / len(names), 1, 1))
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def plot_labels(path: PathLike, result: Row) -> None:
     """Write a PNG: for each size, mean measured position by bin of the label and rule; below, mean severity by m."""
-    plt = _pyplot()
     sizes = {size: found["labels"] for size, found in result["sizes"].items() if found["labels"]}
-    figure, axes = plt.subplots(2, len(sizes), figsize=(4.4 * len(sizes), 8), squeeze=False)
+    figure, axes = _new_figure(2, len(sizes), (4.4 * len(sizes), 8))
     for column, (size, found) in enumerate(sizes.items()):
         axis = axes[0][column]
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
@@ -60,23 +57,12 @@ def plot_labels(path: PathLike, result: Row) -> None:
     for row in axes:
         row[0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(path, figure)
 
 
-def _pyplot():
+def _new_figure(rows, columns, size):
     try:
-        import matplotlib
+        return new_figure(rows, columns, size)
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
                         "`pip install \"add-diffusion[eval]\"`, and the same command again") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure, path):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
-    _pyplot().close(figure)
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))

@@ -13,6 +13,7 @@ from add.interfaces import Note, PathLike, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
+from add.training.training_curves import CURVES_NAME, draw_curves
 from add.training.training_data import Labelled
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -53,6 +54,7 @@ class Loop:
         self.step = 0
         self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
+        self.draws_curves = True
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
@@ -99,6 +101,7 @@ class Loop:
         if self.world.is_main:
             self.run_folder.save(self.step, **self.checkpoint())
             if pictured:
+                self._save_curves()
                 self._save_picture()
             else:
                 self.note(f"the checkpoint of step {self.step} is written; nothing is measured or drawn at a stop")
@@ -158,6 +161,19 @@ class Loop:
             row |= self.measure(on_interval) if on_interval or last else {}
         self.run_folder.append_progress(row)
         self.report(row)
+
+    def _save_curves(self):
+        """Draw curves.png; whatever fails is noted, once, and costs the training nothing more."""
+        if not self.draws_curves:
+            return
+        try:
+            draw_curves(self.run_folder / CURVES_NAME, self.run_folder.read_progress())
+        except ImportError:
+            self.draws_curves = False
+            self.note(f"{CURVES_NAME} is left out: matplotlib is not installed (pip install \"add-diffusion[eval]\")")
+        except Exception as error:  # a picture beside the point must not end a run of days
+            self.draws_curves = False
+            self.note(f"{CURVES_NAME} is left out ({type(error).__name__}: {error})")
 
     def _save_picture(self):
         if self.config.num_preview and (picture := self.picture()) is not None:

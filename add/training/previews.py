@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 
 from add.data.transforms import to_uint8
 from add.diffusion import GaussianDiffusion
 from add.interfaces import Model
+from add.results.overview import PAPER, paste_enlarged, tile_factor
 from add.training.step_randomness import draw_noise
 
+GAP = 4  # pixels between the images of a picture, and around them
 
 @torch.no_grad()
 def sample(model: Model, diffusion: GaussianDiffusion, shape: Sequence[int], device: torch.device,
@@ -26,11 +29,16 @@ def sample(model: Model, diffusion: GaussianDiffusion, shape: Sequence[int], dev
 
 
 def tile(images: torch.Tensor, columns: int | None = None) -> np.ndarray:
-    """Return images [N, 3, H, W] in [-1, 1] side by side as one uint8 picture [rows * H, columns * W, 3]."""
-    count, channels, height, width = images.shape
+    """Return images [N, 3, H, W] in [-1, 1] side by side as one uint8 picture, [height, width, 3].
+
+    Small ones are enlarged by a whole factor, to be seen, and a white gap lies around each.
+    """
+    count, _, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    canvas = torch.ones(rows * columns, channels, height, width)
-    canvas[:count] = images
-    canvas = canvas.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return to_uint8(canvas.reshape(1, channels, rows * height, columns * width))[0].numpy()
+    factor = tile_factor(height, width)
+    down, across = height * factor + GAP, width * factor + GAP
+    canvas = Image.new("RGB", (columns * across + GAP, math.ceil(count / columns) * down + GAP), PAPER)
+    for place, pixels in enumerate(to_uint8(images).numpy()):
+        row, column = divmod(place, columns)
+        paste_enlarged(canvas, pixels, factor, GAP + column * across, GAP + row * down)
+    return np.asarray(canvas)

@@ -60,7 +60,7 @@ class Trainer(Loop):
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
-            network = self.ddp = DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+            network = self.ddp = DistributedDataParallel(network, device_ids=ids)
         self.forward: Model = under_autocast(network, self.world.device, self.config.precision)
 
     def _memory_format(self, dimensions: int = 4) -> torch.memory_format:

@@ -40,7 +40,7 @@ def test_a_method_trains_resumes_and_samples(data, tmp_path, method, capsys):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert len({row["loss"] for row in rows}) == 4 and len({row["discriminator_loss"] for row in rows}) == 4
-    assert read_image(tmp_path / "run" / "samples" / "samples000004.png").shape == (64, 64, 3)
+    assert read_image(tmp_path / "run" / "samples" / "samples000004.png").shape == (204, 204, 3)
     assert run("baseline_sample", *sample, "--out_dir", tmp_path / "late", "--batch_size", 2) == 0
     early, late = samples(tmp_path / "early"), samples(tmp_path / "late")
     assert late.shape == (3, 32, 32, 3) and np.abs(early - late).mean() > 0.1

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -84,6 +85,20 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, capsys):
         bar.add(96)
     shown = capsys.readouterr()
     assert shown.out == "" and "96/96" in shown.err and "image/s" in shown.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_that_tells_no_size_gets_a_bar(monkeypatch):
+    """Its columns and rows are 0, and tqdm alone would draw nothing."""
+    master, slave = os.openpty()
+    with open(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with contextlib.closing(EvaluationBar("translating", 96, unit="image")) as bar:
+            bar.add(96)
+        terminal.flush()
+        shown = os.read(master, 10000).decode()
+    os.close(master)
+    assert "96/96" in shown and "image/s" in shown
 
 
 def test_the_first_step_is_told_of(capsys):

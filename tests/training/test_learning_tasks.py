@@ -8,6 +8,7 @@ import torch
 from add.diffusion import DiffusionConfig
 from add.networks import ClassifierConfig, ModelConfig, PointConfig, SuperResConfig
 from add.training.learning_tasks import Classification, Denoising, PointDenoising, SuperResolution, make_task
+from add.training.previews import GAP
 
 SHORT = DiffusionConfig(diffusion_steps=50)
 CPU = torch.device("cpu")
@@ -66,9 +67,10 @@ def test_a_perfect_super_resolution_shows_its_examples(tmp_path):
             return low_res.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
     picture = task.picture(Enlarge(), SimpleNamespace(num_preview=2, preview_steps=5), CPU, (x_start, None))
-    assert picture.shape == (24, 16, 3)
+    assert picture.shape == (3 * 96 + 4 * GAP, 2 * 96 + 3 * GAP, 3)
     for row in range(3):
-        assert (picture[8 * row:8 * row + 8, :8] == 63).all() and (picture[8 * row:8 * row + 8, 8:] == 191).all()
+        line = picture[GAP + row * (96 + GAP):][:96]
+        assert (line[:, GAP:GAP + 96] == 63).all() and (line[:, 96 + 2 * GAP:-GAP] == 191).all()
 
 
 def test_points_are_shown_where_they_are():

@@ -39,6 +39,13 @@ def test_every_objective_and_precision_trains(tmp_path, images, options):
     assert trainer.scaler.is_enabled() == (options.get("precision") == "fp16" or "use_fp16" in options)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_three_steps_warn_of_nothing(tmp_path, images, precision):
+    start(tmp_path / "run", images, max_steps=3, precision=precision, num_preview=2, preview_steps=2,
+          val_fraction=0.3).run()
+
+
 def test_training_lowers_the_loss(tmp_path, images):
     rows = []
     start(tmp_path / "run", images, report=rows.append, max_steps=60, log_interval=20, lr=2e-3,

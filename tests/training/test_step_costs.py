@@ -1,6 +1,5 @@
 """Measuring what steps cost leaves no trace in the training."""
 import pytest
-import torch
 
 from add.baselines.baseline_models import METHODS
 from add.baselines.baseline_setup import BaselineConfig, prepare_rival
@@ -49,4 +48,11 @@ def test_the_first_step_does_not_count(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(trainer, "advance", advance)
     assert measure_steps(trainer).seconds == 9 / MEASURED_STEPS
-    assert torch.is_tensor(trainer.parameters[0])
+
+
+def test_the_slowest_process_counts_in_all_of_them(tmp_path, images):
+    class Two(World):
+        def gather(self, value):
+            return [value, 7.0] if isinstance(value, float) else super().gather(value)
+
+    assert measure_steps(start(tmp_path / "run", images, world=Two())).seconds == 7

@@ -1,0 +1,47 @@
+"""Figures of matplotlib, drawn into files without pyplot and its global state; matplotlib is imported when needed."""
+import io
+from typing import TYPE_CHECKING, Any
+
+from add.data.files import write_atomically
+from add.interfaces import PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 110
+
+
+def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> "tuple[Figure, Any]":
+    """Return (figure, axes [rows, columns]); size: (width, height) of the whole in inches.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def save_figure(path: PathLike, figure: "Figure") -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def label_plainly(axis: "Axes", least_span: float = 0.0) -> None:
+    """Let the y axis say its numbers in full, with three decimals, over a span of at least `least_span`.
+
+    Without it, values that nearly agree get an axis such as `1e-5+9.999e-1`, and chance fills the picture.
+    """
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    low, high = axis.get_ylim()
+    if high - low < least_span:
+        axis.set_ylim((low + high - least_span) / 2, (low + high + least_span) / 2)
+    axis.yaxis.set_major_locator(MaxNLocator(6))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:.3f}"))

@@ -1,0 +1,38 @@
+"""curves.png beside progress.csv: losses, learning rate and seconds a step, against steps and against minutes."""
+from collections.abc import Sequence
+
+from add.interfaces import PathLike
+from add.results.figures import new_figure, save_figure
+
+CURVES_NAME = "curves.png"
+PANELS = {"loss": ("loss", "val_loss"), "learning rate": ("lr",), "seconds a step": ("sec_per_step",)}
+LOGARITHMIC = 5.0  # ratio of the largest to the smallest loss from which on the axis is logarithmic
+
+
+def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
+    """Write the picture of the rows of a progress.csv, dicts of text; a column that a row lacks is passed over.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = new_figure(len(PANELS), 2, (10, 8), sharex="col", sharey="row")
+    for row, (title, names) in enumerate(PANELS.items()):
+        for column, place in enumerate(("step", "minutes")):
+            axis = axes[row][column]
+            for name in names:
+                points = [(float(cells[place]), float(cells[name])) for cells in rows
+                          if cells.get(name) and cells.get(place)]
+                if points:
+                    axis.plot(*zip(*points, strict=True), label=name, linewidth=1.2,
+                              marker="o" if name == "val_loss" or len(points) == 1 else None, markersize=3)
+            axis.grid(alpha=0.3)
+        values = [float(cells[name]) for cells in rows for name in names if cells.get(name)]
+        if title == "loss" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
+            axes[row][0].set_yscale("log")
+        axes[row][0].set_ylabel(title)
+    if axes[0][0].lines:
+        axes[0][0].legend(fontsize=8, frameon=False)
+    axes[-1][0].set_xlabel("step")
+    axes[-1][1].set_xlabel("minutes of training")
+    figure.tight_layout()
+    save_figure(path, figure)

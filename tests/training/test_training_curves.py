@@ -1,0 +1,46 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from add.training import loop
+from add.training.training_curves import draw_curves
+from tests.training.runs import start
+
+
+def test_every_save_draws_the_curves(tmp_path, images, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+
+    def draw(path, rows):
+        drawn.append([row["step"] for row in rows])
+        draw_curves(path, rows)
+
+    monkeypatch.setattr(loop, "draw_curves", draw)
+    start(tmp_path / "run", images, max_steps=3, save_interval=2, val_fraction=0.3).run()
+    assert drawn == [["1", "2"], ["1", "2", "3"]]
+    assert np.asarray(Image.open(tmp_path / "run" / "curves.png").convert("L")).std() > 5
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_rows_that_lack_columns_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [{"step": "1", "loss": "5", "lr": "", "minutes": "0.1"}, {"step": "2", "loss": "0.1", "val_loss": "nan"}]
+    draw_curves(tmp_path / "a.png", rows)
+    draw_curves(tmp_path / "b.png", [])
+    assert (tmp_path / "a.png").exists() and (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("error, said", [
+    (ImportError("matplotlib"), "matplotlib is not installed"), (RuntimeError("no font"), "RuntimeError: no font")])
+def test_a_picture_that_fails_is_told_of_once_and_training_goes_on(tmp_path, images, monkeypatch, error, said):
+    def fail(path, rows):
+        raise error
+
+    monkeypatch.setattr(loop, "draw_curves", fail)
+    notes = []
+    trainer = start(tmp_path / "run", images, note=notes.append, max_steps=3, save_interval=1)
+    trainer.run()
+    assert trainer.finished and [said in text for text in notes if "curves.png" in text] == [True]
+    assert not (tmp_path / "run" / "curves.png").exists()
