@@ -12,6 +12,7 @@ from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
 from add.networks import create_network
+from add.networks.precision import check_precision
 from add.training import trainer_state
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
 from add.training.config_differences import described
@@ -40,6 +41,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     """
     note = note if world.is_main else lambda text: None
     config = _with_precision(config, model_config)
+    check_precision(world.device, config.precision)
     if getattr(model_config, "learn_sigma", diffusion_config.learn_sigma) != diffusion_config.learn_sigma:
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
