@@ -77,8 +77,9 @@ def _cores(number):
 def peak_memory_mb() -> float:
     """Return the peak memory of this process in MiB; where the system keeps no peak, what it holds now."""
     memory = psutil.Process().memory_info()
-    if hasattr(memory, "peak_wset"):  # Windows
-        return memory.peak_wset / 2**20
+    peak = getattr(memory, "peak_wset", None)  # Windows
+    if peak is not None:
+        return peak / 2**20
     try:
         import resource
     except ImportError:
