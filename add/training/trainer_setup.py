@@ -41,11 +41,11 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     """
     note = note if world.is_main else lambda text: None
     config = _with_precision(config, model_config)
-    check_precision(world.device, config.precision)
     if getattr(model_config, "learn_sigma", diffusion_config.learn_sigma) != diffusion_config.learn_sigma:
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
     diffusion_from_config(diffusion_config)
+    check_precision(world.device, config.precision)
     with torch.device("meta"):  # refuses impossible options before the slow part
         create_network(_with_classes(model_config, 1))
     source = open_source(config, model_config, world)
