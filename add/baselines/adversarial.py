@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from add.baselines.step_draws import Draw
+from add.diffusion.wide_numbers import to_float64
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.checkpoints import load_weights
 from add.training.ema import EMA
@@ -218,7 +219,7 @@ class TermWindow:
     def summary(self, world: Processes) -> dict[str, float]:
         """Return the means over the window and all processes; "loss" is the generator's."""
         names = dict.fromkeys(name for terms in self.terms for name in terms)
-        means = torch.stack([torch.stack([terms[name].double() for terms in self.terms if name in terms]).mean()
+        means = torch.stack([to_float64(torch.stack([terms[name] for terms in self.terms if name in terms])).mean()
                              for name in names])
         if world.size > 1:
             dist.all_reduce(means)

@@ -167,7 +167,7 @@ def _say_processor(processor):
 def _mpi():
     """Return what is known of MPI; its library is loaded without starting it."""
     found: Facts = {"launcher": launcher(), "library": None, "reason": None, "remedy": None,
-                    "mpiexec": shutil.which("mpiexec") or shutil.which("mpirun")}
+                    "mpiexec": shutil.which("mpiexec") or shutil.which("mpiexec", path=Path(sys.executable).parent)}
     try:
         import mpi4py
 
@@ -183,7 +183,7 @@ def _mpi():
 
 def _say_mpi(mpi):
     library = mpi["library"] or f"no library ({mpi['reason']}); for several processes by mpiexec: {mpi['remedy']}"
-    return f"{library}; mpiexec: {mpi['mpiexec'] or 'not on PATH'}; started by: {mpi['launcher']}"
+    return f"{library}; mpiexec: {mpi['mpiexec'] or 'neither on PATH nor beside Python'}; started by: {mpi['launcher']}"
 
 
 def _cache_dir():

@@ -142,7 +142,7 @@ def measure(model: Model, diffusion: GaussianDiffusion, x_start: torch.Tensor, n
     """
     terms = diffusion.calc_bpd_loop(model, x_start, clip_denoised, None if labels is None else {"y": labels},
                                     noise=noise, on_step=on_step)
-    return {name: values.double().cpu().numpy() for name, values in terms.items()}
+    return {name: values.cpu().double().numpy() for name, values in terms.items()}
 
 
 def draw_noise(seed: int, numbers: Sequence[int], diffusion: GaussianDiffusion, shape: Sequence[int],

@@ -112,7 +112,7 @@ class ClassifierGuided:
         """Return the guided output for x [B, C, H, W] at t [B], the timesteps as a model is told them."""
         prediction, variance_output = self.diffusion.split_output(self.model(x, t), x)
         gradient = self.gradient(x, t).to(prediction.dtype)
-        timesteps = t.double().cpu().numpy() / self.told
+        timesteps = t.cpu().double().numpy() / self.told
         signal, spread = self.levels.factors(timesteps)
         weight = {ModelMeanType.EPSILON: -spread, ModelMeanType.START_X: spread**2 / signal,
                   ModelMeanType.V: -spread / signal}[self.diffusion.model_mean_type]

@@ -4,9 +4,17 @@ import warnings
 import torch
 from torch import nn
 
+from add.errors import UserError
 from add.interfaces import Model
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raise UserError where a device can't run a network in one of AUTOCAST_TYPES as CUDA's and CPUs do."""
+    if device.type == "mps" and precision in AUTOCAST_TYPES:
+        raise UserError(f"the precision {precision} was asked for on {device.type}, where add computes in fp32 only: "
+                        f"leave out --precision and --use_fp16, or use another --device")
 
 
 def under_autocast(network: Model, device: torch.device, precision: str) -> Model:

@@ -14,6 +14,7 @@ from add import __version__
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, PathLike, Row
+from add.networks.precision import check_precision
 from add.runtime import machine
 from add.runtime.backends import with_backend
 from add.runtime.options import Parsed
@@ -51,6 +52,7 @@ def load_given(path: PathLike, parsed: Parsed, device: torch.device, backend: st
             precision = "fp16"
         else:
             _warn_of_no_effect(half, device.type)
+    check_precision(device, precision)
     if kind == "image":
         model = with_backend(network, backend, sha256=sha256(config.path) if backend == "onnx" else "", device=device,
                              image_size=config.model.image_size, precision=precision)

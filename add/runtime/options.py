@@ -356,4 +356,6 @@ def _did_you_mean(name, known):
 
 
 def _title(config):
-    return (config.__doc__ or config.__name__).strip().splitlines()[0].rstrip(".").lower()
+    """Return the heading of a dataclass's options: its docstring's first line, small where it begins with no name."""
+    title = (config.__doc__ or config.__name__).strip().splitlines()[0].rstrip(".")
+    return title[0].lower() + title[1:] if title.split()[0].istitle() else title

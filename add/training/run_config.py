@@ -11,7 +11,7 @@ DEFAULT_STEPS = 20000
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Training: what every loop has."""
+    """Length, pace and place of a training run."""
 
     run_dir: str = path_option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes", "out")
     lr: float = option(1e-4, "learning rate")
@@ -92,7 +92,7 @@ def duration_seconds(text: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(LoopConfig):
-    """Training: what every run of one network has."""
+    """Optimisation, precision and starting weights of a training run."""
 
     schedule_sampler: str = option("uniform", "how timesteps are drawn",
                                    ("uniform", "stratified", "loss-second-moment"))

@@ -12,6 +12,7 @@ from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
 from add.networks import create_network
+from add.networks.precision import check_precision
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
 from add.training.config_differences import described
 from add.training.learning_tasks import make_task
@@ -45,6 +46,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
     diffusion_from_config(diffusion_config)
+    check_precision(world.device, config.precision)
     with torch.device("meta"):  # refuses impossible options before the slow part
         create_network(_with_classes(model_config, 1))
     config = with_saved_plan(given, config.run_dir)

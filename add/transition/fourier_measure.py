@@ -1,6 +1,7 @@
 """The feature F(t) that depth control follows: the mean Fourier magnitude of the grey image at low frequencies."""
 import torch
 
+from add.diffusion.wide_numbers import to_float64
 from add.errors import UserError
 
 GREY = (0.299, 0.587, 0.114)  # weights of R, G, B (ITU-R BT.601)
@@ -26,7 +27,7 @@ def measure_feature(x: torch.Tensor, kind: str = "reference") -> torch.Tensor:
         raise UserError(f"unknown feature '{kind}': expected one of {', '.join(FEATURES)}")
     if x.dim() != 4 or x.shape[1] != 3:
         raise UserError(f"images of shape {tuple(x.shape)}: expected [B, 3, H, W]")
-    red, green, blue = x.double().unbind(dim=1)
+    red, green, blue = to_float64(x).unbind(dim=1)
     grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue  # [B, H, W]
     return _reference(grey) if kind == "reference" else _radial(grey)
 

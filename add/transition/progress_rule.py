@@ -17,6 +17,7 @@ from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.noise_levels import GRIDS, NoiseLevels
 from add.diffusion.prediction_types import ModelMeanType
 from add.diffusion.solvers import SOLVERS, predictor_of, walk, x_start_from
+from add.diffusion.wide_numbers import to_float64
 from add.errors import UserError
 from add.interfaces import Gradient, Model
 from add.transition.depths import DepthPlan, uniform_depths
@@ -41,7 +42,7 @@ def move(images: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def _features(x):
     """Return float64 [B, features] of images [B, 3, H, W], each of the two groups with a mean square as its sum."""
-    x = x.double().clamp(-1, 1)
+    x = to_float64(x).clamp(-1, 1)
     cells = F.adaptive_avg_pool2d(x, CELLS).flatten(1)
     contrast = x.flatten(2).std(dim=2, correction=0)
     return torch.cat([cells / cells.shape[1] ** 0.5, contrast / contrast.shape[1] ** 0.5], dim=1)
@@ -107,7 +108,7 @@ class Pilot:
 
 def _ask(classifier, images):
     """Return the classifier's numbers for images [B, 3, H, W], float64 [B]."""
-    values = torch.as_tensor(classifier(images)).detach().double().cpu()
+    values = torch.as_tensor(classifier(images)).detach().cpu().double()
     if values.shape != (len(images),) or not values.isfinite().all():
         raise UserError(f"the classifier answered {tuple(values.shape)}, {values.flatten()[:4].tolist()} ... to "
                         f"{len(images)} images: expected one finite number for each, [{len(images)}]; give the "

@@ -151,3 +151,33 @@ def test_a_second_interrupt_does_not_wait():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_apple_gpu_is_taken_where_there_is_no_other(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    fake_gpus(monkeypatch, 0)
+    assert pick_device("auto") == pick_device("mps") == torch.device("mps") and pick_device("cpu").type == "cpu"
+    assert pick_device("auto", 1, 2).type == "cpu"  # of several processes one alone could have it
+    with pytest.raises(UserError, match="--device mps was given to 2 processes"):
+        pick_device("mps", 0, 2)
+    fake_gpus(monkeypatch, 1)
+    assert pick_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device mps was given.*sees no Apple GPU"):
+        pick_device("mps")
+
+
+def test_a_run_says_what_it_runs_on_and_why(monkeypatch):
+    for name in (*TORCHRUN, *SRUN, "PMI_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with process_group("cpu") as world:
+        assert world.place == "cpu, 1 process(es), 1 thread (as OMP_NUM_THREADS says)"
+
+
+def test_mpi_that_lacks_its_library_is_told_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+    pytest.importorskip("mpi4py")
+    monkeypatch.delattr("mpi4py.MPI", raising=False)
+    with pytest.raises(UserError, match="expected mpi4py and an MPI library; pip install mpich, or start with torch"):
+        rendezvous("mpi", {"PMI_SIZE": "2"})
