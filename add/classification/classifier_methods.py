@@ -20,6 +20,7 @@ from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS
 from add.errors import UserError
+from add.interfaces import Count
 
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 SYNTHETIC = ("unconditional", "full", "progressive")
@@ -64,7 +65,7 @@ def check_synthetic(methods: Iterable[Method], synthetic: Container[str]) -> Non
 
 
 def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelled], config: ClassifierConfig,
-                 share: float, seed: int) -> nn.Module:
+                 share: float, seed: int, count: Count = lambda number: None) -> nn.Module:
     """Return the classifier that one method trains with one seed, in evaluation mode.
 
     Args:
@@ -72,6 +73,7 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
         synthetic: {source of a Method: its images}.
         share: of synthetic images in each batch, for a method that has any.
         seed: of weights and batches; methods share it, so that their scores can be compared in pairs.
+        count: called with the number of steps since its last call.
 
     Raises:
         UserError: the method's synthetic images are missing.
@@ -79,4 +81,4 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
     check_synthetic([method], synthetic)
     config = config if method.augment else dataclasses.replace(config, augment="none")
     return train_classifier(real, config, seed, synthetic.get(method.source), share if method.source else 0.0,
-                            method.mixing)
+                            method.mixing, lambda step, loss: count(1))

@@ -15,7 +15,7 @@ from add.classification.labelled_images import Labelled
 from add.classification.scores import classification_scores, linked_scores, severity_scores
 from add.data.files import save_json, save_torch
 from add.errors import UserError
-from add.interfaces import Row
+from add.interfaces import Count, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +48,28 @@ class ClassifierRuns:
         """The SHA-256 of the synthetic images and labels of each source."""
         return {source: digest_of(data) for source, data in self.synthetic.items()}
 
-    def train(self, method: Method, share: float, seed: int) -> Row:
+    def is_there(self, method: Method, share: float, seed: int) -> bool:
+        """Return whether one run is finished."""
+        return all(path.exists() for path in self._paths(method, share, seed))
+
+    def train(self, method: Method, share: float, seed: int, count: Count = lambda number: None) -> Row:
         """Return the record of one run, trained now if it is not there.
+
+        Args:
+            count: called with the number of steps since its last call.
 
         Raises:
             UserError: the run was made with other synthetic images or labels.
         """
         record_path, weights_path = self._paths(method, share, seed)
         digest = self.digests.get(method.source)
-        if record_path.exists() and weights_path.exists():
+        if self.is_there(method, share, seed):
             record = json.loads(record_path.read_text())
             if record["synthetic_sha256"] != digest:
                 raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
                                 f"continue, or another --out_dir")
             return record
-        network = train_method(method, self.real, self.synthetic, self.config, share, seed)
+        network = train_method(method, self.real, self.synthetic, self.config, share, seed, count)
         scores = classification_scores(*self._validated(network))
         save_torch(weights_path, network.state_dict())
         record = {"method": method.name, "share": share, "seed": seed, "synthetic_sha256": digest,

@@ -1,6 +1,7 @@
 """The images of a classification comparison: training, validation, test and generated ones, kept apart."""
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,21 @@ from add.data.image_file import read_image
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.results.translation_series import DEPTH_RULE, domain_order, read_series
+from add.training.training_images import say_trained_on
 
 
 @dataclasses.dataclass(frozen=True)
 class RealImages:
-    """Real images: training and validation Domains, [TestSet], and the size in pixels at which all are compared."""
+    """Real images: training and validation Domains, [TestSet], and the size in pixels at which all are compared.
+
+    sentences: what the user should know of them.
+    """
 
     train: Domains
     validation: Domains
     tests: list[TestSet]
     image_size: int
+    sentences: list[str]
 
 
 def read_real(config: Any) -> RealImages:
@@ -47,14 +53,15 @@ def read_real(config: Any) -> RealImages:
     else:
         train, validation = _split(real, config, groups)
     refuse_copies(train.data, validation.data, validation.paths, ("training", "validation"))
-    tests = []
+    sentences, tests = [*real.sentences, *(validation.sentences if config.val_dir else ())], []
     for entry in config.test_dir.split(","):
         name, _, folder = entry.rpartition("=")
         found = read_domains(folder, size, real.names)
         refuse_copies(real.data, found.data, found.paths, ("training", "test"))
         refuse_shared(groups, read_groups(folder, found.paths, config.group_pattern), "training and test images")
         tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths))
-    return RealImages(train, validation, tests, size)
+        sentences += found.sentences
+    return RealImages(train, validation, tests, size, sentences)
 
 
 def domain_means(config: Any, real: Domains) -> list[float] | None:
@@ -100,8 +107,18 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
             full, progressive = read_translations([own for own in series if len(own)], size, num_domains)
             synthetic[source] = full if base == "full" else progressive
             left_out |= {name: count for name, count in counts.items() if count}
-    return synthetic, [f"{count} series were made from {name} images and are left out: a classifier would train on "
-                       f"what it is then scored on" for name, count in left_out.items()]
+    sets = {"validation": real.validation.paths, "test": [path for test in real.tests for path in test.paths]}
+    folders = [*filter(None, config.translations.split(",")), *_folders_below(config.sample_folders().values())]
+    seen = [sentence for folder in folders for name, paths in sets.items()
+            for sentence in say_trained_on(folder, paths, name)]
+    made = [f"{count} series were made from {name} images and are left out: a classifier would train on what it is "
+            f"then scored on" for name, count in left_out.items()]
+    return synthetic, [*dict.fromkeys(seen), *made]
+
+
+def _folders_below(sample_folders):
+    """Return the folders of samples, one per domain, in each of some folders."""
+    return [path for folder in sample_folders for path in sorted(Path(folder).iterdir()) if path.is_dir()]
 
 
 def _split(real, config, groups):

@@ -23,7 +23,7 @@ from add.classification.labelled_images import Labelled, one_hot
 from add.data.transforms import ORIENTATIONS, orient
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
-from add.interfaces import Model
+from add.interfaces import Count, Model
 from add.metrics.progression import projection
 
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
@@ -54,7 +54,7 @@ def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_score
 
 
 def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,
-                         folds: int = 5, seed: int = 0) -> torch.Tensor:
+                         folds: int = 5, seed: int = 0, count: Count = lambda number: None) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The mean over `folds` cross-fitted classifiers and all eight orientations of the images.
@@ -64,6 +64,7 @@ def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: tor
         source, target: real images [a, 3, H, W] and [b, 3, H, W], at least 2 of each.
         folds: classifiers; each is trained without one part of the real images. No more than images in a domain.
         seed: of the parts and the training.
+        count: called with 1 after each training step, of which there are folds * config.steps.
     """
     fewest = min(len(source), len(target))
     if fewest < 2:
@@ -80,14 +81,14 @@ def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: tor
                  for domain, own in zip((source, target), parts, strict=True)]
         classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
         network = train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
-                                   mixing="mixup")
+                                   mixing="mixup", on_step=lambda step, loss: count(1))
         scores = [_mean_log_odds(network, part) for part in (images, *held_out)]
         positions.append(line_between(*scores))
     return torch.stack(positions).mean(dim=0)
 
 
 def likelihood_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, models: Models,
-                         draws: int = 1, seed: int = 0) -> torch.Tensor:
+                         draws: int = 1, seed: int = 0, count: Count = lambda number: None) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The score is the difference of the two models' mean squared errors in restoring the clean image, source minus
@@ -101,8 +102,9 @@ def likelihood_positions(images: torch.Tensor, source: torch.Tensor, target: tor
         models: ((source model, its diffusion), (target model, its diffusion)).
         draws: noises per image and timestep.
         seed: of the noise.
+        count: called with the number of network evaluations since its last call, in images.
     """
-    gains = [restoring_gain(part, models, draws, seed) for part in (images, source, target)]
+    gains = [restoring_gain(part, models, draws, seed, count) for part in (images, source, target)]
     means = [gain.mean(dim=0) for gain in gains[1:]]
     spread = torch.cat([gain - mean for gain, mean in zip(gains[1:], means, strict=True)]).var(dim=0)
     weights = (means[1] - means[0]) / spread.clamp(min=1e-30)
@@ -110,7 +112,8 @@ def likelihood_positions(images: torch.Tensor, source: torch.Tensor, target: tor
 
 
 @torch.no_grad()
-def restoring_gain(images: torch.Tensor, models: Models, draws: int = 1, seed: int = 0) -> torch.Tensor:
+def restoring_gain(images: torch.Tensor, models: Models, draws: int = 1, seed: int = 0,
+                   count: Count = lambda number: None) -> torch.Tensor:
     """Return the first model's mean squared error in restoring images minus the second's, float64 [n, timesteps]."""
     gain = torch.zeros(len(images), len(TIMESTEP_SHARES), dtype=torch.float64)
     for column, share in enumerate(TIMESTEP_SHARES):
@@ -121,6 +124,7 @@ def restoring_gain(images: torch.Tensor, models: Models, draws: int = 1, seed: i
                 part = images[first:first + _CHUNK]
                 errors = [_restoring_error(part, noise, share, *model) for model in models]
                 gain[first:first + _CHUNK, column] += (errors[0] - errors[1]) / draws
+                count(len(models) * len(part))
     return gain
 
 

@@ -30,11 +30,15 @@ class Labelled:
 
 
 class Domains(NamedTuple):
-    """Real images by domain: their names, in the order of the label vectors, and the images with hard labels."""
+    """Real images by domain: their names, in the order of the label vectors, and the images with hard labels.
+
+    sentences: what the user should know of the images.
+    """
 
     names: tuple[str, ...]
     data: Labelled
     paths: list[str]
+    sentences: tuple[str, ...] = ()
 
     @property
     def classes(self) -> torch.Tensor:
@@ -53,7 +57,7 @@ def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = 
     paths = [path for name in names for path in found[name]]
     classes = torch.cat([torch.full((len(found[name]),), k) for k, name in enumerate(names)])
     images = ImageSet.from_paths(paths, image_size)
-    return Domains(names, Labelled(all_images(images), one_hot(classes, len(names))), paths)
+    return Domains(names, Labelled(all_images(images), one_hot(classes, len(names))), paths, tuple(images.sentences()))
 
 
 def all_images(image_set: ImageSet) -> torch.Tensor:

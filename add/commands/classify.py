@@ -5,6 +5,7 @@ all choices are made, and only by the classifiers chosen. Every finished run is 
 command again continues.
 """
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 from add.classification.classifier import ClassifierConfig
@@ -20,6 +21,7 @@ from add.errors import UserError
 from add.interfaces import Note, Row
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
+from add.runtime.progress import EvaluationBar, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,26 +83,32 @@ def main(argv: list[str] | None = None) -> None:
     """Train and compare the classifiers that the command line asks for, and print the table."""
     parsed = build_options().parse(argv)
     config = parsed.take(ClassificationConfig)
-    result = run_classification(config, parsed.take(ClassifierConfig), note=print)
+    result = run_classification(config, parsed.take(ClassifierConfig), note=say, silent=False)
     print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
 
 
 def run_classification(config: ClassificationConfig, classifier_config: ClassifierConfig,
-                       note: Note = lambda text: None) -> Row:
+                       note: Note = lambda text: None, silent: bool = True) -> Row:
     """Train what is missing, choose, score the test sets, write the tables; return the result, JSON values.
 
     OUT/runs/ keeps a file of scores and one of weights per run; OUT/classification.json, .csv and .md hold the result.
+
+    Args:
+        note: called with a sentence for the user. silent: show no progress.
 
     Raises:
         UserError: folders that don't fit, or an output folder made with other settings or images.
     """
     check_packages()
     set_threads(config.threads)
+    if config.data_dir:
+        note(f"reading the images of {config.data_dir}")
     images = read_real(config)
     real, validation = images.train, images.validation.data
     methods = config.parsed_methods()
     synthetic, sentences = read_synthetic(config, methods, images)
     check_synthetic(methods, synthetic)
+    sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
     settings = {"classifier": dataclasses.asdict(classifier_config), "domains": list(real.names),
@@ -109,20 +117,14 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     _check_settings(out_dir, settings)
     runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config)
     seeds = range(config.seed, config.seed + config.num_seeds)
-    chosen = {}
-    for method in methods:
-        shares = _shares(config.synthetic_share) if method.source else [0.0]
-        losses = {}
-        for share in shares:
-            records = [runs.train(method, share, seed) for seed in seeds]
-            losses[share] = sum(record["validation"]["nll"] for record in records) / len(records)
-        chosen[method.name] = min(losses, key=losses.__getitem__)
-        note(f"{method.name}: {config.num_seeds} runs trained" + (f", synthetic share {chosen[method.name]:g} chosen "
-             f"by validation loss {losses[chosen[method.name]]:.4f}" if len(shares) > 1 else ""))
-    scores, means = {}, domain_means(config, real)
-    for test in images.tests:
-        scores[test.name] = {method.name: runs.score(method, chosen[method.name], seeds, test, means)
-                             for method in methods}
+    chosen = _train(config, runs, methods, seeds, note, silent)
+    scores: Row = {test.name: {} for test in images.tests}
+    means = domain_means(config, real)
+    with closing(EvaluationBar("scoring", len(methods) * len(images.tests), "method", silent)) as bar:
+        for test in images.tests:
+            for method in methods:
+                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, means)
+                bar.add(1)
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}
     baselines = [method.name for method in methods if not method.source]
@@ -135,6 +137,25 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     write_csv(out_dir / "classification.csv", result)
     write_atomically(out_dir / "classification.md", lambda file: file.write(table(result).encode()))
     return result
+
+
+def _train(config, runs, methods, seeds, note, silent):
+    """Return {method: the share of synthetic images with the least validation loss}, having trained what is missing."""
+    shares = {method.name: _shares(config.synthetic_share) if method.source else [0.0] for method in methods}
+    missing = sum(not runs.is_there(method, share, seed)
+                  for method in methods for share in shares[method.name] for seed in seeds)
+    chosen = {}
+    with closing(EvaluationBar("training classifiers", missing * runs.config.steps, "step", silent)) as bar:
+        for method in methods:
+            losses = {}
+            for share in shares[method.name]:
+                records = [runs.train(method, share, seed, bar.add) for seed in seeds]
+                losses[share] = sum(record["validation"]["nll"] for record in records) / len(records)
+            chosen[method.name] = min(losses, key=losses.__getitem__)
+            note(f"{method.name}: {config.num_seeds} runs trained" + (
+                f", synthetic share {chosen[method.name]:g} chosen by validation loss "
+                f"{losses[chosen[method.name]]:.4f}" if len(losses) > 1 else ""))
+    return chosen
 
 
 def _check_settings(out_dir, settings):

@@ -16,6 +16,7 @@ from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.interfaces import Note
 from add.runtime.options import Options
+from add.runtime.progress import say
 from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the study that the command line asks for, and write its report."""
     parsed = build_options().parse(argv)
     config = parsed.take(StudyConfig)
-    out_dir = run_study(config, note=lambda text: print(text, flush=True))
+    out_dir = run_study(config, note=say)
     for path in write_report(config, out_dir):
         print(f"written: {path}")
 

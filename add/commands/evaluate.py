@@ -32,7 +32,7 @@ from add.metrics.translation_comparison import (
 from add.results.labels_by_place import labels_by_place
 from add.runtime.options import Options
 from add.runtime.processes import pick_device, process_group
-from add.runtime.progress import EvaluationBar
+from add.runtime.progress import EvaluationBar, say
 from add.training.training_images import say_trained_on
 
 LOSSY = (".jpg", ".jpeg", ".webp")
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     with process_group(parsed.device, parsed.threads) as world:
         if world.is_main:
             result = evaluate(parsed.take(EvaluationConfig, device=str(world.device)),
-                              note=lambda sentence: print(sentence, flush=True), silent=False)
+                              note=say, silent=False)
             print(f"\n{table(result)}")
             for what, file in (("all numbers", "evaluation.json"), ("this table", "evaluation.md"),
                                ("nearest to training images", "closest.png")):

@@ -4,6 +4,7 @@ They are written to labels_RULE.csv in each translation folder, beside its label
 """
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from add.classification.label_rules import (
     LABEL_RULES,
     PLACE_WEIGHT,
     POWER,
+    TIMESTEP_SHARES,
     classifier_positions,
     likelihood_positions,
     two_sided,
@@ -27,6 +29,7 @@ from add.results.labels_by_place import labels_by_place, place_table
 from add.results.translation_series import domain_order, label_path, read_series, write_labels
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
+from add.runtime.progress import EvaluationBar, say
 from add.training import load_model
 from add.transition import soft_labels
 
@@ -68,15 +71,16 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Label the translations that the command line names."""
     parsed = build_options().parse(argv)
-    relabel(parsed.take(RelabelConfig), parsed.take(ClassifierConfig), note=print)
+    relabel(parsed.take(RelabelConfig), parsed.take(ClassifierConfig), note=say, silent=False)
 
 
 def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = None,
-            note: Note = lambda text: None) -> list[Path]:
+            note: Note = lambda text: None, silent: bool = True) -> list[Path]:
     """Write labels_RULE.csv into every translation folder and return their paths.
 
     Args:
         classifier_config: of the rules classifier and blend; left out: its defaults.
+        note: called with a sentence for the user. silent: show no progress.
 
     Raises:
         UserError: folders or models that are missing or don't fit.
@@ -98,7 +102,7 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
         labels = [None] * len(found)
         for pair in sorted(set(ends)):
             members = [i for i, own in enumerate(ends) if own == pair]
-            placed = _by_image([found[i] for i in members], pair, config, classifier_config, note)
+            placed = _by_image([found[i] for i in members], pair, config, classifier_config, note, silent)
             for i, label in zip(members, placed, strict=True):
                 labels[i] = label
     paths = [label_path(series.folder, config.rule) for series in found]
@@ -115,7 +119,7 @@ def _by_place(series, gamma):
     return labels[series.m - 1].numpy()
 
 
-def _by_image(found, pair, config, classifier_config, note):
+def _by_image(found, pair, config, classifier_config, note, silent):
     """Return the labels of each Series, all between the two domains `pair` (low, high), by the rules that look."""
     if not config.data_dir:
         raise UserError(f"the rule {config.rule} is calibrated with real images: expected --data_dir, a folder with "
@@ -131,10 +135,14 @@ def _by_image(found, pair, config, classifier_config, note):
     images = torch.cat([all_images(series.image_set(size)) for series in found])
     low, high = (real.of(number) for number in pair)
     if models is not None:
-        positions = likelihood_positions(images, low, high, models, seed=config.seed)
+        total = 2 * len(TIMESTEP_SHARES) * (len(images) + len(low) + len(high))
+        with closing(EvaluationBar("restoring images", total, "evaluation", silent)) as bar:
+            positions = likelihood_positions(images, low, high, models, seed=config.seed, count=bar.add)
     else:
         classifier_config = classifier_config or ClassifierConfig()
-        positions = classifier_positions(images, low, high, classifier_config, config.label_folds, config.seed)
+        folds = min(config.label_folds, len(low), len(high))
+        with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step", silent)) as bar:
+            positions = classifier_positions(images, low, high, classifier_config, folds, config.seed, bar.add)
         if config.rule == "blend":
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place

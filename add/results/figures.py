@@ -1,14 +1,12 @@
 """Figures of matplotlib, drawn into files without pyplot and its global state; matplotlib is imported when needed."""
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from add.data.files import write_atomically
 from add.interfaces import PathLike
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+Figure: TypeAlias = Any  # matplotlib.figure.Figure
+Axes: TypeAlias = Any  # matplotlib.axes.Axes
 DOTS_PER_INCH = 110
 
 
@@ -26,14 +24,14 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options: An
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def save_figure(path: PathLike, figure: "Figure") -> None:
+def save_figure(path: PathLike, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
-def label_plainly(axis: "Axes", least_span: float = 0.0) -> None:
+def label_plainly(axis: Axes, least_span: float = 0.0) -> None:
     """Let the y axis say its numbers in full, with three decimals, over a span of at least `least_span`.
 
     Without it, values that nearly agree get an axis such as `1e-5+9.999e-1`, and chance fills the picture.

@@ -81,7 +81,7 @@ class EvaluationBar:
         """Show a sentence."""
         self._spoke = self.clock()
         if not self.silent:
-            _say(text)
+            say(text)
 
     def status(self) -> str:
         """Return the line that says how far the work is, such as `translating: 24/96 evals, 3.1 eval/s, ETA 23 s`."""
@@ -162,7 +162,7 @@ class TrainingDisplay:
         if self.bar is not None:
             self.bar.note(text)
         elif not self.silent:
-            _say(text)
+            say(text)
 
     def begin(self, step: int, tensorboard_dir: PathLike | None = None) -> None:
         """Start the progress at `step`, and events in a folder where TensorBoard is installed."""
@@ -240,7 +240,8 @@ def _speed(rate, unit):
     return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
 
 
-def _say(text):
+def say(text: str) -> None:
+    """Print a sentence at once, above a bar where there is one."""
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 

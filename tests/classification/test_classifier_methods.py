@@ -109,7 +109,7 @@ def given(monkeypatch):
     """What train_method gives to the training loop."""
     seen = {}
 
-    def train(real, config, seed, synthetic, share, mixing):
+    def train(real, config, seed, synthetic, share, mixing, on_step):
         seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing)
 
     monkeypatch.setattr(classifier_methods, "train_classifier", train)

@@ -182,7 +182,7 @@ def test_likelihood_takes_the_models_of_the_translation(study, runs, monkeypatch
     """Each domain's own, whichever direction is named first; calibrated on images that they were not trained on."""
     given = {}
 
-    def positions(images, low, high, models, seed):
+    def positions(images, low, high, models, seed, count):
         given.update(low=low, high=high, models=models)
         return torch.full((len(images),), 0.25, dtype=torch.float64)
 
