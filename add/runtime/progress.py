@@ -189,9 +189,13 @@ class TrainingDisplay:
         self.bar.bar.set_postfix_str(" ".join(shown))
         self.note(status_line(row, self.total, self._seconds_left(row, self.bar)))
         if self.events is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self.events.add_scalar(name, value, row["step"])
+            try:
+                for name, value in row.items():
+                    if name != "step":
+                        self.events.add_scalar(name, value, row["step"])
+            except OSError as error:  # they are beside the point: checkpoints may still find room
+                self.events = None
+                self.note(f"TensorBoard events end here: {error.strerror or error}")
 
     def _seconds_left(self, row, bar):
         """Return the seconds until steps or minutes are used up, or None where nothing limits them."""
