@@ -2,12 +2,16 @@
 import shlex
 
 
-def command_line(name: str, **options: object) -> str:
-    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`."""
-    words = ["add", name]
+def command_line(name: str, *words: object, **options: object) -> str:
+    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`.
+
+    Args:
+        words: those that stand before the options, such as the folders of `add evaluate REAL FAKE`.
+    """
+    line = ["add", name, *map(str, words)]
     for option, value in options.items():
-        words += [f"--{option}", str(value)]
-    return shlex.join(words)
+        line += [f"--{option}", str(value)]
+    return shlex.join(line)
 
 
 def next_steps(*commands: str) -> str:

@@ -48,7 +48,7 @@ def finished(model_run, folder, tmp_path_factory):
 
 def measured(model_path, data_dir, out, *argv, world=None):
     """Measure a folder in STEPS timesteps and return the bar: `.seen` evaluations, `.notes`."""
-    bar = SimpleNamespace(seen=0, notes=[])
+    bar = SimpleNamespace(seen=0, notes=[], close=lambda: None)
     bar.add, bar.note = lambda count: setattr(bar, "seen", bar.seen + count), bar.notes.append
     argv = ["--model_path", model_path, "--data_dir", data_dir, "--out_dir", out, "--timestep_respacing", STEPS, *argv]
     parsed = options.Options("Measure.", LikelihoodConfig, ModelConfig, DiffusionConfig).parse(list(map(str, argv)))
