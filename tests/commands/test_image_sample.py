@@ -240,8 +240,9 @@ def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, caps
     text = capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     weights = torch.load(next(model.glob("*.pt")))
-    for part in ("measuring what it takes to make 50 samples", f"parameters: {sum(map(torch.numel, weights.values())):,}",
-                 "MiB at most", "3 network evaluations", " for 50 images; ", "disk: 126.8 kB at most"):
+    number = sum(map(torch.numel, weights.values()))
+    for part in ("measuring what it takes to make 50 samples", f"parameters: {number:,}", "MiB at most",
+                 "3 network evaluations", " for 50 images; ", "disk: 126.8 kB at most"):
         assert part in text
     assert "done" not in text and "what to do next" not in text
     assert run(*command, 2) == 0

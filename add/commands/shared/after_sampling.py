@@ -18,7 +18,7 @@ def describe_samples(folder: SamplesFolder, checkpoint: PathLike) -> str:
 
 
 def training_folder(checkpoint: PathLike) -> str:
-    """Return the folder of images that a checkpoint's run was trained on; DATA_DIR where it isn't known, or not here."""
+    """Return the folder of images that a checkpoint's run was trained on; DATA_DIR where it isn't known or here."""
     train = (read_facts(Path(checkpoint).parent) or {}).get("train")
     folder = train.get("data_dir") if isinstance(train, dict) else None
     known = isinstance(folder, str) and folder and (is_url(folder) or Path(folder).is_dir())
