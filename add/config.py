@@ -34,6 +34,12 @@ def device_option() -> Any:
     return option("auto", "auto: a GPU where there is one; mps is Apple's", DEVICES)
 
 
+def estimate_option() -> Any:
+    """Return the field of the option --estimate of commands that make or measure images."""
+    return option(False, "measure a few network evaluations, print what the command will take (time, memory, disk) and "
+                         "stop; nothing is written")
+
+
 def threads_option() -> Any:
     """Return the field of the option --threads, the same in every command."""
     return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores")

@@ -4,22 +4,28 @@ The same command again continues.
 """
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from add.baselines.baseline_models import load_rival
 from add.baselines.baseline_setup import references_of
-from add.config import device_option, expect_at_least, option, path_option, threads_option
+from add.commands.shared.after_sampling import describe_samples
+from add.commands.shared.sample_job import samples_bytes
+from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
 from add.data.transforms import to_uint8
 from add.errors import UserError
 from add.results.sample_folder import SamplesFolder
+from add.runtime.cost_lines import work_lines
 from add.runtime.given_models import run_facts, sha256
 from add.runtime.options import Options
 from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.shares import take_share
 from add.runtime.world import World
+from add.training.step_costs import mean_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,7 @@ class BaselineSampleConfig:
     data_dir: str = path_option("", "lofgan only: folder of images of one class, or of one subfolder per class, to "
                                     "fuse; several classes take turns", "images")
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
+    estimate: bool = estimate_option()
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
                                                   "out")
@@ -50,7 +57,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed, "images") as (world, bar):
+    with processes_and_bar(parsed, "sampling", unit="image") as (world, bar):
         sample_baseline(parsed.take(BaselineSampleConfig), world, bar)
 
 
@@ -58,11 +65,16 @@ def main(argv: list[str] | None = None) -> None:
 def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationBar) -> None:
     """Make the samples that the output folder still lacks; each process makes every world.size-th of them.
 
+    With --estimate, what that would take is said, and nothing is written.
+
     Raises:
         UserError: no usable model, images to fuse that are missing, or a folder of samples that were made otherwise.
     """
     if not config.model_path:
         raise UserError("no --model_path was given: expected a run folder of add baseline_train")
+    made = f"{config.num_samples} samples with {config.model_path} on {world.place}"
+    bar.note(f"measuring what it takes to make {made}" if config.estimate else
+             f"making {made}; writing to {Path(config.out_dir).resolve()}")
     loaded = load_rival(config.model_path, world.device)
     rival: Any = loaded.rival  # one that needs classes has a `group` beside what Rival tells
     folder = SamplesFolder(config.out_dir, config.num_samples)
@@ -75,19 +87,24 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
             bar.note(sentence)
     folder.check(settings)
     world.barrier()
+
+    def make(numbers):
+        references = None if images is None else references_of(
+            images, rival.group, 0, config.seed, numbers).to(world.device)
+        return rival.sample(loaded.generator, numbers, config.seed, references)
+
+    if config.estimate:
+        bar.note(_estimate(make, loaded, folder, config, world))
+        return
     if world.is_main:
         folder.open(settings)
-    todo = folder.missing()
-    world.agree("samples to make", todo)
-    mine = todo[world.rank::world.size]
+    mine = take_share(folder.missing(), folder.count, lambda number: 1, "samples", world, bar)
     for first in range(0, len(mine), config.batch_size):
         numbers = mine[first:first + config.batch_size]
         start = time.monotonic()
-        references = None if images is None else references_of(
-            images, rival.group, 0, config.seed, numbers).to(world.device)
-        made = rival.sample(loaded.generator, numbers, config.seed, references)
+        pixels = to_uint8(make(numbers).cpu()).numpy()
         cost = {"seconds": time.monotonic() - start, "nfe": len(numbers)}
-        folder.write_images(numbers, to_uint8(made.cpu()).numpy(), cost)
+        folder.write_images(numbers, pixels, cost)
         bar.add(len(numbers))
     world.barrier()
     if world.is_main:
@@ -96,7 +113,18 @@ def sample_baseline(config: BaselineSampleConfig, world: World, bar: EvaluationB
                   run_facts(dataclasses.asdict(config), {"model": {"path": str(loaded.path)} | model}, world.device)
                   | {"sampler": loaded.facts["kind"], "num_images": folder.count}
                   | {f"{name}_per_image": round(mean, 4) for name, mean in folder.costs().items()})
-        bar.note(f"done: {folder.count} samples in {folder.path.resolve()}")
+        bar.close()
+        bar.note(describe_samples(folder, loaded.path))
+
+
+def _estimate(make, loaded, folder, config, world):
+    """Return the lines that say what the images that the folder still lacks will take."""
+    numbers = list(range(config.batch_size))
+    return work_lines(
+        world, parameters=sum(parameter.numel() for parameter in loaded.generator.parameters()),
+        batch_seconds=mean_seconds(lambda: make(numbers), world.device), batch_size=config.batch_size,
+        wanted=folder.count, left=len(folder.missing()),
+        image_bytes=samples_bytes(3 * loaded.facts["image_size"]**2, config.save_npz))
 
 
 def _read_references(config, loaded):

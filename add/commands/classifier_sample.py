@@ -27,7 +27,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "sampling") as (world, bar):
         sample_with_classifier(parsed, world, bar)
 
 
@@ -39,7 +39,7 @@ def sample_with_classifier(parsed: Parsed, world: World, bar: EvaluationBar) -> 
     Raises:
         UserError: no usable model or classifier, a pair that doesn't fit together, and as `sample_images`.
     """
-    (config, way, folder), guidance = begin(parsed, SampleConfig), parsed.take(GuidanceConfig)
+    (config, way, folder), guidance = begin(parsed, SampleConfig, world, bar), parsed.take(GuidanceConfig)
     if not guidance.classifier_path:
         raise UserError("no --classifier_path was given: expected a checkpoint or run folder of a classifier of noisy "
                         "images, which add classifier_train makes; without one, use add image_sample")
@@ -55,5 +55,5 @@ def sample_with_classifier(parsed: Parsed, world: World, bar: EvaluationBar) -> 
 
     settings = job.settings | {"classifier": describe(about), "classifier_scale": guidance.classifier_scale}
     checkpoints = job.checkpoints | {"classifier": about.path}
-    draw(dataclasses.replace(job, gradient_for=gradient_for, settings=settings, checkpoints=checkpoints),
-         folder, config, world, bar)
+    draw(dataclasses.replace(job, gradient_for=gradient_for, settings=settings, checkpoints=checkpoints,
+                             networks=(*job.networks, about.model)), folder, config, world, bar)

@@ -6,6 +6,7 @@ command again continues.
 """
 import csv
 import dataclasses
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -15,21 +16,25 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from add.config import device_option, expect_at_least, option, path_option, threads_option
+from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
 from add.diffusion import DiffusionConfig, GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, OnStep, PathLike, Row
 from add.networks import ModelConfig
+from add.runtime.cost_lines import count_parameters, evaluation_seconds, work_lines
 from add.runtime.given_models import describe, load_given, run_facts
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options, Parsed
 from add.runtime.progress import EvaluationBar, processes_and_bar
+from add.runtime.shares import take_share
 from add.runtime.world import World
-from add.training import LoadedConfig
+from add.training import LoadedConfig, trained_on
 
 TERMS = ("vb", "mse", "xstart_mse")
 LEVEL = 0.95
+RECORD_BYTES = 2000  # of an image's file, beside its terms
 INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degrees of freedom, over the images"
 
 
@@ -40,10 +45,12 @@ class LikelihoodConfig:
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     data_dir: str = path_option("", "folder of images; of a class-conditional model, with a subfolder per class, or "
                                     "files named CLASS_NAME.png", "images")
-    num_samples: int = option(0, "images to measure, the first in the order of their names; 0: all")
+    num_samples: int = option(0, "images to measure, drawn at random by --seed, as the first by name would be one "
+                                 "corner of a slide; a larger number adds to them; 0: all")
     batch_size: int = option(1, "images per network evaluation")
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
     seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
+    estimate: bool = estimate_option()
     out_dir: str = path_option("results/nll", "folder to write to; finished images are kept and not measured again",
                                               "out")
     device: str = device_option()
@@ -61,7 +68,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Measure the images that the command line names."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "measuring") as (world, bar):
         measure_folder(parsed, world, bar)
 
 
@@ -70,7 +77,8 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
 
     Writes OUT/records/000000.npz, ... of each image, and from all of them OUT/terms.csv, OUT/vb_terms.npz,
     OUT/mse_terms.npz, OUT/xstart_mse_terms.npz (`arr_0` [T], means over images, the LAST timestep first, as
-    guided-diffusion's) and OUT/nll.json. `bar` shows evaluations and sentences.
+    guided-diffusion's) and OUT/nll.json, which says how many of the images the model was trained on. `bar` shows
+    evaluations and sentences. With --estimate, what that would take is said, and nothing is written.
 
     Raises:
         UserError: no usable model or images, or a folder that was measured otherwise.
@@ -80,17 +88,18 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
         if not getattr(config, name):
             raise UserError(f"no --{name} was given: expected a {kind}")
     require_local(config.out_dir)
+    out_dir = Path(config.out_dir)
+    measured = f"the likelihood of the images of {config.data_dir} by {config.model_path} on {world.place}"
+    bar.note(f"measuring what it takes to measure {measured}" if config.estimate else
+             f"measuring {measured}; writing to {out_dir.resolve()}")
     model, diffusion, loaded = load_given(config.model_path, parsed, world.device)
     images = read_labelled(config.data_dir, loaded)
-    out_dir = Path(config.out_dir)
     settings: Row = {"model": describe(loaded), "data": fingerprint(config.data_dir, images.files),
                      "classes": images.class_names, "clip_denoised": config.clip_denoised, "seed": config.seed}
     if changed := changed_settings(out_dir / "settings.json", settings):
         raise UserError(f"{out_dir} holds images measured otherwise ({', '.join(changed)}): give the same options to "
                         f"continue, or another --out_dir")
     world.barrier()
-    if world.is_main:
-        save_json(out_dir / "settings.json", settings)
     for sentence in images.sentences():
         bar.note(sentence)
     if images.labels is not None and loaded.classes is None:
@@ -98,12 +107,21 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
         shown = [f"{number} {name}" for number, name in enumerate(names[:10])]
         bar.note(f"{loaded.path} does not name its classes; those of {config.data_dir} are taken in sorted order: "
                  f"{', '.join(shown)}{', ...' if len(names) > 10 else ''}")
-    count = min(config.num_samples or len(images), len(images))
-    if count < config.num_samples:
-        bar.note(f"{config.data_dir} holds {count} images, fewer than --num_samples {config.num_samples}")
-    todo = [i for i in range(count) if not _record(out_dir, i).exists()]
-    world.agree("images to measure", todo)
-    mine = todo[world.rank::world.size]
+    if len(images) < config.num_samples:
+        bar.note(f"{config.data_dir} holds {len(images)} images, fewer than --num_samples {config.num_samples}")
+    chosen = choose_randomly(len(images), config.num_samples, config.seed)
+    todo = [i for i in chosen if not _record(out_dir, i).exists()]
+    if config.estimate:
+        bar.note(_estimate(model, diffusion, loaded, images, (len(chosen), len(todo)), config, world))
+        return
+    seen: frozenset[str] = frozenset()
+    if world.is_main:
+        seen = frozenset(trained_on(loaded.path, [images.files[i] for i in chosen]))
+        save_json(out_dir / "settings.json", settings)
+        if seen:
+            bar.note(f"{len(seen)} of the {len(chosen)} images are among those that {loaded.path} was trained on, "
+                     f"which it finds likelier than new ones: give a --data_dir of images that it never saw")
+    mine = take_share(todo, len(chosen), lambda number: diffusion.num_timesteps, "images", world, bar)
     for first in range(0, len(mine), config.batch_size):
         numbers = mine[first:first + config.batch_size]
         terms = _measure_numbers(model, diffusion, images, numbers, config, world.device, bar)
@@ -111,11 +129,30 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
             _save_record(out_dir, i, images.files[i], own)
     world.barrier()
     if world.is_main:
-        result = _summarise(out_dir, images, count, diffusion)
+        result = _summarise(out_dir, images, chosen, seen, diffusion)
         facts = run_facts(dataclasses.asdict(config), {"model": {"path": str(loaded.path)} | settings["model"]},
                           world.device)
         save_json(out_dir / "nll.json", result | facts)
-        bar.note(_say(result, out_dir))
+        bar.close()
+        bar.note(_say(result, config, out_dir))
+
+
+def choose_randomly(count: int, wanted: int, seed: int) -> list[int]:
+    """Return the sorted numbers of `wanted` out of `count` images, each as likely; 0: all. More contain the fewer."""
+    order = np.random.default_rng([seed, count]).permutation(count)
+    return sorted(order[:wanted or count].tolist())
+
+
+def _estimate(model, diffusion, loaded, images, numbers, config, world):
+    """Return the lines that say what measuring will take, of `numbers` (images wanted, images left)."""
+    size = loaded.model.image_size
+    labels = {} if images.labels is None else {"y": torch.zeros(config.batch_size, dtype=torch.int64,
+                                                                device=world.device)}
+    seconds = evaluation_seconds(functools.partial(model, **labels), (3, size, size), world.device, config.batch_size)
+    steps = diffusion.num_timesteps
+    return work_lines(world, parameters=count_parameters(loaded.model), batch_seconds=steps * seconds,
+                      batch_size=config.batch_size, wanted=numbers[0], left=numbers[1], evaluations=steps,
+                      image_bytes=8 * len(TERMS) * steps + RECORD_BYTES)
 
 
 def _measure_numbers(model, diffusion, images, numbers, config, device, bar):
@@ -221,26 +258,27 @@ def _save_record(out_dir, number, path, terms):
     write_atomically(_record(out_dir, number), lambda file: np.savez(file, **terms))
 
 
-def _summarise(out_dir, images, count, diffusion):
-    """Write the terms of all records and return what nll.json says of them."""
+def _summarise(out_dir, images, chosen, seen, diffusion):
+    """Write the terms of the records of the chosen images and return what nll.json says of them."""
     totals, priors, sums = [], [], {name: np.zeros(diffusion.num_timesteps) for name in TERMS}
-    for i in range(count):
+    for i in chosen:
         with np.load(_record(out_dir, i)) as record:
             totals.append(float(record["total_bpd"]))
             priors.append(float(record["prior_bpd"]))
             for name in TERMS:
                 sums[name] += record[name]
-    means = {name: total / count for name, total in sums.items()}  # [T], the last timestep first
+    means = {name: total / len(chosen) for name, total in sums.items()}  # [T], the last timestep first
     for name, values in means.items():
         _save_terms(out_dir / f"{name}_terms.npz", values)
     write_atomically(out_dir / "terms.csv", lambda file: file.write(_csv_text(diffusion.timestep_map, means).encode()))
     mean, low, high = mean_interval(totals)
     rows = [{"image": images.files[i], "bits_per_dim": total, "prior_bits_per_dim": prior}
             | ({} if images.labels is None else {"class": images.class_names[images.labels[i]]})
-            for i, (total, prior) in enumerate(zip(totals, priors, strict=True))]
+            | ({"trained_on": True} if images.files[i] in seen else {})
+            for i, total, prior in zip(chosen, totals, priors, strict=True)]
     return {"bits_per_dim": mean, "interval": {"low": low, "high": high, "level": LEVEL, "how": INTERVAL},
-            "prior_bits_per_dim": float(np.mean(priors)), "num_images": count, "timesteps": diffusion.num_timesteps,
-            "images": rows}
+            "prior_bits_per_dim": float(np.mean(priors)), "num_images": len(chosen), "num_trained_on": len(seen),
+            "timesteps": diffusion.num_timesteps, "images": rows}
 
 
 def _save_terms(path, values):
@@ -257,8 +295,13 @@ def _csv_text(timesteps, means):
     return text.getvalue()
 
 
-def _say(result, out_dir):
+def _say(result, config, out_dir):
     low, high = result["interval"]["low"], result["interval"]["high"]
     spread = "" if low is None else f" (95 % confidence {low:.4f} to {high:.4f})"
-    return (f"{result['bits_per_dim']:.4f} bits per dimension{spread} over {result['num_images']} images, "
-            f"{result['prior_bits_per_dim']:.2g} of them of the prior: {out_dir.resolve() / 'nll.json'}")
+    trained = f" ({result['num_trained_on']} of them trained on)" if result["num_trained_on"] else ""
+    return "\n".join([
+        f"{result['bits_per_dim']:.4f} bits per dimension{spread} over {result['num_images']} images{trained}, "
+        f"{result['prior_bits_per_dim']:.2g} of them of the prior",
+        f"done: {out_dir.resolve() / 'nll.json'}, and terms.csv with the means of each timestep; lower is likelier",
+        next_steps(command_line("image_nll", model_path=config.model_path, data_dir="OTHER_IMAGES",
+                                out_dir=out_dir.with_name(f"{out_dir.name}_other")))])

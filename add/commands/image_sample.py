@@ -40,7 +40,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "sampling") as (world, bar):
         sample_images(parsed, world, bar)
 
 
@@ -50,7 +50,7 @@ def sample_images(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     Raises:
         UserError: no usable model, options that it can't serve, or a folder of samples that were made otherwise.
     """
-    config, way, folder = begin(parsed, SampleConfig)
+    config, way, folder = begin(parsed, SampleConfig, world, bar)
     given = load_given(config.model_path, parsed, world.device, config.backend, config.precision)
     loaded, classes = given[2], None
     if loaded.model.class_cond:
@@ -90,4 +90,4 @@ def image_job(given: tuple[Model, GaussianDiffusion, LoadedConfig], way: FromNoi
         return ForClasses(model, mine) if scale == 1 else ClassifierFree(model, mine, scale, loaded.model.num_classes)
 
     return Job(way, diffusion, (3, size, size), model_for, settings, {"model": loaded.path},
-               nfe_per_call=1 if scale == 1 else 2)
+               (loaded.model,), nfe_per_call=1 if scale == 1 else 2)

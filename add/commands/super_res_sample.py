@@ -52,7 +52,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Make the large images that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "enlarging") as (world, bar):
         super_resolve(parsed, world, bar)
 
 
@@ -62,7 +62,7 @@ def super_resolve(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     Raises:
         UserError: no usable model or small images, options that they can't serve, or a folder made otherwise.
     """
-    config, way, folder = begin(parsed, SuperResSampleConfig)
+    config, way, folder = begin(parsed, SuperResSampleConfig, world, bar)
     if not config.base_samples:
         raise UserError("no --base_samples were given: expected a folder of small images, or an npz that "
                         "add image_sample --save_npz wrote")
@@ -86,7 +86,7 @@ def super_resolve(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
         return told if folder.labels is None else ForClasses(told, torch.from_numpy(folder.labels[numbers]))
 
     size = loaded.model.large_size
-    job = Job(way, diffusion, (3, size, size), model_for, settings, {"model": loaded.path})
+    job = Job(way, diffusion, (3, size, size), model_for, settings, {"model": loaded.path}, (loaded.model,))
     draw(job, folder, config, world, bar,
          shown=lambda number, image: beside_small(base.batch([number % len(base)])[0], image))
 

@@ -9,9 +9,16 @@ def command_line(name: str, *operands: object, **options: object) -> str:
         operands: words that stand before the options, such as the two folders of `add evaluate`.
     """
     words = ["add", name, *map(str, operands)]
+def command_line(name: str, *words: object, **options: object) -> str:
+    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`.
+
+    Args:
+        words: those that stand before the options, such as the folders of `add evaluate REAL FAKE`.
+    """
+    line = ["add", name, *map(str, words)]
     for option, value in options.items():
-        words += [f"--{option}", str(value)]
-    return shlex.join(words)
+        line += [f"--{option}", str(value)]
+    return shlex.join(line)
 
 
 def next_steps(*commands: str) -> str:

@@ -25,7 +25,7 @@ STD, NO_CLASS = 0.1, 2
 
 def sample(model_path, out, *argv, world=None):
     """Make samples in three evaluations each and return the bar: `.seen` evaluations, `.notes`."""
-    bar = SimpleNamespace(seen=0, notes=[])
+    bar = SimpleNamespace(seen=0, notes=[], close=lambda: None)
     bar.add, bar.note = lambda count: setattr(bar, "seen", bar.seen + count), bar.notes.append
     few = [] if {"--timestep_respacing", "--use_ddim"} & set(argv) else ["--decode_steps", 3]
     classified = "--classifier_path" in argv

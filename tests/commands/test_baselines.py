@@ -33,7 +33,10 @@ def test_a_method_trains_resumes_and_samples(data, tmp_path, method, capsys):
     command = ["--method", method, "--data_dir", folder, "--run_dir", tmp_path / "run", *TRAIN]
     sample = ["--model_path", tmp_path / "run", "--num_samples", 3, *references, "--device", "cpu"]
     assert run("baseline_train", *command, "--max_steps", 2) == 0
+    assert run("baseline_sample", *sample, "--out_dir", tmp_path / "early", "--estimate") == 0
+    assert " for 3 images; " in capsys.readouterr().out and not (tmp_path / "early").exists()
     assert run("baseline_sample", *sample, "--out_dir", tmp_path / "early") == 0
+    assert f"  add evaluate {folder} {tmp_path / 'early'}" in capsys.readouterr().out
     assert run("baseline_train", *command, "--max_steps", 4) == 0
     assert "resuming from" in capsys.readouterr().out
     with open(tmp_path / "run" / "progress.csv") as file:

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from add.data import read_image
 from add.errors import UserError
@@ -140,6 +141,9 @@ def test_the_script_samples_the_classifier_s_classes(tmp_path, capsys):
     command = ["classifier_sample", "--model_path", model, "--classifier_path", classifier, "--classifier_scale", 4.0,
                "--timestep_respacing", "ddim4", "--use_ddim", "True", "--num_samples", 3, "--batch_size", 2,
                "--save_npz", "True", "--out_dir", tmp_path / "out", *QUICK]
+    assert run(*command, "--estimate") == 0
+    both = sum(value.numel() for path in (model, classifier) for value in torch.load(next(path.glob("*.pt"))).values())
+    assert f"parameters: {both:,}" in capsys.readouterr().out and not (tmp_path / "out").exists()
     assert run(*command) == 0
     assert f"done: 3 samples in {tmp_path / 'out'}" in capsys.readouterr().out
     assert (tmp_path / "out" / "labels.csv").read_text().splitlines()[1:] == [

@@ -9,6 +9,7 @@ import torch
 
 from add.commands.image_nll import (
     LikelihoodConfig,
+    choose_randomly,
     draw_noise,
     mean_interval,
     measure,
@@ -21,6 +22,7 @@ from add.errors import UserError
 from add.networks import ModelConfig
 from add.runtime import options
 from add.runtime.world import World
+from add.training.training_images import write_training_images
 from tests import golden
 from tests.commands.commands import run
 from tests.tiny import make_images, make_run
@@ -48,7 +50,7 @@ def finished(model_run, folder, tmp_path_factory):
 
 def measured(model_path, data_dir, out, *argv, world=None):
     """Measure a folder in STEPS timesteps and return the bar: `.seen` evaluations, `.notes`."""
-    bar = SimpleNamespace(seen=0, notes=[])
+    bar = SimpleNamespace(seen=0, notes=[], close=lambda: None)
     bar.add, bar.note = lambda count: setattr(bar, "seen", bar.seen + count), bar.notes.append
     argv = ["--model_path", model_path, "--data_dir", data_dir, "--out_dir", out, "--timestep_respacing", STEPS, *argv]
     parsed = options.Options("Measure.", LikelihoodConfig, ModelConfig, DiffusionConfig).parse(list(map(str, argv)))
@@ -108,6 +110,8 @@ def test_the_files_say_the_same(finished, folder):
     out, bar = finished
     result, bits = result_of(out), bits_of(out)
     assert bar.seen == 5 * STEPS and f"{result['bits_per_dim']:.4f} bits per dimension" in bar.notes[-1]
+    assert bar.total == bar.seen and bar.notes[0].startswith(f"measuring the likelihood of the images of {folder} by ")
+    assert bar.notes[-1].splitlines()[-1].startswith("  add image_nll --model_path ")
     assert [image["image"] for image in result["images"]] == [str(folder / f"a{i}.png") for i in range(5)]
     assert result["bits_per_dim"] == pytest.approx(bits.mean()) and result["num_images"] == 5
     half = 2.776445105 * bits.std(ddof=1) / 5**0.5  # Student's t, 4 degrees of freedom
@@ -135,13 +139,46 @@ def test_batch_size_changes_nothing(model_run, folder, finished, tmp_path, batch
 def test_measured_images_are_kept_and_more_can_be_added(model_run, folder, finished, tmp_path):
     assert measured(model_run, folder, tmp_path, "--num_samples", 2).seen == 2 * STEPS
     assert result_of(tmp_path)["num_images"] == 2
-    kept = tmp_path / "records" / "000001.npz"
+    lost, kept = sorted((tmp_path / "records").iterdir())
     time_before = kept.stat().st_mtime_ns
-    (tmp_path / "records" / "000000.npz").unlink()
+    lost.unlink()
     bar = measured(model_run, folder, tmp_path, "--num_samples", 9)
-    assert bar.seen == 4 * STEPS and "holds 5 images, fewer than --num_samples 9" in bar.notes[0]
+    assert bar.seen == 4 * STEPS and "holds 5 images, fewer than --num_samples 9" in bar.notes[1]
+    assert bar.total == bar.seen and bar.notes[2] == "1 of 5 images were finished before"
     assert kept.stat().st_mtime_ns == time_before
     np.testing.assert_allclose(bits_of(tmp_path), bits_of(finished[0]), rtol=1e-5)
+
+
+def test_a_few_images_are_drawn_at_random():
+    """Each as often as any other, neighbours no more often together; more contain the fewer, and 0 means all."""
+    drawn = np.array([np.isin(np.arange(12), choose_randomly(12, 4, seed)) for seed in range(3000)])
+    np.testing.assert_allclose(drawn.mean(axis=0), 4 / 12, atol=0.04)
+    np.testing.assert_allclose((drawn[:, 1:] & drawn[:, :-1]).mean(axis=0), 4 * 3 / (12 * 11), atol=0.03)
+    assert set(choose_randomly(12, 4, 7)) < set(choose_randomly(12, 5, 7)) < set(range(12))
+    assert choose_randomly(12, 0, 7) == choose_randomly(12, 99, 7) == list(range(12))
+
+
+def test_those_that_were_drawn_are_measured(model_run, folder, finished, tmp_path):
+    measured(model_run, folder, tmp_path, "--num_samples", 2)
+    found = {image["image"]: image["bits_per_dim"] for image in result_of(tmp_path)["images"]}
+    expected = {image["image"]: image["bits_per_dim"] for image in result_of(finished[0])["images"]}
+    assert list(found) == [str(folder / f"a{i}.png") for i in choose_randomly(5, 2, 0)]
+    assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-5)
+    assert result_of(tmp_path)["bits_per_dim"] == pytest.approx(np.mean(list(found.values())))
+
+
+def test_images_that_it_was_trained_on_are_told_of(folder, tmp_path):
+    model = make_run(tmp_path / "run", seed=1)
+    bar = measured(model, folder, tmp_path / "unknown")
+    assert result_of(tmp_path / "unknown")["num_trained_on"] == 0 and "trained on" not in "".join(bar.notes)
+    write_training_images(model, {"trained_on": [str(folder / f"a{i}.png") for i in (1, 3)],
+                                  "held_out": [str(folder / "a0.png")]})
+    bar = measured(model, folder, tmp_path / "known")
+    result = result_of(tmp_path / "known")
+    assert result["num_trained_on"] == 2
+    assert [image.get("trained_on", False) for image in result["images"]] == [False, True, False, True, False]
+    assert any(note.startswith("2 of the 5 images are among those that ") for note in bar.notes)
+    assert "over 5 images (2 of them trained on)" in bar.notes[-1]
 
 
 def test_processes_share_the_images(model_run, folder, finished, tmp_path, monkeypatch):
@@ -195,7 +232,7 @@ def test_class_conditional_models_are_told_the_class(tmp_path, flat):
         measured(model_run, images, tmp_path / "unknown")
     save_json(model_run / "config.json", saved)
     bar = measured(model_run, images, tmp_path / "unnamed")
-    assert "does not name its classes" in bar.notes[0] and "in sorted order: 0 a, 1 c" in bar.notes[0]
+    assert "does not name its classes" in bar.notes[1] and "in sorted order: 0 a, 1 c" in bar.notes[1]
 
 
 def test_more_classes_than_the_model_has_are_refused(tmp_path):
@@ -232,11 +269,14 @@ def test_interval_of_known_numbers():
 def test_the_script_measures_a_folder_and_continues(tmp_path, capsys):
     command = ["image_nll", "--model_path", make_run(tmp_path / "run"), "--out_dir", tmp_path / "out", *QUICK,
                "--data_dir", make_images(tmp_path / "images", count=2)]
+    assert run(*command, "--estimate") == 0
+    said = capsys.readouterr().out
+    assert not (tmp_path / "out").exists() and "4 network evaluations" in said and " for 2 images; " in said
     assert run(*command, "--num_samples", 1) == 0
     first = json.loads((tmp_path / "out" / "nll.json").read_text())
     assert run(*command) == 0
     second = json.loads((tmp_path / "out" / "nll.json").read_text())
-    assert second["images"][0] == first["images"][0] and second["num_images"] == 2
+    assert first["images"][0] in second["images"] and second["num_images"] == 2
     assert first["interval"]["low"] is None and second["interval"]["low"] < second["bits_per_dim"]
     assert "bits per dimension (95 % confidence" in capsys.readouterr().out
 

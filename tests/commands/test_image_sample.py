@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from add.data import read_image
 from add.errors import UserError
@@ -19,7 +20,7 @@ from tests.commands.sampling import (
     pixels_of,
     sample,
 )
-from tests.tiny import make_run
+from tests.tiny import make_images, make_run
 
 RANDOM = {"ddpm": ["--timestep_respacing", 4], "ddim": ["--use_ddim", "--timestep_respacing", 4, "--eta", 0.5]}
 QUICK = ["--device", "cpu", "--threads", 1, "--decode_steps", 3]
@@ -44,7 +45,12 @@ def test_the_folder_explains_itself(model_run, finished):
     facts, settings = (json.loads((out / name).read_text()) for name in ("run.json", "settings.json"))
     assert facts["options"]["num_samples"] == 4 and facts["checkpoints"]["model"]["path"].startswith(str(model_run))
     assert settings["seed"] == 0 and settings["model"]["sha256"] == facts["checkpoints"]["model"]["sha256"]
-    assert bar.seen == 4 * 3 and bar.notes == [f"done: 4 samples in {out.resolve()}"]
+    assert bar.seen == bar.total == 4 * 3
+    first, last = bar.notes
+    assert first == (f"making 4 samples with {model_run} on cpu, 1 process(es); writing to {out.resolve()}")
+    assert last.splitlines() == [f"done: 4 samples in {out.resolve()}",
+                                 f"to look at: {out.resolve() / 'contact_sheet.png'}", "what to do next:",
+                                 f"  add evaluate DATA_DIR {out}"]
     for i in range(3):
         assert np.abs(images[f"sample_{i:06d}.png"] - images["sample_000003.png"]).mean() > 10
 
@@ -225,6 +231,37 @@ def test_the_script_makes_samples_and_continues(tmp_path, capsys):
     assert (tmp_path / "out" / "sample_000000.png").read_bytes() == first
     assert read_image(tmp_path / "out" / "sample_000001.png").shape == (16, 16, 3)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["options"]["num_samples"] == 2
+
+
+def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, capsys):
+    model = make_run(tmp_path / "run")
+    command = ["image_sample", "--model_path", model, "--out_dir", tmp_path / "out", *QUICK, "--num_samples"]
+    assert run(*command, 50, "--estimate") == 0
+    text = capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    weights = torch.load(next(model.glob("*.pt")))
+    number = sum(map(torch.numel, weights.values()))
+    for part in ("measuring what it takes to make 50 samples", f"parameters: {number:,}", "MiB at most",
+                 "3 network evaluations", " for 50 images; ", "disk: 126.8 kB at most"):
+        assert part in text
+    assert "done" not in text and "what to do next" not in text
+    assert run(*command, 2) == 0
+    before = sorted(tmp_path.rglob("*"))
+    assert run(*command, 5, "--estimate") == 0
+    assert " for 3 of 5 images, the others are there; " in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run(*command, 2, "--seed", 1, "--estimate") == 2  # what would be refused is refused
+
+
+def test_the_folder_it_was_trained_on_is_named(tmp_path, capsys):
+    model, images = make_run(tmp_path / "run"), make_images(tmp_path / "my images")
+    facts = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(facts | {"train": {"data_dir": str(images)}}))
+    assert run("image_sample", "--model_path", model, "--out_dir", tmp_path / "out", "--num_samples", 2, *QUICK) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "sampling: starting" and said[1].startswith("making 2 samples with ")
+    assert said[2].startswith("sampling: 0/6 evals, ")
+    assert said[-1] == f"  add evaluate '{images}' {tmp_path / 'out'}"
 
 
 def test_guided_diffusion_s_flags_do_as_there(tmp_path):

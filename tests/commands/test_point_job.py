@@ -47,7 +47,7 @@ def cycled(runs, tmp_path_factory):
 
 
 def start(config, job, argv, world):
-    bar = SimpleNamespace(seen=0, notes=[])
+    bar = SimpleNamespace(seen=0, notes=[], close=lambda: None)
     bar.add, bar.note = lambda count: setattr(bar, "seen", bar.seen + count), bar.notes.append
     parsed = options.Options("Points.", config, PointConfig, DiffusionConfig).parse(list(map(str, argv)))
     job(parsed, world or World(), bar)

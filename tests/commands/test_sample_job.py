@@ -61,8 +61,8 @@ def make(out, count, batch_size=2, model=None, **changes):
         return model
 
     job = Job(FromNoise("ddpm"), create_gaussian_diffusion(timestep_respacing="3", prediction="x_start"), (3, 4, 4),
-              model or model_for, {"seed": 0}, {}, **changes)
-    bar = SimpleNamespace(add=lambda count: None, note=lambda text: None)
+              model or model_for, {"seed": 0, "model": {}}, {"model": out / "model000001.pt"}, **changes)
+    bar = SimpleNamespace(add=lambda count: None, note=lambda text: None, close=lambda: None)
     draw(job, SamplesFolder(out, count), DrawConfig(num_samples=count, batch_size=batch_size), World(), bar)
 
 

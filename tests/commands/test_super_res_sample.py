@@ -28,7 +28,7 @@ def upscale(model_path, base, out, *argv):
     argv = with_changes(["--model_path", model_path, "--base_samples", base, "--out_dir", out,
                          "--decode_steps", 3], argv)
     configs = SuperResSampleConfig, SuperResConfig, DiffusionConfig
-    bar = SimpleNamespace(add=lambda count: None, note=lambda text: None)
+    bar = SimpleNamespace(add=lambda count: None, note=lambda text: None, close=lambda: None)
     super_resolve(options.Options("Upscale.", *configs).parse(list(map(str, argv))), World(), bar)
     return {path.name: read_image(path).astype(int) for path in sorted(out.glob("sample_*.png"))}
 
@@ -232,13 +232,18 @@ def test_a_network_without_a_config_takes_the_options(model_run, small, tmp_path
 # The command line as a user starts it
 
 
-def test_samples_become_large(tmp_path):
+def test_samples_become_large(tmp_path, capsys):
     """From the folder and from the npz of image_sample.py, which hold the same images and classes."""
     model = make_run(tmp_path / "model", class_cond=True, num_classes=2)
     large = make_run(tmp_path / "large", diffusion={"prediction": "x_start"}, kind="super_res", class_cond=True,
                      num_classes=2)
     assert run("image_sample", "--model_path", model, "--num_samples", 3, "--save_npz", "--out_dir", tmp_path / "small",
                *QUICK) == 0
+    assert run("super_res_sample", "--model_path", large, "--base_samples", tmp_path / "small", "--out_dir",
+               tmp_path / "none", "--estimate", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "takes to make a large image of each small one" in said and " for 3 images; " in said
+    assert not (tmp_path / "none").exists()
     found = {}
     for name, base in (("folder", tmp_path / "small"), ("npz", tmp_path / "small" / "samples_3x16x16x3.npz")):
         assert run("super_res_sample", "--model_path", large, "--base_samples", base, "--batch_size", 2, "--save_npz",

@@ -1,23 +1,28 @@
 """Options of the sampling commands, and the loop that fills a folder with images made from noise."""
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from add.config import device_option, expect_at_least, option, path_option, threads_option
+from add.commands.shared.after_sampling import describe_samples
+from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
 from add.data.files import save_json
 from add.data.transforms import to_uint8
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
-from add.interfaces import Gradient, Model, Processes, Row
+from add.interfaces import Gradient, Model, Row
 from add.results.sample_folder import SamplesFolder
+from add.runtime.cost_lines import count_parameters, evaluation_seconds, work_lines
 from add.runtime.given_models import describe, run_facts
 from add.runtime.options import Parsed
 from add.runtime.progress import EvaluationBar
+from add.runtime.shares import take_share
+from add.runtime.world import World
 from add.training import LoadedConfig
 from add.transition.fixed_batches import InBatches
 from add.transition.from_noise import FROM_NOISE, FromNoise, OwnNoise
@@ -43,6 +48,7 @@ class DrawConfig:
     classes: str = option("", "classes to show, numbers or names separated by commas, which the images take in turn; "
                               "left out: all of them")
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
+    estimate: bool = estimate_option()
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
                                                   "out")
@@ -63,7 +69,7 @@ class Job:
     way: the sampler. diffusion: what the model predicts. shape: of an image, (C, H, W).
     model_for: model_for(numbers) -> model(x, t) for the images of these numbers, one a row.
     settings: what decides how the images look, JSON values; of a network under its role, as `describe` gives it.
-    checkpoints: {role: path}.
+    checkpoints: {role: path}, "model" among them. networks: configs of all networks.
     gradient_for: like model_for, gradient(x, t) of guidance; or None.
     nfe_per_call: network evaluations of an image in one call of the model.
     """
@@ -74,12 +80,14 @@ class Job:
     model_for: Callable[[list[int]], Model]
     settings: Row
     checkpoints: dict[str, Path]
+    networks: tuple[Any, ...] = ()
     gradient_for: Callable[[list[int]], Gradient] | None = None
     nfe_per_call: int = 1
 
 
-def begin(parsed: Parsed, config_class: type[Draw]) -> tuple[Draw, FromNoise, SamplesFolder]:
-    """Return the config, the sampler and the output folder of a sampling command.
+def begin(parsed: Parsed, config_class: type[Draw], world: World, bar: EvaluationBar
+          ) -> tuple[Draw, FromNoise, SamplesFolder]:
+    """Return the config, the sampler and the output folder of a sampling command, and say what it is about to do.
 
     Raises:
         UserError: --model_path was left out, options that contradict each other, or an output folder that is a URL.
@@ -88,6 +96,10 @@ def begin(parsed: Parsed, config_class: type[Draw]) -> tuple[Draw, FromNoise, Sa
     folder = SamplesFolder(config.out_dir, config.num_samples)
     if not config.model_path:
         raise UserError("no --model_path was given: expected a checkpoint or run folder, such as runs/mild")
+    what = f"{config.num_samples} samples" if config.num_samples else "a large image of each small one"
+    made = f"{what} with {config.model_path} on {world.place}"
+    bar.note(f"measuring what it takes to make {made}" if config.estimate else
+             f"making {made}; writing to {folder.path.resolve()}")
     return config, way, folder
 
 
@@ -118,9 +130,11 @@ def base_settings(parsed: Parsed, way: FromNoise, loaded: LoadedConfig) -> Row:
     return settings | ({"eta": way.eta} if way.name == "ddim" else {})
 
 
-def draw(job: Job, folder: SamplesFolder, config: DrawConfig, world: Processes, bar: EvaluationBar,
+def draw(job: Job, folder: SamplesFolder, config: DrawConfig, world: World, bar: EvaluationBar,
          shown: Callable[[int, np.ndarray], np.ndarray] | None = None) -> None:
     """Make the images of a job that its folder still lacks, every world.size-th in each process, and write a summary.
+
+    With --estimate, what that would take is said, and nothing is written.
 
     Args:
         shown: see `SamplesFolder.write_summary`.
@@ -133,11 +147,13 @@ def draw(job: Job, folder: SamplesFolder, config: DrawConfig, world: Processes, 
     job.way.check(job.diffusion)
     folder.check(job.settings)
     world.barrier()
+    if config.estimate:
+        bar.note(_estimate(job, folder, config, world))
+        return
     if world.is_main:
         folder.open(job.settings)
-    todo = folder.missing()
-    world.agree("samples to make", todo)
-    mine = todo[world.rank::world.size]
+    calls = job.way.evaluations(job.diffusion)
+    mine = take_share(folder.missing(), folder.count, lambda number: calls, "samples", world, bar)
     for first in range(0, len(mine), config.batch_size):
         numbers = mine[first:first + config.batch_size]
         folder.write_images(numbers, *_draw_batch(job, numbers, config, world.device, bar.add))
@@ -150,7 +166,28 @@ def draw(job: Job, folder: SamplesFolder, config: DrawConfig, world: Processes, 
                   run_facts(dataclasses.asdict(config) | used, checkpoints, world.device)
                   | {"sampler": job.way.name, "num_images": folder.count}
                   | {f"{name}_per_image": round(mean, 4) for name, mean in folder.costs().items()})
-        bar.note(f"done: {folder.count} samples in {folder.path.resolve()}")
+        bar.close()
+        bar.note(describe_samples(folder, job.checkpoints["model"]))
+
+
+def _estimate(job, folder, config, world):
+    """Return the lines that say what the images that the folder still lacks will take."""
+    rows = [number % folder.count for number in range(config.batch_size)]
+    gradient = None if job.gradient_for is None else job.gradient_for(rows)
+    seconds = evaluation_seconds(job.model_for(rows), job.shape, world.device, config.batch_size, gradient)
+    calls, pixels = job.way.evaluations(job.diffusion), math.prod(job.shape)
+    return work_lines(
+        world, parameters=sum(map(count_parameters, job.networks)), batch_seconds=calls * seconds,
+        batch_size=config.batch_size, wanted=folder.count, left=len(folder.missing()),
+        image_bytes=samples_bytes(pixels, config.save_npz), evaluations=calls * job.nfe_per_call)
+
+
+def samples_bytes(values: int, save_npz: bool) -> int:
+    """Return the bytes that an image of so many values takes in a folder of samples at most.
+
+    That is itself, its place on the contact sheet, and in the npz.
+    """
+    return (3 if save_npz else 2) * values + 1000  # of records and of PNG's own
 
 
 def _draw_batch(job, numbers, config, device, on_step):
