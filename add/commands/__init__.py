@@ -8,6 +8,7 @@ import difflib
 import importlib
 import pkgutil
 import sys
+import threading
 from types import ModuleType
 
 from add.errors import UserError
@@ -23,6 +24,7 @@ GROUPS = {
     "this machine": ("doctor",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
+PATIENCE = 1.0  # seconds of loading before it is told of
 SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
 
 
@@ -48,7 +50,18 @@ def run_command(name: str, argv: list[str] | None = None) -> int:
         name: one of NAMES, or of its script; dashes may stand for underscores.
         argv: its options; left out: those of this process.
     """
-    return options.run(lambda: load_command(name).main(argv))
+    return options.run(lambda: _load_aloud(name).main(argv))
+
+
+def _load_aloud(name):
+    """Return the module of a command; where PyTorch takes a while to load, say so."""
+    slow = threading.Timer(PATIENCE, lambda: print(f"add {name}: loading PyTorch", file=sys.stderr, flush=True))
+    slow.daemon = True
+    slow.start()
+    try:
+        return load_command(name)
+    finally:
+        slow.cancel()
 
 
 def load_command(name: str) -> ModuleType:

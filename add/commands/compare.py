@@ -5,6 +5,7 @@ step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on wit
 the steps continue half-done work by themselves.
 """
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 from add.classification.classifier import NETWORKS
@@ -16,7 +17,7 @@ from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.interfaces import Note
 from add.runtime.options import Options
-from add.runtime.progress import say
+from add.runtime.progress import EvaluationBar, say
 from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
@@ -107,13 +108,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run the study that the command line asks for, and write its report."""
     parsed = build_options().parse(argv)
     config = parsed.take(StudyConfig)
-    out_dir = run_study(config, note=say)
+    out_dir = run_study(config, note=say, silent=False)
     for path in write_report(config, out_dir):
         print(f"written: {path}")
 
 
-def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
+def run_study(config: StudyConfig, note: Note = lambda text: None, silent: bool = True) -> Path:
     """Do what the study lacks, and return its folder.
+
+    Args:
+        note: called with a sentence for the user. silent: show no progress of steps that run side by side.
 
     Raises:
         UserError: a step failed, after its own message; or OUT holds another study.
@@ -128,7 +132,8 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
         raise UserError(f"{config.dataset} has the domains {', '.join(domains)}: a study compares two; give a "
                         f"folder, or bands, with two")
     steps = [(out_dir / f"n{size}", step) for size in config.sizes() for step in plan(config, domains, size)]
-    run_steps(steps, config.jobs, note)
+    with closing(EvaluationBar("study", len(steps), "step", silent or config.jobs == 1)) as bar:
+        run_steps(steps, config.jobs, note, bar.add)
     return out_dir
 
 

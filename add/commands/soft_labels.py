@@ -27,6 +27,7 @@ from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
 from add.results.translation_series import domain_order, label_path, read_series, write_labels
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
@@ -71,7 +72,11 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Label the translations that the command line names."""
     parsed = build_options().parse(argv)
-    relabel(parsed.take(RelabelConfig), parsed.take(ClassifierConfig), note=say, silent=False)
+    config = parsed.take(RelabelConfig)
+    relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
+    say(next_steps(command_line("classify", data_dir=config.data_dir or "REAL_IMAGES", test_dir="TEST_IMAGES",
+                                translations=config.translations, label_rule=config.rule,
+                                methods="flips,mixup,full,progressive")))
 
 
 def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = None,

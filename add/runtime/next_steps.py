@@ -2,13 +2,6 @@
 import shlex
 
 
-def command_line(name: str, *operands: object, **options: object) -> str:
-    """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`.
-
-    Args:
-        operands: words that stand before the options, such as the two folders of `add evaluate`.
-    """
-    words = ["add", name, *map(str, operands)]
 def command_line(name: str, *words: object, **options: object) -> str:
     """Return a command with its options, quoted for a shell, such as `add image_sample --model_path runs/mild`.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import add
 from add.data.files import save_json
 from add.errors import UserError
-from add.interfaces import Note, PathLike, Row
+from add.interfaces import Count, Note, PathLike, Row
 
 PROGRAM = (sys.executable, "-P", "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
@@ -49,7 +49,8 @@ class Step:
         return self.command, shlex.join(["python", f"scripts/{script}.py", *self.arguments])
 
 
-def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note = lambda text: None) -> None:
+def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note = lambda text: None,
+              count: Count = lambda number: None) -> None:
     """Run the steps that have not ended before, each when what it needs is done.
 
     A finished step leaves FOLDER/done/NAME.json; with other arguments it is run anew. Of several at a time, each writes
@@ -59,6 +60,7 @@ def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note 
         steps: (folder, Step) pairs, each behind those that it needs.
         jobs: how many to run at a time.
         note: called with a sentence that the user should read, from one thread at a time.
+        count: called with 1 for each step that ended, where several run at a time.
 
     Raises:
         UserError: a step failed; those that were running are waited for, and no other is begun.
@@ -76,18 +78,20 @@ def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note 
 
     waiting = [(Path(folder), step) for folder, step in steps]
     if jobs == 1:
-        for folder, step in waiting:
+        for place, (folder, step) in enumerate(waiting, start=1):
+            if not _is_done(folder, step):
+                say(f"\nstep {place} of {len(waiting)}: {step.name}")
             run(folder, step)
         return
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step))
+            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step), count)
         except KeyboardInterrupt:
             interrupted.set()
             raise
 
 
-def _run_side_by_side(waiting, jobs, submit):
+def _run_side_by_side(waiting, jobs, submit, count):
     """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future."""
     unfinished = {(folder, step.name) for folder, step in waiting}
     running: dict[concurrent.futures.Future[None], tuple[Path, str]] = {}
@@ -101,6 +105,7 @@ def _run_side_by_side(waiting, jobs, submit):
         for future in ended:
             unfinished.discard(running.pop(future))
             future.result()
+            count(1)
 
 
 def read_done(folder: Path) -> dict[str, Row]:

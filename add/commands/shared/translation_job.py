@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from add.config import device_option, expect_at_least, group_option, option, path_option, threads_option
+from add.config import (
+    device_option,
+    estimate_option,
+    expect_at_least,
+    group_option,
+    option,
+    path_option,
+    threads_option,
+)
 from add.data import ImageSet, embedded
 from add.data.files import require_local, save_json
 from add.data.groups import read_groups
@@ -20,8 +28,10 @@ from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, Note, Processes, Row
+from add.networks import ModelConfig
 from add.results.overview import label_text
 from add.results.translation_folder import TranslationFolder, distinct_names
+from add.runtime.cost_lines import count_parameters, evaluation_seconds, work_lines
 from add.runtime.given_models import run_facts
 from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Parsed
@@ -67,6 +77,7 @@ class WalkOptions:
     clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
     max_memory: float = option(2.0, "GiB for the states of an encode or a decode; above it, they are computed "
                                      "again, or in parts")
+    estimate: bool = estimate_option()
     out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
@@ -143,6 +154,9 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
     with process_group(parsed.device, parsed.threads) as world:
         with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
             directions = prepare(parsed, world)
+            if directions[0].config.estimate:
+                bar.note(_costs(directions, world))
+                return
             open_folders(directions, world)
             shares = [find_unfinished(direction, world) for direction in directions]
             for place, direction in enumerate(directions):
@@ -201,6 +215,23 @@ def run_direction(direction: Direction, share: Share, world: World, bar: Evaluat
         write_tables(direction, labels, facts | {"sampler": config.sampler} | direction.further, bar.note)
         bar.note(f"done: {len(images) * folder.amount} images, labels.csv, overview.png, run.json in "
                  f"{folder.path.resolve()}")
+
+
+def _costs(directions, world):
+    """Return the lines that say what the Directions will take; nothing is written."""
+    config, shares = directions[0].config, [find_unfinished(direction, world) for direction in directions]
+    models = {id(model): model for direction in directions for model in direction.models}
+    size = directions[0].images.image_size
+    seconds = [evaluation_seconds(model, (3, size, size), world.device, config.batch_size)
+               for model in models.values()]
+    parameters = {facts["path"]: count_parameters(ModelConfig(**facts["model"])) for direction in directions
+                  for role, facts in direction.checkpoints.items() if role != "classifier"}
+    wanted = sum(len(direction.images) for direction in directions)
+    evaluations = sum(_expected(direction) * len(direction.images) for direction in directions) / wanted
+    return work_lines(world, parameters=sum(parameters.values()), batch_size=config.batch_size, wanted=wanted,
+                      batch_seconds=evaluations * sum(seconds) / len(seconds), evaluations=round(evaluations),
+                      left=wanted - sum(share.finished for share in shares),
+                      image_bytes=3 * size**2 * max(direction.folder.amount for direction in directions))
 
 
 def _expected(direction):
