@@ -20,6 +20,7 @@ from add.data.dataset import ImageSet
 from add.data.files import save_json, save_png
 from add.errors import UserError
 from add.results.translation_series import write_rows
+from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
 from tests.commands.commands import load, run, with_changes
 from tests.tiny import make_images
 
@@ -518,3 +519,16 @@ def test_refusals_are_one_message_and_leave_no_trace(folders, tmp_path, capsys, 
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_images_that_a_generator_was_trained_on_are_told_of(apart, tmp_path):
+    """The run folder's list has one validation image and one test image, by the bytes of their files."""
+    images = read_real(apart)
+    known = [images.validation.paths[0], images.tests[0].paths[0]]
+    write_training_images(tmp_path / "runs" / "dark", {TRAINED_ON: known, HELD_OUT: []})
+    model = tmp_path / "runs" / "dark" / "ema_0.9999_000010.pt"
+    model.write_bytes(b"")
+    save_json(tmp_path / "translation_0_1" / "run.json", {"checkpoints": {"source": {"path": str(model)}}})
+    sentences = read_synthetic(apart, apart.parsed_methods(), images)[1]
+    assert [sentence.split(" images were")[0] for sentence in sentences[:2]] == ["1 of 4 validation", "1 of 4 test"]
+    assert f"trained on by {model.parent}" in sentences[0]

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,3 +147,15 @@ def test_what_a_command_needs_is_named_by_a_dry_run(name, capsys):
     assert run_command(name, ["--dry_run"]) == 2
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_slow_loading_is_told_of_and_quick_loading_is_not(monkeypatch, capsys):
+    def load(name):
+        time.sleep(0.2)
+        return SimpleNamespace(main=lambda argv: None)
+
+    monkeypatch.setattr(commands, "load_command", load)
+    for patience, said in ((0.05, "add train: loading PyTorch\n"), (5.0, "")):
+        monkeypatch.setattr(commands, "PATIENCE", patience)
+        assert commands.run_command("train", []) == 0
+        assert capsys.readouterr().err == said

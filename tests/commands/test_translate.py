@@ -444,3 +444,36 @@ def test_bad_input_ends_with_status_2_and_one_message(case, bad_inputs, setup, t
     assert status == 2
     assert words in message and "Traceback" not in message
     assert not list(tmp_path.iterdir())
+
+
+# How far it is, what it takes, and what to do next
+
+
+def test_the_total_is_of_all_directions_and_comes_true(setup, tmp_path, capsys):
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path) == 0
+    printed = capsys.readouterr().out
+    evaluations = [json.loads((tmp_path / name / "run.json").read_text())["nfe_per_image"] * images
+                   for name, images in (("translation_0_1", 3), ("translation_1_0", 2))]
+    assert printed.startswith("translating: starting\n")
+    assert f"translating: 0/{sum(evaluations):.0f} evaluations" in printed  # even depths: known before
+    assert f"translating: {sum(evaluations):.0f} evaluations in" in printed
+    again = run(SCRIPT, *setup, "--out_dir", tmp_path, "--num_images", 0)
+    assert again == 0 and "3 of 3 source images were finished before" in capsys.readouterr().out
+
+
+def test_the_last_lines_are_commands_that_measure_and_label(setup, tmp_path, capsys):
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path) == 0
+    lines = capsys.readouterr().out.split("what to do next:\n")[1].splitlines()
+    a, b = value(setup, "--data_dir"), value(setup, "--target_data_dir")
+    there, back = tmp_path / "translation_0_1", tmp_path / "translation_1_0"
+    assert lines == [
+        f"  add evaluate {b} {there} --source_dir {a} --out_dir {tmp_path}/evaluation_translation_0_1",
+        f"  add evaluate {a} {back} --source_dir {b} --out_dir {tmp_path}/evaluation_translation_1_0",
+        f"  add soft_labels --translations {there},{back} --data_dir {a.parent}"]
+
+
+def test_an_estimate_writes_nothing(setup, tmp_path, capsys):
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path / "out", "--estimate") == 0
+    printed = capsys.readouterr().out
+    assert "nothing was written" in printed and "for 5 images" in printed and "28 network evaluations" in printed
+    assert not (tmp_path / "out").exists()

@@ -208,7 +208,9 @@ def test_steps_run_side_by_side_each_after_what_it_needs(tmp_path, monkeypatch):
 
     monkeypatch.setattr(study_steps, "execute", execute)
     steps = [Step("a", "a", ()), Step("b", "b", ()), Step("c", "c", (), ("a", "b"))]
-    run_steps([(tmp_path, step) for step in steps], jobs=2)
+    counted = []
+    run_steps([(tmp_path, step) for step in steps], jobs=2, count=counted.append)
+    assert counted == [1, 1, 1]
     assert sorted(order[:2]) == ["a", "b"] and order[2:] == ["c"]
     assert sorted(path.stem for path in (tmp_path / "done").iterdir()) == ["a", "b", "c"]
 
