@@ -7,7 +7,9 @@ itself is not needed.
 """
 import contextlib
 import dataclasses
+import functools
 import json
+import shlex
 import shutil
 import uuid
 from pathlib import Path
@@ -25,6 +27,7 @@ from add.networks.foreign.diffusers_keys import from_diffusers, to_diffusers
 from add.networks.foreign.diffusers_scheduler import diffusion_of, scheduler_of
 from add.networks.network_configs import IMAGE_CHANNELS
 from add.runtime.given_models import load_given, run_facts
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options, Parsed
 from add.training.checkpoints import read_state
 from add.training.config_differences import described
@@ -65,7 +68,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Convert the model that the command line names."""
     parsed = build_options().parse(argv)
-    convert(parsed, torch.device("cpu"), note=print)
+    convert(parsed, torch.device("cpu"), note=functools.partial(print, flush=True))
 
 
 def convert(parsed: Parsed, device: torch.device, note: Note) -> None:
@@ -75,6 +78,7 @@ def convert(parsed: Parsed, device: torch.device, note: Note) -> None:
         UserError: a model that the other side has no words for, or a folder that exists.
     """
     config = parsed.take(ConvertConfig)
+    note(f"converting {config.model_path or config.from_diffusers} to {config.to_diffusers or config.run_dir}")
     if config.to_diffusers:
         write_pipeline(config, parsed, device, note)
     else:
@@ -110,6 +114,15 @@ def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, 
     for sentence in notes:
         note(sentence)
     note(f"done: {loaded.path} in {Path(config.to_diffusers).resolve()}, for diffusers.{pipeline}.from_pretrained")
+    back = command_line("convert", from_diffusers=config.to_diffusers, run_dir=f"{Path(config.to_diffusers)}_back")
+    note(next_steps(*([] if loaded.model.class_cond else [_sample_with(pipeline, config.to_diffusers)]), back))
+
+
+def _sample_with(pipeline, folder):
+    """Return the shell command that makes an image with a pipeline of diffusers."""
+    code = (f'from diffusers import {pipeline}; {pipeline}.from_pretrained({json.dumps(str(folder))})().images[0].save('
+            f'"sample.png")')
+    return shlex.join(["python", "-c", code])
 
 
 def _without_variances(state, model_config, diffusion_config):
@@ -144,6 +157,7 @@ def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note:
             "data": {"classes": None}, "converted_from": config.from_diffusers, "versions": versions})
     note(f"done: {unet} in {Path(config.run_dir).resolve()}; to train it on, give --init_from {config.run_dir} and "
          f"another --run_dir")
+    note(next_steps(command_line("image_sample", model_path=config.run_dir)))
 
 
 def _find_parts(folder):

@@ -1,10 +1,15 @@
 """Make domains of procedural cytology images whose severity is known."""
+import contextlib
 import dataclasses
+from pathlib import Path
 
 from add.config import option, path_option
 from add.data import phantom
+from add.data.files import is_url, join
 from add.errors import UserError
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
+from add.runtime.progress import EvaluationBar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,13 @@ def main(argv: list[str] | None = None) -> None:
     """Draw and write the images as the command line asks."""
     config = build_options().parse(argv).take(PhantomConfig)
     bands = phantom.parse_bands(config.bands)
-    phantom.make_phantom_set(config.out_dir, bands, config.num_train, config.num_test, config.size, config.seed)
+    total = len(bands) * (config.num_train + config.num_test)
+    with contextlib.closing(EvaluationBar("drawing", total, "image")) as bar:
+        phantom.make_phantom_set(config.out_dir, bands, config.num_train, config.num_test, config.size, config.seed,
+                                 on_image=bar.add)
     for name, (low, high) in bands.items():
         print(f"{name}: severity {low:g} to {high:g}, {config.num_train} training and {config.num_test} held-out "
               f"images")
+    place = config.out_dir if is_url(config.out_dir) else Path(config.out_dir).resolve()
+    print(f"done: train/, test/ and severity.csv in {place}")
+    print(next_steps(command_line("train", data_dir=join(config.out_dir, "train"), domain="all")))

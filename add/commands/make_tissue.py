@@ -1,10 +1,14 @@
 """Cut patches of stroma and of gland from scikit-image's stained tissue section."""
+import contextlib
 import dataclasses
+from pathlib import Path
 
 from add.config import option, path_option
 from add.data import files, tissue
 from add.errors import UserError
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
+from add.runtime.progress import EvaluationBar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +34,17 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Cut and write the patches as the command line asks."""
     config = build_options().parse(argv).take(TissueConfig)
-    image = tissue.load_micrograph()
-    chosen = tissue.choose_patches(image, config.num_train, config.num_test, config.num_sources)
+    with contextlib.closing(EvaluationBar("cutting", unit="image")) as bar:
+        image = tissue.load_micrograph()
+        chosen = tissue.choose_patches(image, config.num_train, config.num_test, config.num_sources)
+        bar.total = sum(map(len, chosen.values()))
+        for folder, corners in chosen.items():
+            for corner in corners:
+                path = files.join(config.out_dir, folder, tissue.patch_name(corner))
+                files.save_png(path, tissue.cut_patch(image, corner))
+                bar.add()
     for folder, corners in chosen.items():
-        for corner in corners:
-            path = files.join(config.out_dir, folder, tissue.patch_name(corner))
-            files.save_png(path, tissue.cut_patch(image, corner))
         print(f"{folder}: {len(corners)} patches")
+    place = config.out_dir if files.is_url(config.out_dir) else Path(config.out_dir).resolve()
+    print(f"done: train/, test/ and sources/ in {place}")
+    print(next_steps(command_line("train", data_dir=files.join(config.out_dir, "train"), domain="all")))

@@ -17,5 +17,5 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Translate the points that the command line asks for, there and back."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "translating") as (world, bar):
         translate_points(parsed, world, bar, cycle=True)

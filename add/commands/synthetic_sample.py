@@ -14,6 +14,7 @@ from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
 from add.runtime.given_models import load_given
+from add.runtime.next_steps import command_line
 from add.runtime.options import Options, Parsed
 from add.runtime.progress import EvaluationBar, processes_and_bar
 from add.runtime.world import World
@@ -55,7 +56,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Make the samples that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "sampling") as (world, bar):
         sample_points(parsed, world, bar)
 
 
@@ -70,6 +71,8 @@ def sample_points(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
         UserError: no usable model, or a folder of points that were made otherwise.
     """
     config = resolve_config(parsed, PointSampleConfig)
+    bar.note(f"making {config.num_samples} points with {config.model_path or config.models_dir} on {world.place}; "
+             f"writing to {Path(config.out_dir).resolve()}")
     path = config.model_path or find_model(config.models_dir, parsed.task, "--model_path")
     model, diffusion, loaded = load_given(path, parsed, world.device, kind="points")
     sampler = make_sampler(config.sampler, 0, config.decode_steps)
@@ -80,6 +83,11 @@ def sample_points(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
     def walk(noise):
         return [noise, decode_points(PointCloud(model, bar.add), diffusion, noise, sampler)]
 
-    job = PointJob(Path(config.out_dir) / f"sample_{loaded.model.task}", SAMPLES,
-                   {"points": POINT_SETS[loaded.model.task].lower()}, {"model": loaded}, parsed, config)
+    task = loaded.model.task
+    other = (task + 1) % len(POINT_SETS)
+    following = [
+        command_line("synthetic_train", task=other, run_dir=Path(config.models_dir) / POINT_SETS[other].lower()),
+        command_line("synthetic_translation", models_dir=config.models_dir, source=task, target=other)]
+    job = PointJob(Path(config.out_dir) / f"sample_{task}", SAMPLES, {"points": POINT_SETS[task].lower()},
+                   {"model": loaded}, parsed, config, sampler.evaluations(diffusion)[1], following)
     job.run(noise, walk, world, bar)

@@ -15,6 +15,7 @@ from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import PointConfig
 from add.runtime.given_models import load_given
+from add.runtime.next_steps import command_line
 from add.runtime.options import Options, Parsed
 from add.runtime.progress import EvaluationBar, processes_and_bar
 from add.runtime.world import World
@@ -65,7 +66,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Translate the points that the command line asks for."""
     parsed = build_options().parse(argv)
-    with processes_and_bar(parsed) as (world, bar):
+    with processes_and_bar(parsed, "translating") as (world, bar):
         translate_points(parsed, world, bar)
 
 
@@ -81,6 +82,10 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
     """
     config = resolve_config(parsed, PointTranslationConfig)
     roles = ("source", "target")
+    sets = {role: POINT_SETS[getattr(config, role)].lower() for role in roles}
+    way = f"from {sets['source']} to {sets['target']}{' and back' if cycle else ''}"
+    bar.note(f"translating {config.num_samples} points {way} on {world.place}; writing to "
+             f"{Path(config.out_dir).resolve()}")
     models = {role: _load_set(role, config, parsed, world.device) for role in roles}
     check_schedules(*(models[role][1] for role in roles))
     sampler = make_sampler(config.sampler, config.encode_steps, config.decode_steps)
@@ -96,11 +101,22 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
             states += [latents[:, :2], decode_points(clouds[there], models[there][1], latents, sampler)]
         return states
 
-    sets = {f"{role}{number}": POINT_SETS[getattr(config, role)].lower() for role in roles for number in ("", "_2")}
+    shown = {f"{role}{number}": sets[role] for role in roles for number in ("", "_2")}
+    there, back = sampler.evaluations(models["source"][1])
     folder = f"translation_{'cycle_' if cycle else ''}{config.source}_{config.target}"
-    job = PointJob(Path(config.out_dir) / folder, CYCLE if cycle else TRANSLATION, sets,
-               {f"{role}_model": models[role][2] for role in roles}, parsed, config)
+    job = PointJob(Path(config.out_dir) / folder, CYCLE if cycle else TRANSLATION, shown,
+               {f"{role}_model": models[role][2] for role in roles}, parsed, config,
+               (there + back) * (2 if cycle else 1), [_next_command(config, models, cycle)])
     job.run(points, walk, world, bar)
+
+
+def _next_command(config, models, cycle):
+    """Return the command that carries the same points back, or that shows what the target's model makes of noise."""
+    paths = {f"{role}_model_path": models[role][2].path for role in models if getattr(config, f"{role}_model_path")}
+    if not cycle:
+        return command_line("synthetic_cycle", source=config.source, target=config.target,
+                            models_dir=config.models_dir, num_samples=config.num_samples, **paths)
+    return command_line("synthetic_sample", model_path=models["target"][2].path)
 
 
 def _load_set(role, config, parsed, device):

@@ -16,7 +16,7 @@ import dataclasses
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -161,7 +161,7 @@ def check_bands(bands: Mapping[str, Band]) -> None:
 
 
 def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: int, num_test: int, size: int,
-                     seed: int) -> None:
+                     seed: int, on_image: Callable[[], object] = lambda: None) -> None:
     """Write a set of domains and its truth: OUT/train/NAME/*.png, OUT/test/NAME/*.png and OUT/severity.csv.
 
     Every image has cells of its own: no two share a layout, across domains and splits neither. The table is
@@ -174,6 +174,7 @@ def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: in
         num_train, num_test: images of each domain.
         size: side of the images in pixels.
         seed: whole number, 0 or more.
+        on_image: called after each image.
 
     Raises:
         UserError: `out_dir` holds something; bands, numbers, size or seed that make no set.
@@ -192,6 +193,7 @@ def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: in
             for i, severity in enumerate(domain_severities(band, count, rng)):
                 name = f"{split}/{domain}/phantom_{i:05d}.png"
                 files.save_png(files.join(out_dir, name), render(float(severity), size, image_rngs[i]))
+                on_image()
                 rows.append((name, domain, split, f"{severity:.6f}"))
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([CSV_HEADER, *rows])

@@ -55,7 +55,7 @@ def work_lines(world: World, *, parameters: int, batch_seconds: float, batch_siz
     place = "GPU memory" if world.device.type == "cuda" else "memory"
     of = "images" if left == wanted else f"of {wanted} images, the others are there"
     return "\n".join([
-        f"estimate from {MEASURED_STEPS} evaluations of {batch_size} images each; nothing was written",
+        f"estimate from {MEASURED_STEPS} batches of {batch_size}; nothing was written",
         f"parameters: {parameters:,}",
         f"{place}: {peak:,.0f} MiB at most in a process",
         f"an image: {batch_seconds / batch_size:.3g} s, {evaluations} network evaluations",

@@ -1,6 +1,7 @@
 """convert: diffusers itself opens the folders, and both sides compute and sample the same."""
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -100,7 +101,8 @@ def test_without_its_variances_a_model_is_sampled_by_their_ddim(tmp_path):
     diffusers = pytest.importorskip("diffusers")
     source = make_run(tmp_path / "source", diffusion={"learn_sigma": True}, learn_sigma=True, **MODEL)
     notes = converted("--model_path", source, "--to_diffusers", tmp_path / "pipeline", "--drop_variances")
-    assert len(notes) == 1
+    first, done, following = notes
+    assert first == f"converting {source} to {tmp_path / 'pipeline'}" and done.startswith("done: ")
     unet = diffusers.DDIMPipeline.from_pretrained(tmp_path / "pipeline").unet.eval()
     x, t, _ = inputs()
     assert_agree(unet(x, t).sample, load_model(source)[0](x, t)[:, :3])
@@ -266,7 +268,12 @@ def test_one_pair_of_options_is_needed(argv):
 def test_the_script_converts_there_and_back(tmp_path, capsys):
     source = make_run(tmp_path / "source", use_new_attention_order=True, num_head_channels=16)
     assert run("convert", "--model_path", source, "--to_diffusers", tmp_path / "there") == 0
-    assert "for diffusers.DDIMPipeline.from_pretrained" in capsys.readouterr().out
+    *_, done, title, sampling, back = capsys.readouterr().out.splitlines()
+    assert "for diffusers.DDIMPipeline.from_pretrained" in done and title == "what to do next:"
+    python, flag, code = shlex.split(sampling)
+    assert (python, flag) == ("python", "-c") and f'DDIMPipeline.from_pretrained("{tmp_path / "there"}")' in code
+    compile(code, "command", "exec")
+    assert back == f"  add convert --from_diffusers {tmp_path / 'there'} --run_dir {tmp_path / 'there_back'}"
     assert json.loads((tmp_path / "there" / "unet" / "config.json").read_text())["_class_name"] == "UNet2DModel"
     assert run("convert", "--from_diffusers", tmp_path / "there", "--run_dir", tmp_path / "back") == 0
     before, after = (load_model(path)[0].state_dict() for path in (source, tmp_path / "back"))

@@ -16,7 +16,10 @@ def test_the_script_writes_domains_and_their_truth(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row["domain"] for row in rows] == ["low", "low", "high", "high", "low", "high"]
     assert all((float(row["severity"]) > 0.5) == (row["domain"] == "high") for row in rows)
-    assert "high: severity 0.9 to 1, 2 training and 1 held-out images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("drawing: 0/6 images, ") and "drawing: 6 images in " in said
+    assert "high: severity 0.9 to 1, 2 training and 1 held-out images" in said
+    assert said.splitlines()[-1] == f"  add train --data_dir {tmp_path / 'set' / 'train'} --domain all"
 
 
 def test_the_default_domains_are_mild_and_severe():

@@ -174,7 +174,8 @@ def test_a_cycle_s_folder_explains_itself(runs, cycled):
         assert read_image(folder / f"scatter_{name}.png").shape == read_image(folder / f"heatmap_{name}.png").shape
     assert read_image(folder / "overview.png").shape[1] > 5 * read_image(folder / "scatter_source.png").shape[1]
     assert not (folder / "parts").exists()
-    assert bar.seen == 50 * 2 * (4 + 3) and bar.notes[-1].startswith("done: 50 points")
+    assert bar.seen == bar.total == 50 * 2 * (4 + 3) and bar.notes[-1].startswith("done: 50 points")
+    assert bar.notes[0].startswith("translating 50 points from moons to concentric_squares and back on cpu")
 
 
 def test_a_translation_is_the_cycle_s_first_half(runs, cycled, tmp_path):
@@ -186,7 +187,7 @@ def test_a_translation_is_the_cycle_s_first_half(runs, cycled, tmp_path):
 def test_a_finished_folder_is_not_made_again(runs, cycled):
     before = {path: path.stat().st_mtime_ns for path in cycled[0].iterdir()}
     bar = translate(runs, cycled[0].parent, *QUICK, "--batch_size", 7, cycle=True)
-    assert bar.seen == 0 and bar.notes == [f"finished already: {cycled[0].resolve()}"]
+    assert bar.seen == 0 and bar.notes[1].startswith(f"finished already: {cycled[0].resolve()}\n")
     assert {path: path.stat().st_mtime_ns for path in cycled[0].iterdir()} == before
 
 
@@ -236,7 +237,7 @@ def test_points_made_otherwise_are_not_mixed(runs, cycled, argv, changed):
 
 def test_respacing_alone_means_ddim(runs, tmp_path):
     bar = translate(runs, tmp_path, "--timestep_respacing", 5)
-    assert bar.seen == 50 * (5 + 5)
+    assert bar.seen == bar.total == 50 * (5 + 5)
     facts = json.loads((tmp_path / "translation_0_3" / "run.json").read_text())
     assert facts["options"]["sampler"] == "ddim" and facts["options"]["timestep_respacing"] == "5"
 

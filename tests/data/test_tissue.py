@@ -75,7 +75,9 @@ def test_the_script_writes_the_three_parts(tmp_path, capsys):
     counts = {f"{part}/{domain}": len(folders.list_images(tmp_path / part / domain))
               for part in ("train", "test", "sources") for domain in tissue.DOMAINS}
     assert list(counts.values()) == [3, 3, 2, 2, 1, 1]
-    assert "train/stroma: 3 patches" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cutting: 0/12 images, " in said and "train/stroma: 3 patches" in said
+    assert said.splitlines()[-1] == f"  add train --data_dir {tmp_path / 'train'} --domain all"
 
 
 def test_unknown_domain_names_the_known():

@@ -44,7 +44,7 @@ def test_time_is_that_of_whole_batches_in_the_busiest_process(monkeypatch, size,
     text = work_lines(World(size=size), parameters=12345, batch_seconds=60.0, batch_size=16, wanted=100, left=left,
                       image_bytes=5000, evaluations=20)
     lines = text.splitlines()
-    assert lines[0] == "estimate from 3 evaluations of 16 images each; nothing was written"
+    assert lines[0] == "estimate from 3 batches of 16; nothing was written"
     assert lines[1] == "parameters: 12,345" and lines[3] == "an image: 3.75 s, 20 network evaluations"
     assert lines[4].startswith(said) and lines[5] == f"disk: {size_text(left * 5000)} at most"
 

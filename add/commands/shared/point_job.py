@@ -15,11 +15,14 @@ from numpy.typing import ArrayLike
 from add.data.files import changed_settings, save_json, save_npy, save_png
 from add.data.points import POINT_SETS
 from add.errors import UserError
-from add.interfaces import PathLike, Processes
+from add.interfaces import PathLike
 from add.results.point_plots import heat_map, panel, scatter
 from add.runtime.given_models import describe, run_facts
+from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.progress import EvaluationBar
+from add.runtime.shares import take_share
+from add.runtime.world import World
 from add.training import LoadedConfig
 
 LAST_SET = len(POINT_SETS) - 1
@@ -47,6 +50,7 @@ class PointJob:
 
     names: of the states, the first known beforehand. sets: {state: what set it should look like}.
     models: by role. parsed, config: the command's options and its own config.
+    evaluations: of a network, for one point. following: commands to go on with.
     """
 
     folder: Path
@@ -55,8 +59,10 @@ class PointJob:
     models: Mapping[str, LoadedConfig]
     parsed: Parsed
     config: Any
+    evaluations: int
+    following: Sequence[str]
 
-    def run(self, points: np.ndarray, walk: Callable[[torch.Tensor], Sequence[torch.Tensor]], world: Processes,
+    def run(self, points: np.ndarray, walk: Callable[[torch.Tensor], Sequence[torch.Tensor]], world: World,
             bar: EvaluationBar) -> None:
         """Write the folder for points [n, 2]; walk(part [b, 2]) -> the part's states, each [b, 2]."""
         settings = self._settings()
@@ -66,15 +72,18 @@ class PointJob:
         finished = (self.folder / "run.json").exists()
         world.barrier()
         if finished:
-            bar.note(f"finished already: {self.folder.resolve()}")
+            bar.note(f"finished already: {self.folder.resolve()}\n{next_steps(*self.following)}")
             return
         if world.is_main:
             save_json(self.folder / "settings.json", settings)
         size = self.config.batch_size
         firsts = range(0, len(points), size)
         todo = [first for first in firsts if not self._part(first).exists()]
-        world.agree("points to make", todo)
-        for first in todo[world.rank::world.size]:
+
+        def cost(first):
+            return self.evaluations * min(size, len(points) - first)
+
+        for first in take_share(todo, len(firsts), cost, f"parts of at most {size} points", world, bar):
             walked = walk(torch.from_numpy(points[first:first + size]).to(world.device))
             states = torch.stack(list(walked)).cpu().numpy()  # [number of states, b, 2]
             if not np.isfinite(states).all():
@@ -124,7 +133,9 @@ class PointJob:
             bar.note(f"L2 distance of the round trip: mean {errors['mean']:.4g}, median {errors['median']:.4g}, "
                      f"max {errors['max']:.4g}")
         save_json(self.folder / "run.json", facts)
-        bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}")
+        bar.close()
+        bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}\n"
+                 f"{next_steps(*self.following)}")
 
 
 def cycle_errors(points: ArrayLike, back: ArrayLike) -> dict[str, float]:
