@@ -1,7 +1,7 @@
 """The machine that a process runs on: cores it may use, how many of them are free, its memory, threads to take.
 
-More threads than free cores cost far more than they bring: at the end of every parallel part of a network the threads
-wait for the last one, which waits for a core, and OpenMP's threads burn their own core meanwhile.
+More threads than free cores can cost far more than they bring: at the end of every parallel part of a network the
+threads wait for the last one, which waits for a core, and OpenMP's threads burn their own core meanwhile.
 """
 import os
 import sys
