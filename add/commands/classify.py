@@ -15,7 +15,8 @@ from add.classification.comparison_data import domain_means, read_real, read_syn
 from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.config import domains_option, group_option, option, path_option, threads_option
+from add.commands.shared.classifier_estimate import classifier_lines
+from add.config import domains_option, estimate_option, group_option, option, path_option, threads_option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -53,6 +54,7 @@ class ClassificationConfig:
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
+    estimate: bool = estimate_option()
     out_dir: str = path_option("results/classification", "folder to write to; finished runs are kept and not made "
                                                          "again", "out")
     threads: int = threads_option()
@@ -67,6 +69,10 @@ class ClassificationConfig:
     def parsed_methods(self) -> list[Method]:
         """Return the methods of --methods."""
         return [parse_method(name, self.sample_folders()) for name in self.methods.split(",")]
+
+    def shares_of(self, method: Method) -> list[float]:
+        """Return the shares of synthetic images that a method tries; 0 alone for one without any."""
+        return _shares(self.synthetic_share) if method.source else [0.0]
 
     def sample_folders(self) -> dict[str, str]:
         """Return {method: folder of samples}."""
@@ -83,8 +89,25 @@ def main(argv: list[str] | None = None) -> None:
     """Train and compare the classifiers that the command line asks for, and print the table."""
     parsed = build_options().parse(argv)
     config = parsed.take(ClassificationConfig)
+    if config.estimate:
+        say(estimate_classification(config, parsed.take(ClassifierConfig)))
+        return
     result = run_classification(config, parsed.take(ClassifierConfig), note=say, silent=False)
     print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
+
+
+def estimate_classification(config: ClassificationConfig, classifier_config: ClassifierConfig) -> str:
+    """Return the lines that say what a comparison will take, of what its folder lacks; nothing is written.
+
+    Raises:
+        UserError: as `run_classification`.
+    """
+    set_threads(config.threads)
+    images = read_real(config)
+    check_synthetic(config.parsed_methods(), read_synthetic(config, config.parsed_methods(), images)[0])
+    runs = ClassifierRuns(Path(config.out_dir) / "runs", images.train.data, images.validation.data, {},
+                          classifier_config)
+    return classifier_lines(images.train.data, classifier_config, len(_missing(config, runs)), files_each=1)
 
 
 def run_classification(config: ClassificationConfig, classifier_config: ClassifierConfig,
@@ -139,16 +162,21 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     return result
 
 
+def _missing(config, runs):
+    """Return the (method, share, seed) of the runs that are not finished."""
+    wanted = [(method, share, seed) for method in config.parsed_methods() for share in config.shares_of(method)
+              for seed in range(config.seed, config.seed + config.num_seeds)]
+    return [run for run in wanted if not runs.is_there(*run)]
+
+
 def _train(config, runs, methods, seeds, note, silent):
     """Return {method: the share of synthetic images with the least validation loss}, having trained what is missing."""
-    shares = {method.name: _shares(config.synthetic_share) if method.source else [0.0] for method in methods}
-    missing = sum(not runs.is_there(method, share, seed)
-                  for method in methods for share in shares[method.name] for seed in seeds)
     chosen = {}
-    with closing(EvaluationBar("training classifiers", missing * runs.config.steps, "step", silent)) as bar:
+    total = len(_missing(config, runs)) * runs.config.steps
+    with closing(EvaluationBar("training classifiers", total, "step", silent)) as bar:
         for method in methods:
             losses = {}
-            for share in shares[method.name]:
+            for share in config.shares_of(method):
                 records = [runs.train(method, share, seed, bar.add) for seed in seeds]
                 losses[share] = sum(record["validation"]["nll"] for record in records) / len(records)
             chosen[method.name] = min(losses, key=losses.__getitem__)

@@ -142,7 +142,7 @@ def _check_same_study(config, out_dir):
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
     adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir"}
-    if changed := changed_settings(path, given, adding):
+    if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")
     save_json(path, given)

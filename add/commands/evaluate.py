@@ -10,7 +10,15 @@ from contextlib import closing
 
 import torch
 
-from add.config import device_option, expect_at_least, group_option, option, path_option, threads_option
+from add.config import (
+    device_option,
+    estimate_option,
+    expect_at_least,
+    group_option,
+    option,
+    path_option,
+    threads_option,
+)
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.groups import refuse_shared
 from add.errors import UserError
@@ -32,9 +40,11 @@ from add.metrics.translation_comparison import (
 from add.results.labels_by_place import labels_by_place
 from add.runtime.options import Options
 from add.runtime.processes import pick_device, process_group
-from add.runtime.progress import EvaluationBar, say
+from add.runtime.progress import EvaluationBar, minutes, say
+from add.training.step_costs import MEASURED_STEPS, mean_seconds
 from add.training.training_images import say_trained_on
 
+MEASURED_IMAGES = 8
 LOSSY = (".jpg", ".jpeg", ".webp")
 LEAST_SHARE = 0.05  # difference in the share of lossy files that is worth a note
 CLOSEST_PAIRS = 16  # shown in closest.png
@@ -65,6 +75,7 @@ class EvaluationConfig:
     allow_enlarge: bool = option(False, "enlarge images that are smaller; they then lack what real detail others have, "
                                         "which moves every score")
     max_images: int = option(1000, "images of each set, drawn at random from more")
+    estimate: bool = estimate_option()
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
     out_dir: str = path_option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png "
@@ -91,12 +102,27 @@ def main(argv: list[str] | None = None) -> None:
     parsed = build_options().parse(argv)
     with process_group(parsed.device, parsed.threads) as world:
         if world.is_main:
-            result = evaluate(parsed.take(EvaluationConfig, device=str(world.device)),
-                              note=say, silent=False)
+            config = parsed.take(EvaluationConfig, device=str(world.device))
+            if config.estimate:
+                say(estimate_evaluation(config))
+                return
+            result = evaluate(config, note=say, silent=False)
             print(f"\n{table(result)}")
             for what, file in (("all numbers", "evaluation.json"), ("this table", "evaluation.md"),
                                ("nearest to training images", "closest.png")):
                 print(f"{what}: {join(parsed.out_dir, file)}")
+
+
+def estimate_evaluation(config: EvaluationConfig) -> str:
+    """Return the lines that say what an evaluation will take; nothing is written."""
+    device = pick_device(config.device)
+    reader = ImageReader(dataclasses.replace(config, device=device.type), find_files(config, lambda sentence: None))
+    images = torch.zeros(MEASURED_IMAGES, 3, reader.image_size, reader.image_size)
+    seconds = mean_seconds(lambda: reader.extract(images), device) / MEASURED_IMAGES
+    return (f"estimate from {MEASURED_STEPS} times {MEASURED_IMAGES} images; nothing was written\n"
+            f"an image: {seconds:.3g} s for its features\n"
+            f"time: {minutes(reader.total * seconds / 60)} for the features of {reader.total} images; comparing the "
+            f"sets comes on top")
 
 
 def evaluate(config: EvaluationConfig, note: Note | None = None, silent: bool = True) -> Row:

@@ -20,19 +20,25 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
-from add.config import domains_option, option, path_option, threads_option
+from add.commands.shared.classifier_estimate import classifier_lines
+from add.config import domains_option, estimate_option, option, path_option, threads_option
 from add.data.files import save_json
 from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
 from add.results.translation_series import domain_order, label_path, read_series, write_labels
+from add.runtime.cost_lines import evaluation_seconds
 from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
-from add.runtime.progress import EvaluationBar, say
+from add.runtime.progress import EvaluationBar, minutes, say
 from add.training import load_model
+from add.training.step_costs import MEASURED_STEPS
 from add.transition import soft_labels
+
+RULES_OF_PLACE = ("depth", "power")
+BATCH = 8  # images of a measured evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,7 @@ class RelabelConfig:
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
+    estimate: bool = estimate_option()
     threads: int = threads_option()
 
     def __post_init__(self) -> None:
@@ -73,10 +80,33 @@ def main(argv: list[str] | None = None) -> None:
     """Label the translations that the command line names."""
     parsed = build_options().parse(argv)
     config = parsed.take(RelabelConfig)
+    if config.estimate:
+        say(estimate_labels(config, parsed.take(ClassifierConfig)))
+        return
     relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
     say(next_steps(command_line("classify", data_dir=config.data_dir or "REAL_IMAGES", test_dir="TEST_IMAGES",
                                 translations=config.translations, label_rule=config.rule,
                                 methods="flips,mixup,full,progressive")))
+
+
+def estimate_labels(config: RelabelConfig, classifier_config: ClassifierConfig) -> str:
+    """Return the lines that say what labels by a rule will take; nothing is written.
+
+    Raises:
+        UserError: as `relabel`.
+    """
+    set_threads(config.threads)
+    found = _read_translations(config)
+    if config.rule in RULES_OF_PLACE:
+        return f"the rule {config.rule} looks at no image: it takes a moment"
+    pairs = sorted({_pair(series) for series in found})
+    real, size = _read_real(config, found)
+    if config.rule != "likelihood":
+        return classifier_lines(real.data, classifier_config, config.label_folds * len(pairs))
+    seconds = evaluation_seconds(_models(found[0], _pair(found[0]))[0][0], (3, size, size), torch.device("cpu"), BATCH)
+    evaluations = 2 * len(TIMESTEP_SHARES) * (sum(map(len, found)) + len(pairs) * len(real.data))
+    return (f"estimate from {MEASURED_STEPS} evaluations of {BATCH} images each; nothing was written\n"
+            f"time: {minutes(evaluations * seconds / BATCH / 60)} for {evaluations} network evaluations")
 
 
 def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = None,
@@ -91,19 +121,14 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
         UserError: folders or models that are missing or don't fit.
     """
     set_threads(config.threads)
-    if not config.translations:
-        raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
-    found = [read_series(folder) for folder in config.translations.split(",")]
+    found = _read_translations(config)
     if config.rule == "depth":
         note("labels.csv holds the rule depth already")
         return [label_path(series.folder, "depth") for series in found]
-    if chains := [str(series.folder) for series in found if series.is_chain]:
-        raise UserError(f"{chains[0]} is a chain through more than two domains, and the rule {config.rule} knows the "
-                        f"way between two: expected translations of pairs; keep the labels.csv of the chain")
     if config.rule == "power":
         labels = [_by_place(series, config.gamma) for series in found]
     else:
-        ends = [(min(series.source, series.target), max(series.source, series.target)) for series in found]
+        ends = [_pair(series) for series in found]
         labels = [None] * len(found)
         for pair in sorted(set(ends)):
             members = [i for i, own in enumerate(ends) if own == pair]
@@ -119,6 +144,37 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
     return paths
 
 
+def _read_translations(config):
+    """Return the Series of --translations; refuse chains where the rule knows pairs only."""
+    if not config.translations:
+        raise UserError("no translations were named: expected --translations FOLDER, or several with commas")
+    found = [read_series(folder) for folder in config.translations.split(",")]
+    chains = [str(series.folder) for series in found if series.is_chain]
+    if chains and config.rule != "depth":
+        raise UserError(f"{chains[0]} is a chain through more than two domains, and the rule {config.rule} knows the "
+                        f"way between two: expected translations of pairs; keep the labels.csv of the chain")
+    return found
+
+
+def _pair(series):
+    return min(series.source, series.target), max(series.source, series.target)
+
+
+def _read_real(config, found):
+    """Return (Domains that a rule that looks is calibrated with, side of the images in pixels)."""
+    if not config.data_dir:
+        raise UserError(f"the rule {config.rule} is calibrated with real images: expected --data_dir, a folder with "
+                        f"one subfolder per domain; or take --rule depth")
+    size = read_image(found[0].folder / found[0].images[0]).shape[0]
+    root = config.calibration_dir or config.data_dir if config.rule == "likelihood" else config.data_dir
+    real = read_domains(root, size, domain_order(config.domains, config.translations, root))
+    highest = max(high for _, high in map(_pair, found))
+    if highest >= len(real.names):
+        raise UserError(f"{root} holds {len(real.names)} domains, and the translations reach domain {highest}: "
+                        f"expected a folder for each; check --data_dir and --domains")
+    return real, size
+
+
 def _by_place(series, gamma):
     labels = soft_labels(series.amount, series.source, series.target, series.labels.shape[1], gamma)
     return labels[series.m - 1].numpy()
@@ -126,16 +182,8 @@ def _by_place(series, gamma):
 
 def _by_image(found, pair, config, classifier_config, note, silent):
     """Return the labels of each Series, all between the two domains `pair` (low, high), by the rules that look."""
-    if not config.data_dir:
-        raise UserError(f"the rule {config.rule} is calibrated with real images: expected --data_dir, a folder with "
-                        f"one subfolder per domain; or take --rule depth")
+    real, size = _read_real(config, found)
     models = _models(found[0], pair) if config.rule == "likelihood" else None
-    size = read_image(found[0].folder / found[0].images[0]).shape[0]
-    root = config.calibration_dir or config.data_dir if config.rule == "likelihood" else config.data_dir
-    real = read_domains(root, size, domain_order(config.domains, config.translations, root))
-    if max(pair) >= len(real.names):
-        raise UserError(f"{root} holds {len(real.names)} domains, and the translation is between {pair[0]} and "
-                        f"{pair[1]}: expected a folder for each; check --data_dir and --domains")
     note(f"rule {config.rule}: {real.names[pair[0]]} is domain {pair[0]}, {real.names[pair[1]]} is domain {pair[1]}")
     images = torch.cat([all_images(series.image_set(size)) for series in found])
     low, high = (real.of(number) for number in pair)

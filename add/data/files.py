@@ -127,12 +127,18 @@ def save_json(path: PathLike, content: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def changed_settings(path: PathLike, given: Row, ignored: Container[str] = ()) -> list[str]:
-    """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file."""
+def changed_settings(path: PathLike, given: Row, ignored: Container[str] = (), defaults: Row | None = None
+                     ) -> list[str]:
+    """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file.
+
+    Args:
+        ignored: names that may differ.
+        defaults: values of names that the file lacks, because they are newer than it.
+    """
     if not os.path.exists(path):
         return []
     with open(path) as file:
-        saved = json.load(file)
+        saved = (defaults or {}) | json.load(file)
     return [name for name in dict.fromkeys([*given, *saved])
             if name not in ignored and saved.get(name) != given.get(name)]
 

@@ -532,3 +532,13 @@ def test_images_that_a_generator_was_trained_on_are_told_of(apart, tmp_path):
     sentences = read_synthetic(apart, apart.parsed_methods(), images)[1]
     assert [sentence.split(" images were")[0] for sentence in sentences[:2]] == ["1 of 4 validation", "1 of 4 test"]
     assert f"trained on by {model.parent}" in sentences[0]
+
+
+def test_an_estimate_counts_what_is_missing_and_writes_nothing(folders, tmp_path, capsys):
+    assert run("classify", *folders, *QUICK, "--estimate") == 0
+    printed = capsys.readouterr().out
+    assert "for 2 classifiers of 2 steps" in printed and "nothing was written" in printed
+    assert not (tmp_path / "out").exists()
+    assert run("classify", *folders, *QUICK) == 0
+    assert run("classify", *folders, *QUICK, "--num_seeds", 3, "--estimate") == 0
+    assert "for 4 classifiers of 2 steps" in capsys.readouterr().out

@@ -450,3 +450,11 @@ def test_refusals_are_one_message_and_leave_no_trace(tmp_path, monkeypatch, caps
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
     assert [path.name for path in tmp_path.iterdir()] == ["real"]
+
+
+def test_an_estimate_counts_images_and_writes_nothing(tmp_path, capsys):
+    real, fake = (make_images(tmp_path / name, 10, 32, seed=i) for i, name in enumerate(("real", "fake")))
+    assert run("evaluate", real, fake, "--out_dir", tmp_path / "out", *QUIET, "--estimate") == 0
+    printed = capsys.readouterr().out
+    assert "features of 20 images" in printed and "nothing was written" in printed
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.commands import soft_labels as module
-from add.commands.soft_labels import RelabelConfig, relabel
+from add.commands.soft_labels import RelabelConfig, estimate_labels, relabel
 from add.data.files import save_json, save_png
 from add.errors import UserError
 from add.results.translation_series import read_series, write_rows
@@ -255,7 +255,7 @@ def test_what_is_missing_is_named_and_nothing_written(study, changes, message):
 
 def test_a_domain_without_real_images_is_named(study, tmp_path):
     write_rows(tmp_path / "t01" / "labels.csv", [("images/s0_m1.png", "s0.png", 0, 2, 1, 10, 0.0, 0.0, 1.0)], 3)
-    with pytest.raises(UserError, match="holds 2 domains, and the translation is between 0 and 2"):
+    with pytest.raises(UserError, match="holds 2 domains, and the translations reach domain 2"):
         relabel(with_rule(study, "classifier", translations=str(tmp_path / "t01")))
 
 
@@ -290,3 +290,18 @@ def test_refusals_are_one_message_and_leave_no_trace(folder, capsys, words, mess
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
     assert [path.name for path in folder.iterdir()] == ["labels.csv"]
+
+
+def test_an_estimate_knows_the_rule_and_writes_nothing(study, runs):
+    """Two classifiers of two parts; or 2 models, 6 timesteps, and 12 translated and 16 real images."""
+    before = sorted(Path(study.translations.split(",")[0]).rglob("*"))
+    assert "for 2 classifiers of 3 steps" in estimate_labels(with_rule(study, "classifier"), ClassifierConfig(steps=3))
+    assert "for 336 network evaluations" in estimate_labels(with_rule(study, "likelihood"), ClassifierConfig())
+    assert "looks at no image" in estimate_labels(with_rule(study, "power"), ClassifierConfig())
+    assert sorted(Path(study.translations.split(",")[0]).rglob("*")) == before
+
+
+def test_the_labels_are_printed_side_by_side(study, by_brightness, capsys):
+    said = []
+    relabel(with_rule(study, "classifier"), note=said.append)
+    assert any("| m | label_depth | label_classifier |" in text for text in said)

@@ -161,3 +161,12 @@ def test_changed_settings_are_named(tmp_path):
     assert files.changed_settings(path, {"seed": 1, "size": 32, "old": True}) == []
     assert files.changed_settings(path, {"seed": 2, "size": 32, "new": 0}) == ["seed", "new", "old"]
     assert files.changed_settings(path, {"seed": 2, "size": 32}, ignored={"old"}) == ["seed"]
+
+
+def test_names_that_a_file_is_too_old_for_have_their_defaults(tmp_path):
+    files.save_json(tmp_path / "settings.json", {"seed": 1})
+    given = {"seed": 1, "groups": ""}
+    assert files.changed_settings(tmp_path / "settings.json", given) == ["groups"]
+    assert files.changed_settings(tmp_path / "settings.json", given, defaults={"seed": 0, "groups": ""}) == []
+    assert files.changed_settings(tmp_path / "settings.json", {"seed": 1, "groups": "p"},
+                                  defaults={"groups": ""}) == ["groups"]
