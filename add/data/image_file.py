@@ -87,16 +87,19 @@ def say_reason(error: BaseException) -> str:
 
 
 def say_ranges(ranges: Sequence[Range]) -> str:
-    """Return a sentence on 16-bit images that were scaled by too wide a range or by several, or ""."""
+    """Return a sentence on 16-bit images that were scaled by their files' range, by several, or too wide a one, or ""."""
     scales = sorted({found.scaled for found in ranges})
     if len(scales) > 1:
         counts = [f"{sum(found.scaled == bits for found in ranges)} by {bits} bits" for bits in scales]
         return (f"the {len(ranges)} 16-bit images are scaled by different ranges, as their files say "
                 f"({', '.join(counts)}): where one camera made them, save all with 8 bits, scaled alike, or give them "
                 f"the same tag MaxSampleValue")
+    if scales and scales != [16]:
+        return (f"the {len(ranges)} 16-bit images are scaled by the range that their files name, 0 to "
+                f"{2**scales[0] - 1}")
     used = max((found.used for found in ranges), default=16)
     fitting = [bits for bits in CAMERA_BITS if used <= bits]
-    if not fitting or scales != [16]:
+    if not fitting:
         return ""
     bits = fitting[0]
     return (f"no value of the {len(ranges)} 16-bit images is above {2**bits - 1}, and they are scaled by 65535, so "

@@ -200,7 +200,8 @@ def test_the_bits_that_values_need_are_told(tmp_path):
 
 @pytest.mark.parametrize(("ranges", "sentence"), [
     ([Range(16, 11), Range(16, 12)], "no value of the 2 16-bit images is above 4095.*scaled by 4095, or set the tag"),
-    ([Range(16, 13)], "above 16383"), ([Range(16, 12), Range(16, 16)], "^$"), ([Range(12, 9), Range(12, 12)], "^$"),
+    ([Range(16, 13)], "above 16383"), ([Range(16, 12), Range(16, 16)], "^$"),
+    ([Range(12, 9), Range(12, 12)], "range that their files name, 0 to 4095"),
     ([], "^$"), ([Range(12, 12), Range(16, 12)], "different ranges, as their files say .1 by 12 bits, 1 by 16 bits")])
 def test_a_set_that_uses_a_part_of_its_range_is_told_of(ranges, sentence):
     """One bright image shows that the others are dark themselves."""
