@@ -29,7 +29,9 @@ from add.metrics.progression import projection
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
 LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend")
+RULES_OF_PLACE = ("depth", "power")  # look at no image
 PLACE_WEIGHT = 0.3  # of depth in blend
+LABEL_FOLDS = 5  # cross-fitted classifiers
 POWER = 0.8  # gamma of Diff-Mix (arXiv:2403.19600)
 TIMESTEP_SHARES = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # of T: where the two models differ by more than chance
 _CHUNK = 64  # images per network evaluation
@@ -54,7 +56,7 @@ def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_score
 
 
 def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,
-                         folds: int = 5, seed: int = 0, count: Count = lambda number: None) -> torch.Tensor:
+                         folds: int = LABEL_FOLDS, seed: int = 0, count: Count = lambda number: None) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The mean over `folds` cross-fitted classifiers and all eight orientations of the images.

@@ -11,12 +11,14 @@ from pathlib import Path
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
-from add.config import domains_option, expect, group_option, option, path_option, split_names
+from add.commands.shared.study_estimate import study_lines
+from add.config import domains_option, estimate_option, expect, group_option, option, path_option, split_names
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.interfaces import Note
 from add.runtime.options import Options
+from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
 from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
@@ -65,6 +67,7 @@ class StudyConfig:
     jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
                           "OUT/nN/logs")
     seed: int = option(0, "of data, models, samples and the first classifier")
+    estimate: bool = estimate_option()
     out_dir: str = path_option("results/study", "folder for everything; the same study again continues", "out")
 
     def __post_init__(self) -> None:
@@ -108,6 +111,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run the study that the command line asks for, and write its report."""
     parsed = build_options().parse(argv)
     config = parsed.take(StudyConfig)
+    if config.estimate:
+        set_threads(config.threads)
+        say(study_lines(config, config.parsed_methods()))
+        return
     out_dir = run_study(config, note=say, silent=False)
     for path in write_report(config, out_dir):
         print(f"written: {path}")
@@ -141,7 +148,7 @@ def _check_same_study(config, out_dir):
     """Refuse a folder of a study with other options but for those that only add to it; else note the options there."""
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
-    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir"}
+    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate"}
     if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")

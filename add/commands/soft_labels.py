@@ -11,9 +11,11 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.label_rules import (
+    LABEL_FOLDS,
     LABEL_RULES,
     PLACE_WEIGHT,
     POWER,
+    RULES_OF_PLACE,
     TIMESTEP_SHARES,
     classifier_positions,
     likelihood_positions,
@@ -37,7 +39,6 @@ from add.training import load_model
 from add.training.step_costs import MEASURED_STEPS
 from add.transition import soft_labels
 
-RULES_OF_PLACE = ("depth", "power")
 BATCH = 8  # images of a measured evaluation
 
 
@@ -58,7 +59,7 @@ class RelabelConfig:
                                            "calibration_images")
     domains: str = domains_option("that of the translations, else sorted by name")
     gamma: float = option(POWER, "exponent of the rule power")
-    label_folds: int = option(5, "cross-fitted classifiers of the rules classifier and blend")
+    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
     estimate: bool = estimate_option()
     threads: int = threads_option()

@@ -87,7 +87,7 @@ def say_reason(error: BaseException) -> str:
 
 
 def say_ranges(ranges: Sequence[Range]) -> str:
-    """Return a sentence on 16-bit images that were scaled by their files' range, by several, or too wide a one, or ""."""
+    """Return a sentence on how 16-bit images were scaled, and whether that makes them dark or unlike; or ""."""
     scales = sorted({found.scaled for found in ranges})
     if len(scales) > 1:
         counts = [f"{sum(found.scaled == bits for found in ranges)} by {bits} bits" for bits in scales]

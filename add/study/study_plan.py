@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from add.classification.label_rules import RULES_OF_PLACE
 from add.interfaces import PathLike
 from add.study.study_steps import Step
 
-RULES_OF_PLACE = ("depth", "power")
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 

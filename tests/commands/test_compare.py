@@ -79,3 +79,16 @@ def test_the_plots_are_pictures(compared):
     for name in ("scores.png", "labels.png"):
         with Image.open(compared[0] / name) as picture:
             assert len(picture.convert("RGB").getcolors(2**24)) > 10
+
+
+def test_an_estimate_adds_up_what_the_options_ask_for(tmp_path, capsys):
+    (tmp_path / "training.yaml").write_text(TRAINING)
+    options = [*OPTIONS, "--train_config", tmp_path / "training.yaml", "--out_dir", tmp_path / "out", "--estimate"]
+    assert commands.run("compare", *options) == 0
+    printed = capsys.readouterr().out
+    for part in ("training diffusion models", "sampling", "translating", "labelling", "training classifiers"):
+        assert f"\n{part}: " in printed
+    assert "other papers" not in printed and not (tmp_path / "out").exists()
+    assert commands.run("compare", *options, "--methods", "flips,progan", "--rival_minutes", 90) == 0
+    printed = capsys.readouterr().out
+    assert "training other papers' methods: 3 h 00 min" in printed and "translating" not in printed

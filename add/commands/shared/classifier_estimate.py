@@ -2,7 +2,7 @@
 import dataclasses
 import time
 
-from add.classification.classifier import ClassifierConfig, train_classifier
+from add.classification.classifier import ClassifierConfig, build_network, train_classifier
 from add.classification.labelled_images import Labelled
 from add.runtime.cost_lines import size_text
 from add.runtime.machine import peak_memory_mb
@@ -19,10 +19,8 @@ def classifier_lines(real: Labelled, config: ClassifierConfig, num_trainings: in
         real: training images. num_trainings: how many classifiers are still to be trained.
         files_each: files of weights that each leaves.
     """
-    ends: list[float] = []
-    network = train_classifier(real, dataclasses.replace(config, steps=WARM_UP_STEPS + MEASURED_STEPS), seed=0,
-                               on_step=lambda step, loss: ends.append(time.monotonic()))
-    seconds = (ends[-1] - ends[WARM_UP_STEPS - 1]) / MEASURED_STEPS
+    seconds = classifier_seconds(real, config)
+    network = build_network(config.network, real.labels.shape[1])
     parameters = sum(parameter.numel() for parameter in network.parameters())
     steps = num_trainings * config.steps
     return "\n".join([
@@ -33,3 +31,11 @@ def classifier_lines(real: Labelled, config: ClassifierConfig, num_trainings: in
         f"time: {minutes(steps * seconds / 60)} for {num_trainings} classifiers of {config.steps} steps; reading and "
         f"scoring come on top",
         f"disk: {size_text(num_trainings * files_each * FLOAT_BYTES * parameters)}"])
+
+
+def classifier_seconds(real: Labelled, config: ClassifierConfig) -> float:
+    """Return the seconds of a training step, the mean of a few after one that isn't counted."""
+    ends: list[float] = []
+    train_classifier(real, dataclasses.replace(config, steps=WARM_UP_STEPS + MEASURED_STEPS), seed=0,
+                     on_step=lambda step, loss: ends.append(time.monotonic()))
+    return (ends[-1] - ends[WARM_UP_STEPS - 1]) / MEASURED_STEPS
