@@ -36,7 +36,7 @@ class TranslationFolder:
 
     def check(self, settings: Row) -> None:
         """Raise UserError where the folder holds images made with other settings (JSON values)."""
-        if not any(self._record(name).exists() for name in self.names):
+        if not self._recorded():
             return
         saved = _read_json(self._settings)
         changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
@@ -44,6 +44,14 @@ class TranslationFolder:
         if changed:
             raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
                                        "give the same options to continue, or another --out_dir"]))
+
+    def count_others(self) -> int:
+        """Return how many finished source images the folder holds beside these: labels.csv won't list them."""
+        return len(self._recorded() - set(self.names))
+
+    def _recorded(self):
+        """Return the names of all finished source images in the folder."""
+        return {path.stem for path in (self.path / "records").glob("*.json")} - {Path(SETTINGS_NAME).stem}
 
     def open(self, settings: Row) -> None:
         """Make the folder and write records/settings.json, what its images are made with (JSON values)."""

@@ -477,3 +477,15 @@ def test_an_estimate_writes_nothing(setup, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "nothing was written" in printed and "for 5 images" in printed and "28 network evaluations" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_other_images_in_the_same_folder_are_told_of_and_other_options_refused(setup, tmp_path, capsys):
+    """Three images, then another one by itself: the three series stay, and labels.csv lists the last alone."""
+    make_images(tmp_path / "more", count=1, seed=9)
+    (tmp_path / "more" / "a0.png").rename(tmp_path / "more" / "b0.png")
+    words = [*setup, "--direction", "forward", "--out_dir", tmp_path / "out"]
+    assert run(SCRIPT, *words) == 0 and "no longer lists" not in capsys.readouterr().out
+    assert run(SCRIPT, *words, "--data_dir", tmp_path / "more") == 0
+    assert "holds series of 3 more source images" in capsys.readouterr().out
+    assert run(SCRIPT, *words, "--data_dir", tmp_path / "more", "--amount", 2) == 2
+    assert "amount: 4 there, 2 given" in capsys.readouterr().err

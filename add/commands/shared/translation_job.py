@@ -213,6 +213,9 @@ def run_direction(direction: Direction, share: Share, world: World, bar: Evaluat
         facts = run_facts(options | direction.options, direction.checkpoints, world.device)
         labels = chain_labels(config.amount, direction.domains, direction.num_domains)
         write_tables(direction, labels, facts | {"sampler": config.sampler} | direction.further, bar.note)
+        if others := folder.count_others():
+            bar.note(f"{folder.path} holds series of {others} more source images, translated before, which labels.csv "
+                     f"no longer lists: give every choice of images an --out_dir of its own to keep both lists")
         bar.note(f"done: {len(images) * folder.amount} images, labels.csv, overview.png, run.json in "
                  f"{folder.path.resolve()}")
 
