@@ -159,3 +159,6 @@ def test_slow_loading_is_told_of_and_quick_loading_is_not(monkeypatch, capsys):
         monkeypatch.setattr(commands, "PATIENCE", patience)
         assert commands.run_command("train", []) == 0
         assert capsys.readouterr().err == said
+    monkeypatch.setattr(commands, "PATIENCE", 0.05)
+    monkeypatch.setattr(commands, "is_first", lambda: False)  # of several processes one speaks
+    assert commands.run_command("train", []) == 0 and capsys.readouterr().err == ""
