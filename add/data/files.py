@@ -7,6 +7,7 @@ Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which
 one is met; its uploads appear under their name only once complete.
 """
 import contextlib
+import csv
 import errno
 import hashlib
 import io
@@ -109,7 +110,7 @@ def _failure_explained(path):
 
 def append_text(path: PathLike, text: str) -> None:
     """Append text to a local file; raises UserError where the disk is full or can't be written."""
-    with _failure_explained(path), open(path, "a", newline="") as file:
+    with _failure_explained(path), open(path, "a", encoding="utf-8", newline="") as file:
         file.write(text)
 
 
@@ -131,8 +132,7 @@ def changed_settings(path: PathLike, given: Row, ignored: Container[str] = ()) -
     """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file."""
     if not os.path.exists(path):
         return []
-    with open(path) as file:
-        saved = json.load(file)
+    saved = read_json(path)
     return [name for name in dict.fromkeys([*given, *saved])
             if name not in ignored and saved.get(name) != given.get(name)]
 
@@ -200,6 +200,27 @@ def read_bytes(path: PathLike) -> bytes:
             return file.read()
     with open(path, "rb") as file:
         return file.read()
+
+
+def read_json(path: PathLike) -> Any:
+    """Return the content of a local JSON file in UTF-8; raises ValueError for what is none."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def read_rows(path: PathLike) -> list[dict[str, str]]:
+    """Return the rows of a local CSV file by column, in UTF-8, with the mark in front that Excel writes or without.
+
+    A cell that its row lacks is None.
+
+    Raises:
+        ValueError: a file that is no such table.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            return list(csv.DictReader(file))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
 
 
 def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:

@@ -249,7 +249,7 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file, or one of "
                         f"the project's: {', '.join(_own_configs())}") from error

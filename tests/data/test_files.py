@@ -161,3 +161,11 @@ def test_changed_settings_are_named(tmp_path):
     assert files.changed_settings(path, {"seed": 1, "size": 32, "old": True}) == []
     assert files.changed_settings(path, {"seed": 2, "size": 32, "new": 0}) == ["seed", "new", "old"]
     assert files.changed_settings(path, {"seed": 2, "size": 32}, ignored={"old"}) == ["seed"]
+
+
+def test_a_table_that_is_none_is_a_value_error(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1\n", encoding="utf-8")
+    assert files.read_rows(tmp_path / "a.csv") == [{"a": "1", "b": None}]
+    (tmp_path / "a.csv").write_text("a\n" + "x" * 200000, encoding="utf-8")  # longer than csv takes a cell for
+    with pytest.raises(ValueError, match="field larger than"):
+        files.read_rows(tmp_path / "a.csv")
