@@ -469,7 +469,7 @@ def test_the_last_lines_are_commands_that_measure_and_label(setup, tmp_path, cap
     assert lines == [
         f"  add evaluate {b} {there} --source_dir {a} --out_dir {tmp_path}/evaluation_translation_0_1",
         f"  add evaluate {a} {back} --source_dir {b} --out_dir {tmp_path}/evaluation_translation_1_0",
-        f"  add soft_labels --translations {there},{back} --data_dir {a.parent}"]
+        f"  add soft_labels --translations {there},{back} --data_dir FOLDER_OF_ALL_DOMAINS"]  # beside models
 
 
 def test_an_estimate_writes_nothing(setup, tmp_path, capsys):
@@ -477,3 +477,8 @@ def test_an_estimate_writes_nothing(setup, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "nothing was written" in printed and "for 5 images" in printed and "28 network evaluations" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_an_estimate_of_a_folder_made_otherwise_is_refused(setup, finished, capsys):
+    assert run(SCRIPT, *with_changes(setup, ["--amount", "3"]), "--out_dir", finished, "--estimate") == 2
+    assert "holds images made with other options" in capsys.readouterr().err
