@@ -5,8 +5,8 @@ from typing import Any, TypeAlias
 
 from add.errors import UserError
 
-# The headings that --help shows a dataclass's options under, with their names in that order, as its `help_groups`. Names
-# that a dataclass lacks are passed over, so that several share a table; what is not named stands last.
+# The headings that --help shows a dataclass's options under, with their names in that order: its `help_groups`. Names
+# that a dataclass lacks are passed over, so that several share a table; what is not named stands last, under its own.
 HelpGroups: TypeAlias = Mapping[str, tuple[str, ...]]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

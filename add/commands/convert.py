@@ -38,7 +38,7 @@ PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffuser
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig:
-    """Conversion."""
+    """What is converted."""
 
     model_path: str = path_option("", "checkpoint or run folder to convert to diffusers", "model")
     to_diffusers: str = path_option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")

@@ -4,6 +4,7 @@ The same command again continues.
 """
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 

@@ -46,8 +46,8 @@ TRANSLATION_GROUPS: HelpGroups = {
         "model_path", "source_model_path", "target_model_path", "models_dir", "data_dir", "val_dir", "target_data_dir",
         "domains", "class_names", "pairs", "direction", "source", "target", "num_domains", "num_samples", "num_images",
         "group_pattern", "skip_bad", "seed"),
-    "steps and how they are made": ("amount", "depth_schedule", "feature", "sampler", "encode_steps", "decode_steps",
-                                    "clip_denoised", "guidance_scale", "eta"),
+    "steps and solver": ("amount", "depth_schedule", "feature", "sampler", "encode_steps", "decode_steps",
+                         "clip_denoised", "guidance_scale", "eta"),
     "where it goes": ("out_dir", "save_npy", "estimate"),
     "speed and memory": ("batch_size", "max_memory", "device", "threads", "precision", "backend"),
 }
