@@ -129,12 +129,19 @@ def save_json(path: PathLike, content: Any) -> None:
 
 
 def changed_settings(path: PathLike, given: Row, ignored: Container[str] = ()) -> list[str]:
-    """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file."""
+    """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file.
+
+    A text that is empty is as good as none: what an earlier version wrote lacks the options that came since.
+    """
     if not os.path.exists(path):
         return []
-    saved = read_json(path)
-    return [name for name in dict.fromkeys([*given, *saved])
-            if name not in ignored and saved.get(name) != given.get(name)]
+    try:
+        saved = dict(read_json(path))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): expected the settings that this program wrote; restore it, or "
+                        f"give another --out_dir") from error
+    old, new = ({name: value for name, value in values.items() if value != ""} for values in (saved, given))
+    return [name for name in dict.fromkeys([*new, *old]) if name not in ignored and old.get(name) != new.get(name)]
 
 
 def save_npy(path: PathLike, array: ArrayLike) -> None:
