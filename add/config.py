@@ -1,10 +1,13 @@
 """Fields of configuration dataclasses: a default, its help text and, where the set is closed, its choices."""
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from add.errors import UserError
 
+# The headings that --help shows a dataclass's options under, with their names in that order: its `help_groups`. Names
+# that a dataclass lacks are passed over, so that several share a table; what is not named stands last, under its own.
+HelpGroups: TypeAlias = Mapping[str, tuple[str, ...]]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -1,4 +1,4 @@
-"""Make samples of a baseline that baseline_train.py has trained."""
+"""Make samples of a baseline that `add baseline_train` has trained."""
 import sys
 
 from add.commands import run_command

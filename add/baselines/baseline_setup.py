@@ -98,6 +98,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
             run.set_aside_pieces(note)
         run.open(facts | {"train": dataclasses.asdict(trainer.config)})
         write_training_images(run.path, {TRAINED_ON: images.files, HELD_OUT: []}, note)
+    world.barrier()  # it may take longer than the others wait for a step
     return trainer
 
 

@@ -2,7 +2,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from add.classification.classifier import ClassifierConfig, build_network, predi
 from add.classification.classifier_methods import Method, train_method
 from add.classification.labelled_images import Labelled
 from add.classification.scores import classification_scores, linked_scores, severity_scores
-from add.data.files import save_json, save_torch
+from add.data.files import read_json, save_json, save_torch
 from add.errors import UserError
 from add.interfaces import Count, Row
 
@@ -64,7 +63,7 @@ class ClassifierRuns:
         record_path, weights_path = self._paths(method, share, seed)
         digest = self.digests.get(method.source)
         if self.is_there(method, share, seed):
-            record = json.loads(record_path.read_text())
+            record = read_json(record_path)
             if record["synthetic_sha256"] != digest:
                 raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
                                 f"continue, or another --out_dir")

@@ -11,6 +11,7 @@ from add.classification.classifier_methods import Method
 from add.classification.classifier_runs import TestSet
 from add.classification.labelled_images import Domains, Labelled, read_domains, read_translations
 from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
+from add.data.files import is_url
 from add.data.folders import list_domains
 from add.data.groups import hold_out, read_groups, refuse_shared
 from add.data.image_file import read_image
@@ -117,8 +118,9 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
 
 
 def _folders_below(sample_folders):
-    """Return the folders of samples, one per domain, in each of some folders."""
-    return [path for folder in sample_folders for path in sorted(Path(folder).iterdir()) if path.is_dir()]
+    """Return the folders of samples, one per domain, in each of some local folders."""
+    return [path for folder in sample_folders if not is_url(folder)
+            for path in sorted(Path(folder).iterdir()) if path.is_dir()]
 
 
 def _split(real, config, groups):
@@ -126,8 +128,8 @@ def _split(real, config, groups):
     if not 0 < config.val_fraction < 1:
         raise UserError(f"--val_fraction is {config.val_fraction}: expected a share between 0 and 1, or --val_dir")
     order = order_by_class(real.classes, torch.Generator().manual_seed(config.seed))
-    held_out = torch.from_numpy(hold_out(real.classes.numpy(), config.val_fraction, order.numpy(),
-                                         copies_together(real.data, groups)))
+    chosen = hold_out(real.classes.numpy(), config.val_fraction, order.numpy(), copies_together(real.data, groups))
+    held_out = order[torch.isin(order, torch.from_numpy(chosen))]  # in that order: the digest of a comparison knows it
     kept = torch.ones(len(real.data), dtype=torch.bool).index_fill(0, held_out, False).nonzero()[:, 0]
     return tuple(real._replace(data=real.data.subset(part), paths=[real.paths[i] for i in part.tolist()])
                  for part in (kept, held_out))

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from add.errors import UserError
 from add.runtime import options
+from add.runtime.launchers import is_first
 
 GROUPS = {
     "translate images": ("translate", "imagenet_translation", "soft_labels"),
@@ -57,7 +58,8 @@ def _load_aloud(name):
     """Return the module of a command; where PyTorch takes a while to load, say so."""
     slow = threading.Timer(PATIENCE, lambda: print(f"add {name}: loading PyTorch", file=sys.stderr, flush=True))
     slow.daemon = True
-    slow.start()
+    if is_first():
+        slow.start()
     try:
         return load_command(name)
     finally:

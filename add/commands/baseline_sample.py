@@ -1,19 +1,19 @@
-"""Make samples of a baseline that baseline_train.py has trained.
+"""Make samples of a baseline that `add baseline_train` has trained.
 
 The same command again continues.
 """
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from add.baselines.baseline_models import load_rival
 from add.baselines.baseline_setup import references_of
 from add.commands.shared.after_sampling import describe_samples
-from add.commands.shared.sample_job import samples_bytes
-from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.commands.shared.sample_job import SAMPLING_GROUPS, samples_bytes
+from add.config import HelpGroups, device_option, estimate_option, expect_at_least, option, path_option, threads_option
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
 from add.data.transforms import to_uint8
@@ -31,6 +31,8 @@ from add.training.step_costs import mean_seconds
 @dataclasses.dataclass(frozen=True)
 class BaselineSampleConfig:
     """Sampling a baseline."""
+
+    help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
 
     model_path: str = path_option("", "checkpoint or run folder of `add baseline_train`", "model")
     num_samples: int = option(100, "images to make")

@@ -1,7 +1,7 @@
 """Train a method that ADD is compared with: ProGAN, LoFGAN or MixDL.
 
-Every method has its own options, which --method NAME --help lists. IDDPM is trained by train.py --config
-configs/iddpm.yaml. The same command again resumes.
+Every method has its own options, which --method NAME --help lists. IDDPM is trained by add train --config
+iddpm.yaml. The same command again resumes.
 """
 import sys
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from add.config import option, path_option
-from add.data.files import is_url, save_json, save_torch, write_atomically
+from add.data.files import is_url, read_json, save_json, save_torch, write_atomically
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.interfaces import Note
@@ -38,7 +38,7 @@ PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffuser
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig:
-    """Conversion."""
+    """What is converted."""
 
     model_path: str = path_option("", "checkpoint or run folder to convert to diffusers", "model")
     to_diffusers: str = path_option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")
@@ -181,7 +181,7 @@ def _read_unet(folder):
 
 def _read_json(path):
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): expected a file that diffusers wrote; copy it again"
                         ) from error

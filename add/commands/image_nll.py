@@ -40,7 +40,7 @@ INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degree
 
 @dataclasses.dataclass(frozen=True)
 class LikelihoodConfig:
-    """Likelihood."""
+    """What is measured."""
 
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     data_dir: str = path_option("", "folder of images; of a class-conditional model, with a subfolder per class, or "

@@ -12,7 +12,8 @@ import dataclasses
 
 from add.commands.shared.class_numbers import class_names, list_classes, number_classes, parse_classes
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
-from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
+from add.commands.shared.directions import Direction, WalkOptions, check_walk, resolve_config
+from add.commands.shared.translation_job import run_directions
 from add.config import option, path_option
 from add.data import ImageSet
 from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, class_gradient

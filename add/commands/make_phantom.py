@@ -14,7 +14,7 @@ from add.runtime.progress import EvaluationBar
 
 @dataclasses.dataclass(frozen=True)
 class PhantomConfig:
-    """Phantom."""
+    """What is drawn."""
 
     out_dir: str = path_option("", "new or empty folder to write train/, test/ and severity.csv to; required", "out")
     size: int = option(64, "side of the images in pixels, for instance 32 or 64")

@@ -13,7 +13,7 @@ from add.runtime.progress import EvaluationBar
 
 @dataclasses.dataclass(frozen=True)
 class TissueConfig:
-    """Tissue."""
+    """What is cut."""
 
     out_dir: str = path_option("", "folder to write train/, test/ and sources/ to, each with stroma/ and gland/; "
                                    "required", "out")

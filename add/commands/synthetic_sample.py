@@ -4,12 +4,14 @@ The same command again continues.
 """
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from add.commands.shared.directions import resolve_config
 from add.commands.shared.point_job import PointJob, find_model
-from add.commands.shared.translation_job import resolve_config
-from add.config import device_option, expect_at_least, option, path_option, threads_option
+from add.commands.shared.sample_job import SAMPLING_GROUPS
+from add.config import HelpGroups, device_option, expect_at_least, option, path_option, threads_option
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
@@ -27,7 +29,9 @@ FROM_NOISE = tuple(name for name in SAMPLERS if name != "obelm")  # which walks 
 
 @dataclasses.dataclass(frozen=True)
 class PointSampleConfig:
-    """Sampling."""
+    """Sampling points."""
+
+    help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
 
     model_path: str = path_option("", "checkpoint or run folder of the model; empty: that of --task in --models_dir",
                                       "model")

@@ -4,12 +4,13 @@ The same command again continues.
 """
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from add.commands.shared.directions import TRANSLATION_GROUPS, resolve_config
 from add.commands.shared.point_job import LAST_SET, PointJob, find_model
-from add.commands.shared.translation_job import resolve_config
-from add.config import device_option, expect_at_least, option, path_option, threads_option
+from add.config import HelpGroups, device_option, expect_at_least, option, path_option, threads_option
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -28,7 +29,9 @@ CYCLE = (*TRANSLATION, "latent_2", "source_2")
 
 @dataclasses.dataclass(frozen=True)
 class PointTranslationConfig:
-    """Translation."""
+    """Translation of points."""
+
+    help_groups: ClassVar[HelpGroups] = TRANSLATION_GROUPS
 
     source: int = option(0, f"point set translated from, 0 to {LAST_SET}: " + ", ".join(POINT_SETS).lower())
     target: int = option(1, f"point set translated to, 0 to {LAST_SET}")

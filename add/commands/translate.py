@@ -6,8 +6,9 @@ With nothing but --amount, the embedded default is used: held-out patches of sta
 """
 from dataclasses import dataclass
 
+from add.commands.shared.directions import Direction, WalkOptions, check_walk, resolve_config
 from add.commands.shared.domain_ways import find_domains
-from add.commands.shared.translation_job import Direction, WalkOptions, check_walk, resolve_config, run_directions
+from add.commands.shared.translation_job import run_directions
 from add.config import domains_option, option, path_option
 from add.data import ImageSet
 from add.diffusion import DiffusionConfig

@@ -7,6 +7,7 @@ Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which
 one is met; its uploads appear under their name only once complete.
 """
 import contextlib
+import csv
 import errno
 import hashlib
 import io
@@ -109,7 +110,7 @@ def _failure_explained(path):
 
 def append_text(path: PathLike, text: str) -> None:
     """Append text to a local file; raises UserError where the disk is full or can't be written."""
-    with _failure_explained(path), open(path, "a", newline="") as file:
+    with _failure_explained(path), open(path, "a", encoding="utf-8", newline="") as file:
         file.write(text)
 
 
@@ -131,16 +132,21 @@ def changed_settings(path: PathLike, given: Row, ignored: Container[str] = (), d
                      ) -> list[str]:
     """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file.
 
+    A text that is empty is as good as none: what an earlier version wrote lacks the options that came since.
+
     Args:
         ignored: names that may differ.
-        defaults: values of names that the file lacks, because they are newer than it.
+        defaults: values of names that the file lacks.
     """
     if not os.path.exists(path):
         return []
-    with open(path) as file:
-        saved = (defaults or {}) | json.load(file)
-    return [name for name in dict.fromkeys([*given, *saved])
-            if name not in ignored and saved.get(name) != given.get(name)]
+    try:
+        saved = (defaults or {}) | dict(read_json(path))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): expected the settings that this program wrote; restore it, or "
+                        f"give another --out_dir") from error
+    old, new = ({name: value for name, value in values.items() if value != ""} for values in (saved, given))
+    return [name for name in dict.fromkeys([*new, *old]) if name not in ignored and old.get(name) != new.get(name)]
 
 
 def save_npy(path: PathLike, array: ArrayLike) -> None:
@@ -206,6 +212,27 @@ def read_bytes(path: PathLike) -> bytes:
             return file.read()
     with open(path, "rb") as file:
         return file.read()
+
+
+def read_json(path: PathLike) -> Any:
+    """Return the content of a local JSON file in UTF-8; raises ValueError for what is none."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def read_rows(path: PathLike) -> list[dict[str, str]]:
+    """Return the rows of a local CSV file by column, in UTF-8, with the mark in front that Excel writes or without.
+
+    A cell that its row lacks is None.
+
+    Raises:
+        ValueError: a file that is no such table.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            return list(csv.DictReader(file))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
 
 
 def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import write_atomically
+from add.data.files import read_rows, write_atomically
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -120,10 +120,8 @@ def _by_pattern(names, pattern):
 
 
 def _by_table(table, paths):
-    with open(table, newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
-        known = {row["image"]: row["group"] for row in rows}
+        known = {row["image"]: row["group"] for row in read_rows(table)}
         groups = [known[Path(path).relative_to(table.parent).as_posix()] for path in paths]
         if not all(groups):
             raise ValueError("an empty group")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from add.data.files import write_atomically
+from add.data.files import read_rows, write_atomically
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -27,10 +27,8 @@ def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | N
                        if path.exists()), None)
     if table_path is None:
         return None
-    with open(table_path, newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
-        known = {row["image"]: float(row["severity"]) for row in rows}
+        known = {row["image"]: float(row["severity"]) for row in read_rows(table_path)}
         return np.array([known[Path(path).relative_to(table_path.parent).as_posix()] for path in paths])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{table_path} does not serve ({error!r}): expected the columns image and severity, and a row "

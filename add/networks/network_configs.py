@@ -6,11 +6,11 @@ Inside `with torch.device("meta"):` a network is built without memory for its we
 """
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from torch import nn
 
-from add.config import option
+from add.config import HelpGroups, option
 from add.errors import UserError
 from add.networks.encoder import EncoderUNetModel
 from add.networks.point_network import SyntheticModel
@@ -56,7 +56,14 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class ModelConfig(UNetConfig):
-    """Network of images: the options of create_model."""
+    """Network of images.
+
+    Its options are those of create_model.
+    """
+
+    help_groups: ClassVar[HelpGroups] = {"network of images": (
+        "image_size", "class_cond", "num_classes", "class_dropout", "num_channels", "channel_mult", "num_res_blocks",
+        "attention_resolutions", "dropout", "learn_sigma")}
 
     image_size: int = option(64, "height and width of an image, in pixels")
     channel_mult: str = option(
@@ -69,7 +76,14 @@ class ModelConfig(UNetConfig):
 
 @dataclass(frozen=True)
 class SuperResConfig(UNetConfig):
-    """Network that enlarges images: the options of sr_create_model."""
+    """Network that enlarges images.
+
+    Its options are those of sr_create_model.
+    """
+
+    help_groups: ClassVar[HelpGroups] = {"network that enlarges images": (
+        "large_size", "small_size", "class_cond", "num_classes", "num_channels", "num_res_blocks",
+        "attention_resolutions", "dropout", "learn_sigma")}
 
     large_size: int = option(256, "height and width of the images that are made, in pixels")
     small_size: int = option(64, "height and width of the images that they are made from, in pixels")
@@ -77,7 +91,10 @@ class SuperResConfig(UNetConfig):
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Network that classifies noisy images: the options of create_classifier."""
+    """Network that classifies noisy images.
+
+    Its options are those of create_classifier.
+    """
 
     image_size: int = option(64, "height and width of an image, in pixels")
     classifier_use_fp16: bool = option(False, _FP16_HELP)

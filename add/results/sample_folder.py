@@ -5,7 +5,6 @@ they have classes, and on request guided-diffusion's samples_NxHxWx3.npz. record
 """
 import csv
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 from add.data.files import (
     changed_settings,
     is_url,
+    read_json,
+    read_rows,
     save_json,
     save_png,
     write_atomically,
@@ -82,7 +83,7 @@ class SamplesFolder:
 
     def costs(self) -> dict[str, float]:
         """Return {name: mean per image} of what the batches have cost."""
-        records = [json.loads(path.read_text()) for path in sorted((self.path / "records").glob("*.json"))]
+        records = [read_json(path) for path in sorted((self.path / "records").glob("*.json"))]
         images = sum(record["images"] for record in records)
         names = dict.fromkeys(name for record in records for name in record if name != "images")
         return {name: sum(record.get(name, 0) for record in records) / images for name in names}
@@ -148,8 +149,7 @@ def read_labels(folder: PathLike) -> dict[str, int] | None:
     if not path.is_file():
         return None
     try:
-        with open(path, newline="") as file:
-            return {row["image"]: int(row["class"]) for row in csv.DictReader(file)}
+        return {row["image"]: int(row["class"]) for row in read_rows(path)}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}; remove it, or "
                         f"give --classes and another folder") from error

@@ -5,7 +5,6 @@ overview.png and run.json. While images are made, each finished source image lea
 killed continues with the images that have none.
 """
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from add.data.files import save_json, save_npy, save_png, write_atomically, write_npy_rows
+from add.data.files import read_json, save_json, save_npy, save_png, write_atomically, write_npy_rows
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.overview import draw_overview
@@ -160,7 +159,7 @@ def distinct_names(paths: Sequence[PathLike]) -> list[str]:
 
 def _read_json(path):
     try:
-        return json.loads(path.read_text())
+        return read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): remove that file, and the same command makes its images "
                         f"again") from error

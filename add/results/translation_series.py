@@ -10,7 +10,6 @@ a share of, and the last one, which tells their number; the rest are 0.
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from add.config import split_names
 from add.data.dataset import ImageSet
-from add.data.files import write_atomically
+from add.data.files import read_json, read_rows, write_atomically
 from add.data.folders import list_domains
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -106,9 +105,8 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
                             f"results/translation_0_1, or run the same translation command again to finish it")
         raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
                         f"add soft_labels --rule {rule} --translations {folder}")
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
+        rows = read_rows(path)
         columns = {int(name[2:]): name for name in rows[0] if name.startswith("p_")}
         labels = np.zeros((len(rows), max(columns) + 1))
         for number, name in columns.items():
@@ -124,7 +122,7 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
 def read_domain_names(folder: PathLike) -> tuple[str, ...] | None:
     """Return the names of a translation's domains by number, as its run.json says; None where it does not say all."""
     try:
-        names = json.loads((Path(folder) / "run.json").read_text())["domains"]
+        names = read_json(Path(folder) / "run.json")["domains"]
         return tuple(names) if all(isinstance(name, str) for name in names) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -156,7 +154,7 @@ def domain_order(given: str, translations: str, data_dir: PathLike) -> tuple[str
 
 def _recorded_digest(path):
     try:
-        return str(json.loads(path.read_text())["source_sha256"])
+        return str(read_json(path)["source_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -35,7 +35,7 @@ def usable_cores() -> list[int]:
 def allowed_cores(cores: list[int]) -> int:
     """Return how many of its cores this process may use at a time, by the quota of its container."""
     try:
-        quota, period = QUOTA.read_text().split()
+        quota, period = QUOTA.read_text(encoding="utf-8").split()
         return min(len(cores), max(1, int(quota) // int(period)))
     except (OSError, ValueError):  # another system, or "max"
         return len(cores)

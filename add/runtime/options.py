@@ -43,7 +43,8 @@ class Options:
 
     Args:
         description: what the command does, shown by `--help`.
-        *configs: dataclasses (types) whose fields become flags; a name that two share is one flag for both.
+        *configs: dataclasses (types) whose fields become flags; a name that two share is one flag for both. Those with
+            `help_groups`, see `add.config.HelpGroups`, are shown under these headings.
         overrides: other defaults than a dataclass's own, by name.
         default_config: called with the values given so far; returns the YAML file to use where `--config` is
             absent, or None.
@@ -58,20 +59,24 @@ class Options:
         self.fields: dict[str, dataclasses.Field] = {}
         self.aliases: dict[str, str] = {}  # {alias: option}
         self.default_config = default_config
-        self.parser = _Parser(description=description, allow_abbrev=False,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
+        words = "".join(f" [{word}]" for word in (positionals or {}).values())
+        self.parser = _Parser(usage=f"%(prog)s{words} [--OPTION VALUE ...]", description=description,
+                              allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.parser.add_argument("--config", help="YAML file of defaults for the options below; the command line wins")
         self.parser.add_argument("--dry_run", action="store_true", help="print the resolved options and stop")
         for config in configs:
-            group = self.parser.add_argument_group(_title(config))
             for field in dataclasses.fields(config):
-                default = (overrides or {}).get(field.name, field.default)
-                if field.name in self.fields:
-                    assert self.fields[field.name].default == field.default, f"two defaults of {field.name}"
-                else:
-                    self.fields[field.name] = field
-                    self.aliases |= dict.fromkeys(field.metadata.get("aliases", ()), field.name)
-                    _add_flag(group, field, default)
+                known = self.fields.setdefault(field.name, field)
+                assert known.default == field.default, f"two defaults of {field.name}"
+                self.aliases |= dict.fromkeys(field.metadata.get("aliases", ()), field.name)
+        left = set(self.fields)
+        for config in configs:
+            for title, names in _grouped(config).items():
+                group = self.parser.add_argument_group(title)
+                for name in (name for name in names if name in left):
+                    field = self.fields[name]
+                    _add_flag(group, field, (overrides or {}).get(name, field.default))
+                left -= set(names)
         for name, word in (positionals or {}).items():
             self.parser.add_argument(name, metavar=word, nargs="?", action=_Store, default=argparse.SUPPRESS,
                                      help=f"as --{name}")
@@ -249,7 +254,7 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file, or one of "
                         f"the project's: {', '.join(_own_configs())}") from error
@@ -353,6 +358,16 @@ def _complain(message):
 def _did_you_mean(name, known):
     close = nearest(name, known)
     return f"did you mean {close}?" if close else ""
+
+
+def _grouped(config):
+    """Return {heading: names of a dataclass's options}: its `help_groups`, and last what they don't name."""
+    names = [field.name for field in dataclasses.fields(config)]
+    groups = {title: [name for name in wanted if name in names]
+              for title, wanted in getattr(config, "help_groups", {}).items()}
+    named = {name for wanted in groups.values() for name in wanted}
+    groups.setdefault(_title(config), []).extend(name for name in names if name not in named)
+    return groups
 
 
 def _title(config):

@@ -3,7 +3,6 @@ import csv
 import dataclasses
 import datetime
 import io
-import json
 import os
 import platform
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from add.classification.label_quality import label_quality, mean_by_place, severity_measure
-from add.data.files import save_json, write_atomically
+from add.data.files import read_json, save_json, write_atomically
 from add.data.folders import list_images
 from add.data.severity_table import read_severity
 from add.interfaces import PathLike, Row
@@ -55,8 +54,8 @@ def collect(config: Any, out_dir: Path) -> Row:
     sizes = {}
     for size in config.sizes():
         folder = out_dir / f"n{size}"
-        metrics = {path.parent.name: _read(path) for path in sorted(folder.glob("metrics/*/evaluation.json"))}
-        sizes[str(size)] = {"classification": _read(folder / "classification" / "classification.json"),
+        metrics = {path.parent.name: read_json(path) for path in sorted(folder.glob("metrics/*/evaluation.json"))}
+        sizes[str(size)] = {"classification": read_json(folder / "classification" / "classification.json"),
                             "metrics": metrics, "labels": _labels(config, folder, measure), "steps": read_done(folder)}
     return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
@@ -67,7 +66,7 @@ def _labels(config, folder, measure):
     """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
     if measure is None or not (folder / "progressive").exists():
         return None
-    domains = _read(folder / "classification" / "classification.json")["settings"]["domains"]
+    domains = read_json(folder / "classification" / "classification.json")["settings"]["domains"]
     means = [_mean_severity(folder / "train", name) for name in domains]
     found: Row = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
     both = [read_series(path) for path in translations(folder)]
@@ -108,7 +107,3 @@ def _write_csv(path, result):
                     writer.writerows([size, test, method, first_seed + i, score, f"{value:.6f}"]
                                      for i, value in enumerate(own["values"]))
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def _read(path):
-    return json.loads(path.read_text())

@@ -1,7 +1,6 @@
 """Steps of a study: commands that wait for one another, and a runner that keeps several going at a time."""
 import concurrent.futures
 import dataclasses
-import json
 import os
 import shlex
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import add
-from add.data.files import save_json
+from add.data.files import read_json, save_json
 from add.errors import UserError
 from add.interfaces import Count, Note, PathLike, Row
 
@@ -110,7 +109,7 @@ def _run_side_by_side(waiting, jobs, submit, count):
 
 def read_done(folder: Path) -> dict[str, Row]:
     """Return {step: {"command", "seconds"}} of the finished steps of a size."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted((folder / DONE).glob("*.json"))}
+    return {path.stem: read_json(path) for path in sorted((folder / DONE).glob("*.json"))}
 
 
 def execute(name: str, arguments: Sequence[str], log: Path | None = None) -> int:
@@ -128,7 +127,7 @@ def execute(name: str, arguments: Sequence[str], log: Path | None = None) -> int
     if log is None:
         return _wait(subprocess.Popen(command, env=environment))
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
         return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
 
 
@@ -142,7 +141,7 @@ def _wait(process):
 
 def _is_done(folder, step):
     done = _done_file(folder, step)
-    return done.exists() and json.loads(done.read_text())["command"] in step.spellings
+    return done.exists() and read_json(done)["command"] in step.spellings
 
 
 def _done_file(folder, step):
@@ -160,7 +159,7 @@ def _run_step(folder, step, to_log, interrupted, note):
     if status:
         said = "is above"
         if log is not None:
-            note("\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]))
+            note("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN_LINES:]))
             said = f"is above and in {log}"
         raise UserError(f"the step {step.name} ended with status {status}, its message {said}: the same study "
                         f"continues with it")

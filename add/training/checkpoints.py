@@ -1,6 +1,5 @@
 """Checkpoint files: named as in guided-diffusion, plain state dicts, read strictly and without running code."""
 import dataclasses
-import json
 import logging
 import pickle
 import re
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from add.data.files import read_json
 from add.diffusion import DiffusionConfig, GaussianDiffusion, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import PathLike, Row
@@ -118,7 +118,7 @@ def find_checkpoint(path: PathLike) -> Path:
 def _configured_rates(folder):
     """Return the EMA rates in a run folder's config, as written; none where it doesn't say."""
     try:
-        return json.loads((folder / CONFIG_NAME).read_text())["train"]["ema_rate"].replace(" ", "").split(",")
+        return read_json(folder / CONFIG_NAME)["train"]["ema_rate"].replace(" ", "").split(",")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
@@ -145,7 +145,7 @@ def read_facts(folder: PathLike) -> Row | None:
     if not path.exists():
         return None
     try:
-        saved = json.loads(path.read_text())
+        saved = read_json(path)
     except (ValueError, RecursionError) as error:
         raise _no_config(path, error) from error
     if not isinstance(saved, dict):

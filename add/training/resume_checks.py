@@ -40,8 +40,8 @@ def check_images(folder: PathLike, data_dir: PathLike, data: Row) -> None:
     """Raise UserError where the run of a folder was trained on other images.
 
     Args:
-        data: {"images": number, "fingerprint": text, "classes": names or None} of the images in data_dir. A config.json
-            without a fingerprint passes.
+        data: {"images": number, "fingerprint": text, "classes": names or None, "held_out_sha256": text, if any} of the
+            images in data_dir. A config.json without one of them passes.
     """
     saved = _section(folder, "data")
     if (classes := saved.get("classes", data["classes"])) != data["classes"]:
@@ -52,6 +52,11 @@ def check_images(folder: PathLike, data_dir: PathLike, data: Row) -> None:
         raise UserError(f"the run of {folder} was started on {saved.get('images')} images and {data_dir} now gives "
                         f"{data['images']} others (by names, sizes or content): expected the same images; restore "
                         f"them, or give another --run_dir, and --init_from for its weights alone")
+    held_out = data.get("held_out_sha256")
+    if None not in (held_out, saved.get("held_out_sha256")) and saved["held_out_sha256"] != held_out:
+        raise UserError(f"the run of {folder} would go on with other held-out images, of which it has trained on some: "
+                        f"what tells the groups of {data_dir} has changed; restore its groups.csv, or give another "
+                        f"--run_dir, and --init_from for its weights alone")
 
 
 def check_weights(file: Path, model_config: Any, diffusion_config: DiffusionConfig) -> None:

@@ -2,16 +2,40 @@
 import dataclasses
 import math
 import re
+from typing import ClassVar
 
-from add.config import device_option, domains_option, expect, group_option, option, path_option, threads_option
+from add.config import (
+    HelpGroups,
+    device_option,
+    domains_option,
+    expect,
+    group_option,
+    option,
+    path_option,
+    threads_option,
+)
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
+TRAINING_GROUPS: HelpGroups = {
+    "data": ("method", "data_dir", "domain", "domains", "image_size", "val_data_dir", "val_fraction", "group_pattern",
+             "augment", "crop", "noised", "skip_bad"),
+    "length and learning rate": ("max_steps", "iterations", "budget", "max_minutes", "batch_size", "lr",
+                                 "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "anneal_lr"),
+    "what is saved and shown": ("run_dir", "estimate", "save_interval", "log_interval", "val_interval",
+                                "eval_interval", "num_preview", "preview_steps", "tensorboard"),
+    "start from other weights": ("resume_checkpoint", "init_from"),
+    "speed and memory": ("device", "threads", "precision", "microbatch", "compile", "channels_last"),
+    "advanced": ("ema_rate", "ema_warmup", "weight_decay", "grad_clip", "schedule_sampler", "fp16_scale_growth",
+                 "seed"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
     """Length, pace and place of a training run."""
+
+    help_groups: ClassVar[HelpGroups] = TRAINING_GROUPS
 
     run_dir: str = path_option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes", "out")
     lr: float = option(1e-4, "learning rate")

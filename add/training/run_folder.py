@@ -1,12 +1,11 @@
 """Run folder: config.json, checkpoints, progress.csv and samples of one training run."""
-import csv
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from add.data.files import append_text, save_json, torch_writer, write_atomically, written_together
+from add.data.files import append_text, read_rows, save_json, torch_writer, write_atomically, written_together
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, read_state
@@ -149,8 +148,7 @@ class RunFolder:
         path = self / "progress.csv"
         if not path.exists():
             return []
-        with open(path, newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(path)
 
     def last_measured(self) -> dict[str, str] | None:
         """Return the newest row of progress.csv with measurements on held-out data, a dict of text, or None."""

@@ -55,6 +55,8 @@ def _now(device):
     """Return the time once the device has done all that was asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.monotonic()
 
 

@@ -77,6 +77,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
             run.set_aside_pieces(note)
         run.open(described(model_config, diffusion_config) | run_facts(trainer.config, world, source))
         write_training_images(run.path, source.files, note)
+    world.barrier()  # it may take longer than the others wait for a step
     return trainer
 
 

@@ -1,5 +1,6 @@
 """Data of a training run, images of a folder or points: the stream of batches, held-out data and examples."""
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -40,7 +41,8 @@ class Source:
 
     name: the folder, or what stands for it. stream: the training batches of this process.
     held_out, examples: (x_start, labels or None), to measure on and to show; None where there are none.
-    facts: the entries of config.json on the data; with "fingerprint", "images" and "classes" (names by label, or None).
+    facts: the entries of config.json on the data; with "fingerprint", "images" and "classes" (names by label, or None),
+        and where images were held out by a share, "held_out_sha256" of their names.
     sentences: for the user. files: the paths that `write_training_images` takes; of points none.
     """
 
@@ -67,14 +69,16 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
     images = read_images(config.data_dir, config, model_config)
     assert images.paths is not None, "the images were read from files"
     groups = read_groups(config.data_dir, images.files, config.group_pattern)
+    split: Row = {}
     if getattr(config, "val_data_dir", ""):
         train, held_out = images, read_images(config.val_data_dir, config, model_config, images.class_names)
         refuse_shared(groups, read_groups(config.val_data_dir, held_out.files, config.group_pattern),
                       "training and held-out images")
     else:
         train, held_out = images.split(config.val_fraction, config.seed, groups)
+        split["held_out_sha256"] = hashlib.sha256("\n".join(sorted(held_out.names)).encode()).hexdigest()
     facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
-             "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)}
+             "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)} | split
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
                   _describe(config, images, train, held_out), {TRAINED_ON: train.files, HELD_OUT: held_out.files})

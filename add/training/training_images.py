@@ -1,11 +1,10 @@
 """Which images a run was trained on: training_images.json in its folder, with a SHA-256 for each file."""
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from add.data.files import read_bytes, save_json
+from add.data.files import read_bytes, read_json, save_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike
 from add.training.checkpoints import find_checkpoint
@@ -46,7 +45,7 @@ def read_training_digests(run_dir: PathLike) -> frozenset[str]:
     if not path.exists():
         return frozenset()
     try:
-        return frozenset(json.loads(path.read_text(encoding="utf-8"))[TRAINED_ON].values())
+        return frozenset(read_json(path)[TRAINED_ON].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
                         f"restore it, or remove it and start the same training again, which writes it anew") from error
@@ -79,7 +78,7 @@ def say_trained_on(results_dir: PathLike, paths: Sequence[PathLike], which: str)
         which: what the files are, such as "validation".
     """
     try:
-        checkpoints = json.loads((Path(results_dir) / "run.json").read_text(encoding="utf-8"))["checkpoints"].values()
+        checkpoints = read_json(Path(results_dir) / "run.json")["checkpoints"].values()
         models = dict.fromkeys(str(checkpoint["path"]) for checkpoint in checkpoints)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

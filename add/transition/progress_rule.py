@@ -21,7 +21,7 @@ from add.diffusion.wide_numbers import to_float64
 from add.errors import UserError
 from add.interfaces import Gradient, Model
 from add.transition.depths import DepthPlan, uniform_depths
-from add.transition.two_way_samplers import DDIM, OBELM, Fast, Sampler, guided
+from add.transition.two_way_samplers import OBELM, Sampler, guided
 
 SHARE = 4  # the pilot costs at most a quarter of the run's own evaluations
 STEPS = 4  # evaluations of a pilot decode, from any depth; with fewer the images differ in kind, not only in detail
@@ -75,7 +75,7 @@ class Pilot:
             self._reason = f"sampler {sampler.name} must know its depths before it encodes"
             return
         # The least that `amount` depths could cost, however they are chosen.
-        least = run_evaluations(sampler, source, [*range(1, amount), self.num_steps])
+        least = sum(sampler.evaluations(source, [*range(1, amount), self.num_steps]))
         count = min(MOST_DEPTHS, self.num_steps, least // (SHARE * STEPS))
         if count < 2:
             self._reason = f"the run's own {least} evaluations are too few to spend a quarter of them on a pilot"
@@ -142,26 +142,12 @@ class Rough:
 
 
 def expected_evaluations(sampler: Sampler, source: GaussianDiffusion, target: GaussianDiffusion, amount: int,
-                         rule: str) -> int:
-    """Return how many evaluations the translation of one image takes; about so many where depths are not even.
+                         rule: str) -> tuple[int, int]:
+    """Return the evaluations of the source's and of the target's model for one image; about, where depths aren't even.
 
     Args:
         source, target: diffusions; amount, rule: as `translate` takes them.
     """
-    depths = uniform_depths(source.num_timesteps, amount)
-    if isinstance(sampler, OBELM):
-        steps = sampler.encode_steps
-        return steps + sum(round(steps * depth / source.num_timesteps) for depth in depths)
     pilot = Pilot(sampler, source, target, amount).depths if rule == "progress" else ()
-    return run_evaluations(sampler, source, depths) + STEPS * len(pilot)
-
-
-def run_evaluations(sampler: DDIM | Fast, diffusion: GaussianDiffusion, depths: ArrayLike) -> int:
-    """Return how many evaluations one image's encode and its decodes from `depths` take."""
-    depths = np.asarray(depths)
-    if isinstance(sampler, DDIM):
-        return diffusion.num_timesteps + int(depths.sum())
-    levels = NoiseLevels(diffusion.alphas_cumprod)
-    steps = sampler.decode_evaluations(levels, np.minimum(depths, levels.last)) - 1
-    per_encode, per_decode = (1 + solver.twice for solver in (sampler.encode_solver, sampler.decode_solver))
-    return 1 + per_encode * sampler.encode_steps + int((1 + per_decode * steps).sum())
+    there, back = sampler.evaluations(source, uniform_depths(source.num_timesteps, amount))
+    return there, back + STEPS * len(pilot)

@@ -61,9 +61,9 @@ class DDIM:
         """Return how many `Interval`s `encode` yields at most."""
         return diffusion.num_timesteps
 
-    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
-        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
-        return diffusion.num_timesteps, diffusion.num_timesteps
+    def evaluations(self, diffusion: GaussianDiffusion, depths: ArrayLike | None = None) -> tuple[int, int]:
+        """Return the evaluations of one image's encode and of its decodes from `depths` (ints), left out: from T."""
+        return diffusion.num_timesteps, int(_depths(diffusion, depths).sum())
 
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:
@@ -113,10 +113,12 @@ class Fast:
         """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps + 1
 
-    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
-        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
-        there, back = self.encode_steps, max(LEAST_STEPS, self.decode_steps) - 1  # steps
-        return there * (1 + self.encode_solver.twice) + 1, back * (1 + self.decode_solver.twice) + 1
+    def evaluations(self, diffusion: GaussianDiffusion, depths: ArrayLike | None = None) -> tuple[int, int]:
+        """Return the evaluations of one image's encode and of its decodes from `depths` (ints), left out: from T."""
+        levels = NoiseLevels(diffusion.alphas_cumprod)
+        steps = self.decode_evaluations(levels, np.minimum(_depths(diffusion, depths), levels.last)) - 1
+        return (self.encode_steps * (1 + self.encode_solver.twice) + 1,
+                int((steps * (1 + self.decode_solver.twice) + 1).sum()))
 
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:
@@ -176,9 +178,11 @@ class OBELM:
         """Return how many `Interval`s `encode` yields at most."""
         return self.encode_steps
 
-    def evaluations(self, diffusion: GaussianDiffusion) -> tuple[int, int]:
-        """Return the evaluations of the whole way, from the image to the depth T and from there back."""
-        return self.encode_steps, self.encode_steps - 1
+    def evaluations(self, diffusion: GaussianDiffusion, depths: ArrayLike | None = None) -> tuple[int, int]:
+        """Return the evaluations of one image's encode and of its decodes from `depths` (ints), left out: from T."""
+        levels, nodes = self._nodes(diffusion, _depths(diffusion, depths))
+        places = np.searchsorted(nodes, np.minimum(_depths(diffusion, depths), levels.last))
+        return self.encode_steps, int((places - 1).sum())
 
     def encode(self, model: Model, diffusion: GaussianDiffusion, x: torch.Tensor,
                depths: Sequence[int] | None = None) -> Iterator[Interval]:
@@ -233,6 +237,11 @@ Sampler: TypeAlias = DDIM | Fast | OBELM
 def guided(model: Model, cond_fn: Gradient | None, diffusion: GaussianDiffusion) -> Model:
     """Return the model moved along the gradient cond_fn, or itself where that is None."""
     return model if cond_fn is None else ClassifierGuided(model, cond_fn, diffusion)
+
+
+def _depths(diffusion, depths):
+    """Return depths as an array, left out: the depth T alone."""
+    return np.array([diffusion.num_timesteps]) if depths is None else np.asarray(depths)
 
 
 def _always(latents):

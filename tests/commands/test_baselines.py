@@ -55,6 +55,14 @@ def test_a_method_trains_resumes_and_samples(data, tmp_path, method, capsys):
     assert (tmp_path / "late" / "contact_sheet.png").exists()
 
 
+def test_every_domain_gets_a_generator_of_its_own(data, tmp_path):
+    assert run("baseline_train", "--data_dir", data, "--domain", "all", "--run_dir", tmp_path / "runs", *TRAIN,
+               "--max_steps", 1) == 0
+    for name in ("mild", "severe"):
+        train = json.loads((tmp_path / "runs" / name / "config.json").read_text())["train"]
+        assert train["data_dir"] == str(data / name) and (tmp_path / "runs" / name / "model000001.pt").exists()
+
+
 @pytest.mark.parametrize(("script", "argv", "message"), [
     ("baseline_train", ["--method", "progan"], "no --data_dir was given"),
     ("baseline_train", ["--method", "stylegan"], "expected one of progan, lofgan, mixdl"),

@@ -90,3 +90,9 @@ def test_classes_to_show_go_by_number_or_name(text, names, expected):
 def test_classes_to_show_that_the_model_lacks_are_refused(text, names, message):
     with pytest.raises(UserError, match=message):
         choose_classes(text, 3, names)
+
+
+def test_a_list_of_names_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "names.txt").write_bytes("Zürich\nBern\nBasel\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8"):
+        class_names(loaded(), str(tmp_path / "names.txt"))

@@ -1,4 +1,5 @@
 """The command line `add`: its list of commands, what they are called, and that each can be asked for its options."""
+import argparse
 import ast
 import importlib
 import os
@@ -13,6 +14,10 @@ import pytest
 import add
 from add import commands
 from add.commands import GROUPS, NAMES, SCRIPT_NAMES, load_command, run_command
+from add.commands.shared.directions import TRANSLATION_GROUPS
+from add.commands.shared.sample_job import SAMPLING_GROUPS
+from add.networks import ModelConfig, SuperResConfig
+from add.training.run_config import TRAINING_GROUPS
 from tests.commands.commands import ROOT
 
 MODULES = {path.stem: path for path in (ROOT / "add" / "commands").glob("[!_]*.py")}
@@ -123,8 +128,35 @@ def test_the_words_of_this_process_are_taken_where_none_are_given(monkeypatch, c
 
 def test_help_of_a_command_names_it_as_it_was_called():
     done = add_in_a_process("train", "--help")
-    assert done.returncode == 0 and done.stdout.startswith("usage: add train [-h]")
+    assert done.returncode == 0 and done.stdout.startswith("usage: add train [--OPTION VALUE ...]\n")
     assert first_line(MODULES["train"]) in " ".join(done.stdout.split())
+
+
+def test_options_are_listed_under_headings_the_common_ones_first():
+    groups = {group.title: [action.dest for action in group._group_actions]
+              for group in load_command("train").build_options().parser._action_groups if group._group_actions}
+    assert list(groups)[1:] == [*TRAINING_GROUPS, "network of images",
+                                "diffusion: noise schedule, what the network predicts, and the loss"]
+    assert groups["data"][0] == "data_dir" and groups["network of images"][0] == "image_size"
+    assert groups["length and learning rate"][:2] == ["max_steps", "budget"]
+
+
+@pytest.mark.parametrize("table", [TRAINING_GROUPS, SAMPLING_GROUPS, TRANSLATION_GROUPS, ModelConfig.help_groups,
+                                   SuperResConfig.help_groups])
+def test_every_name_under_a_heading_is_an_option_of_some_command(table):
+    known = {field for name in NAMES for field in load_command(name).build_options().fields}
+    named = [name for names in table.values() for name in names]
+    assert set(named) <= known and len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_stands_under_one_heading(name):
+    built = load_command(name).build_options()
+    listed = [action.dest for group in built.parser._action_groups for action in group._group_actions
+              if action.help is not argparse.SUPPRESS and action.option_strings]
+    assert len(set(listed)) == len(listed)
+    titles = [group.title for group in built.parser._action_groups if group._group_actions]
+    assert len(set(titles)) == len(titles)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,3 +191,6 @@ def test_slow_loading_is_told_of_and_quick_loading_is_not(monkeypatch, capsys):
         monkeypatch.setattr(commands, "PATIENCE", patience)
         assert commands.run_command("train", []) == 0
         assert capsys.readouterr().err == said
+    monkeypatch.setattr(commands, "PATIENCE", 0.05)
+    monkeypatch.setattr(commands, "is_first", lambda: False)  # of several processes one speaks
+    assert commands.run_command("train", []) == 0 and capsys.readouterr().err == ""

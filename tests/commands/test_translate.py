@@ -469,7 +469,7 @@ def test_the_last_lines_are_commands_that_measure_and_label(setup, tmp_path, cap
     assert lines == [
         f"  add evaluate {b} {there} --source_dir {a} --out_dir {tmp_path}/evaluation_translation_0_1",
         f"  add evaluate {a} {back} --source_dir {b} --out_dir {tmp_path}/evaluation_translation_1_0",
-        f"  add soft_labels --translations {there},{back} --data_dir {a.parent}"]
+        f"  add soft_labels --translations {there},{back} --data_dir FOLDER_OF_ALL_DOMAINS"]  # beside models
 
 
 def test_an_estimate_writes_nothing(setup, tmp_path, capsys):
@@ -489,3 +489,8 @@ def test_other_images_in_the_same_folder_are_told_of_and_other_options_refused(s
     assert "holds series of 3 more source images" in capsys.readouterr().out
     assert run(SCRIPT, *words, "--data_dir", tmp_path / "more", "--amount", 2) == 2
     assert "amount: 4 there, 2 given" in capsys.readouterr().err
+
+
+def test_an_estimate_of_a_folder_made_otherwise_is_refused(setup, finished, capsys):
+    assert run(SCRIPT, *with_changes(setup, ["--amount", "3"]), "--out_dir", finished, "--estimate") == 2
+    assert "holds images made with other options" in capsys.readouterr().err

@@ -165,8 +165,33 @@ def test_changed_settings_are_named(tmp_path):
 
 def test_names_that_a_file_is_too_old_for_have_their_defaults(tmp_path):
     files.save_json(tmp_path / "settings.json", {"seed": 1})
-    given = {"seed": 1, "groups": ""}
-    assert files.changed_settings(tmp_path / "settings.json", given) == ["groups"]
-    assert files.changed_settings(tmp_path / "settings.json", given, defaults={"seed": 0, "groups": ""}) == []
-    assert files.changed_settings(tmp_path / "settings.json", {"seed": 1, "groups": "p"},
-                                  defaults={"groups": ""}) == ["groups"]
+    given = {"seed": 1, "steps": 300}
+    assert files.changed_settings(tmp_path / "settings.json", given) == ["steps"]
+    assert files.changed_settings(tmp_path / "settings.json", given, defaults={"seed": 0, "steps": 300}) == []
+    assert files.changed_settings(tmp_path / "settings.json", {"seed": 1, "steps": 50},
+                                  defaults={"steps": 300}) == ["steps"]
+
+
+def test_a_table_that_is_none_is_a_value_error(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1\n", encoding="utf-8")
+    assert files.read_rows(tmp_path / "a.csv") == [{"a": "1", "b": None}]
+    (tmp_path / "a.csv").write_text("a\n" + "x" * 200000, encoding="utf-8")  # longer than csv takes a cell for
+    with pytest.raises(ValueError, match="field larger than"):
+        files.read_rows(tmp_path / "a.csv")
+
+
+def test_an_option_that_came_since_changes_nothing_while_it_is_empty(tmp_path):
+    files.save_json(tmp_path / "a.json", {"seed": 1, "rule": "", "gone": ""})
+    given = {"seed": 1, "rule": "", "domains": ""}
+    assert files.changed_settings(tmp_path / "a.json", given) == []
+    assert files.changed_settings(tmp_path / "a.json", given | {"domains": "b,a", "seed": 2}) == ["seed", "domains"]
+    assert files.changed_settings(tmp_path / "a.json", given | {"rule": "depth"}) == ["rule"]
+    files.save_json(tmp_path / "a.json", {"seed": 0, "steps": 5})
+    assert files.changed_settings(tmp_path / "a.json", {"seed": 0, "more": 0}, {"steps"}) == ["more"]
+
+
+@pytest.mark.parametrize("text", ["{", "3", '["a"]', "\xff"])
+def test_damaged_settings_are_named(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="a.json is damaged"):
+        files.changed_settings(tmp_path / "a.json", {})

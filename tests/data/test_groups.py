@@ -22,6 +22,14 @@ def test_a_table_in_the_folder_or_beside_it_names_groups(tmp_path):
     assert read_groups(tmp_path / "severe", paths[1:]) == ["p2"]
 
 
+def test_a_table_may_come_from_a_spreadsheet(tmp_path):
+    (tmp_path / TABLE).write_bytes("image,group\r\nä.png,Müller\r\n".encode("utf-8-sig"))
+    assert read_groups(tmp_path, [tmp_path / "ä.png"]) == ["Müller"]
+    (tmp_path / TABLE).write_bytes("image,group\nä.png,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match="does not serve .UnicodeDecodeError"):
+        read_groups(tmp_path, [tmp_path / "ä.png"])
+
+
 @pytest.mark.parametrize(("pattern", "table", "message"), [
     ("[", "", "regular expression"), ("p9", "", "matches nothing in 1 of 1"),
     ("", "image,patient\na.png,1\n", "columns image and group"), ("", "image,group\nb.png,1\n", "row for every"),

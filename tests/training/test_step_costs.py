@@ -1,10 +1,11 @@
 """Measuring what steps cost leaves no trace in the training."""
 import pytest
+import torch
 
 from add.baselines.baseline_models import METHODS
 from add.baselines.baseline_setup import BaselineConfig, prepare_rival
 from add.runtime.processes import World
-from add.training.step_costs import MEASURED_STEPS, WARM_UP_STEPS, measure_steps
+from add.training.step_costs import MEASURED_STEPS, WARM_UP_STEPS, mean_seconds, measure_steps
 from tests.training.runs import start
 from tests.training.test_resume import HARD, assert_same, files
 
@@ -48,6 +49,14 @@ def test_the_first_step_does_not_count(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(trainer, "advance", advance)
     assert measure_steps(trainer).seconds == 9 / MEASURED_STEPS
+
+
+@pytest.mark.parametrize(("device", "waits"), [("mps", 2), ("cpu", 0)])
+def test_the_time_is_taken_when_the_device_is_done(monkeypatch, device, waits):
+    waited = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append(device))
+    mean_seconds(lambda: None, torch.device(device))
+    assert len(waited) == waits
 
 
 def test_the_slowest_process_counts_in_all_of_them(tmp_path, images):

@@ -1,3 +1,4 @@
+"""Setup of a training run: what is checked before it begins, and what config.json says."""
 import json
 from types import SimpleNamespace
 
@@ -7,6 +8,8 @@ import torch
 from PIL import Image
 
 from add.errors import UserError
+from add.runtime.world import World
+from add.training.training_images import IMAGES_NAME
 from tests.tiny import make_images
 from tests.training.runs import configs, gradients, scrambled, start
 
@@ -16,8 +19,9 @@ def test_config_json_explains_the_run(tmp_path, images):
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["diffusion"]["prediction"] == "v" and saved["model"]["image_size"] == 16
     assert saved["train"]["lr"] == 0.5 and saved["processes"] == 1
-    fingerprint = saved["data"].pop("fingerprint")
-    assert saved["data"] == {"images": 7, "held_out": 2, "classes": None, "bad": 0} and len(fingerprint) == 64
+    digests = [saved["data"].pop(name) for name in ("fingerprint", "held_out_sha256")]
+    assert saved["data"] == {"images": 7, "held_out": 2, "classes": None, "bad": 0}
+    assert all(len(digest) == 64 for digest in digests)
     assert saved["versions"]["torch"] == torch.__version__
 
 
@@ -138,3 +142,31 @@ def test_random_crops_and_other_sizes_train(tmp_path):
     trainer = start(tmp_path / "run", folder, crop="random", augment="flips", val_fraction=0.3, max_steps=1)
     trainer.run()
     assert trainer.step == 1 and trainer.held_out[0].shape == (1, 3, 16, 16)
+
+
+def test_another_table_of_groups_is_refused_once_images_are_held_out(tmp_path):
+    """It would hold out other images, some of which the run has trained on."""
+    images = make_images(tmp_path / "images", count=8, size=16)
+    names = sorted(path.name for path in images.iterdir())
+    start(tmp_path / "plain", images, val_fraction=0.25, max_steps=1).run()
+    (tmp_path / "groups.csv").write_text("image,group\n" + "".join(
+        f"images/{name},{place // 2}\n" for place, name in enumerate(names)))
+    with pytest.raises(UserError, match="restore its groups.csv"):
+        start(tmp_path / "plain", images, val_fraction=0.25, max_steps=2)
+    start(tmp_path / "grouped", images, val_fraction=0.25, max_steps=1).run()
+    assert start(tmp_path / "grouped", images, val_fraction=0.25, max_steps=2).step == 1
+    saved = json.loads((tmp_path / "plain" / "config.json").read_text())
+    del saved["data"]["held_out_sha256"]  # as of an earlier version
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(saved))
+    assert start(tmp_path / "plain", images, val_fraction=0.25, max_steps=2).step == 1
+
+
+def test_all_processes_wait_until_the_images_are_listed(tmp_path, images):
+    seen = []
+
+    class Waiting(World):
+        def barrier(self):
+            seen.append((tmp_path / "run" / IMAGES_NAME).exists())
+
+    start(tmp_path / "run", images, world=Waiting())
+    assert seen == [True]

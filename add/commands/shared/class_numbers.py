@@ -40,7 +40,12 @@ def class_names(loaded: LoadedConfig, given: str = "") -> tuple[str, ...]:
     if not given:
         return tuple(loaded.classes or ())
     if Path(given).is_file():
-        names = tuple(line.strip() for line in Path(given).read_text().splitlines() if line.strip())
+        try:
+            lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"--class_names {given} is not UTF-8 ({error.reason}): expected a text file with a name "
+                            f"per line; save it in UTF-8") from error
+        names = tuple(line.strip() for line in lines if line.strip())
     else:
         names = tuple(name.strip() for name in given.split(","))
     if len(set(names)) < len(names) or len(names) != loaded.model.num_classes:

@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 
 from add.commands.shared.after_sampling import describe_samples
-from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.config import HelpGroups, device_option, estimate_option, expect_at_least, option, path_option, threads_option
 from add.data.files import save_json
 from add.data.transforms import to_uint8
 from add.diffusion import GaussianDiffusion
@@ -28,11 +28,19 @@ from add.transition.fixed_batches import InBatches
 from add.transition.from_noise import FROM_NOISE, FromNoise, OwnNoise
 
 Draw = TypeVar("Draw", bound="DrawConfig")
+SAMPLING_GROUPS: HelpGroups = {
+    "what is made": ("model_path", "models_dir", "base_samples", "data_dir", "num_samples", "classes", "seed"),
+    "the way from noise": ("sampler", "decode_steps", "use_ddim", "eta", "clip_denoised", "guidance_scale"),
+    "where it goes": ("out_dir", "save_npz", "estimate"),
+    "speed and memory": ("batch_size", "device", "threads", "precision", "backend"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawConfig:
     """Drawing images from noise."""
+
+    help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
 
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     num_samples: int = option(100, "images to make")

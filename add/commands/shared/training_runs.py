@@ -117,7 +117,8 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     if config.domain in ("", ONE_DOMAIN):
         return [config]
     known = list(list_domains(config.data_dir))
-    ordered = split_names(config.domains) if config.domains else known
+    order = getattr(config, "domains", "")  # a baseline has none
+    ordered = split_names(order) if order else known
     names = ordered if config.domain == "all" else [name.strip() for name in config.domain.split(",")]
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"{config.data_dir} has no domain {', '.join(unknown)}: expected some of {', '.join(known)}, "
