@@ -85,5 +85,5 @@ def _measure_network(config):
             seconds = evaluation_seconds(trainer.model.eval(), (3, config.image_size, config.image_size),
                                          trainer.world.device, batch) / batch
     diffusion = diffusion_from_config(diffusion_config)
-    evaluations = expected_evaluations(make_sampler("unipc"), diffusion, diffusion, config.amount, "progress")
+    evaluations = sum(expected_evaluations(make_sampler("unipc"), diffusion, diffusion, config.amount, "progress"))
     return costs.seconds, seconds, trainer.config.last_step, evaluations
