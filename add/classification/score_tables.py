@@ -60,7 +60,8 @@ def table(result: Row) -> str:
             lines.append(f"| {method} | {' | '.join(cells)} | {'' if too_easy else _gain(own['accuracy'])} |")
         lines += ["", too_easy] if too_easy else []
         lines.append("")
-    lines += [f"- {note}" for note in result["notes"]] + [""] if result["notes"] else []
+    if notes := result.get("notes"):  # earlier versions wrote none
+        lines += [*(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
 
 

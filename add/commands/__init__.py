@@ -12,7 +12,7 @@ import threading
 from types import ModuleType
 
 from add.errors import UserError
-from add.runtime import options
+from add.runtime import exit_status
 from add.runtime.launchers import is_first
 
 GROUPS = {
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `add NAME ...` and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
-        return options.run(lambda: print(overview()))
+        return exit_status.run(lambda: print(overview()))
     if words[0] == "--version":
         from add import __version__
 
@@ -51,7 +51,7 @@ def run_command(name: str, argv: list[str] | None = None) -> int:
         name: one of NAMES, or of its script; dashes may stand for underscores.
         argv: its options; left out: those of this process.
     """
-    return options.run(lambda: _load_aloud(name).main(argv))
+    return exit_status.run(lambda: _load_aloud(name).main(argv))
 
 
 def _load_aloud(name):

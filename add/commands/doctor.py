@@ -19,9 +19,10 @@ from typing import Any
 
 from add import __version__
 from add.config import option
+from add.runtime.exit_status import EARLY_SETTINGS
 from add.runtime.extras import EXTRAS, REQUIRED
 from add.runtime.launchers import launcher
-from add.runtime.options import EARLY_SETTINGS, Options
+from add.runtime.options import Options
 
 # This module imports nothing else at its top: it must speak where packages are missing or don't load.
 IMPORTED = {"pillow": "PIL", "PyYAML": "yaml"}  # packages that are imported by another name

@@ -1,12 +1,13 @@
 """Images as domains: files and folders, transforms, image sets and their batches, and data sets made by the package.
 
 Read in this order: `files` (written whole or not at all), `transforms` (crops, ranges, orientations), `image_file`
-(one file to pixels), `other_files` (what is no image), `folders` (listing and reading), `dataset` (sets of images and
-training batches); then the sources of images:
+(one file to pixels), `other_files` (what is no image), `folders` (listing and reading), `dataset` (sets of images),
+`batch_stream` (training batches); then the sources of images:
 `tissue` (patches of a stained section), `embedded` (those and two models, which travel with the package),
 `phantom` (drawn cells of known severity), `severity_table` (severity.csv), `points` (sets in the plane).
 """
-from add.data.dataset import BatchStream, ImageSet
+from add.data.batch_stream import BatchStream
+from add.data.dataset import ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically
 from add.data.folders import holds_domains, labels_from_names, list_domains, list_images, read_folder
 from add.data.image_file import read_image

@@ -27,6 +27,8 @@ def choose_spread(images: ImageSet, count: int, seed: int = 0, groups: Sequence[
         return list(range(len(images)))
     order = np.random.default_rng([seed, len(images)]).permutation(len(images))
     candidates = _drawn(order, max(count, MOST_CANDIDATES), groups)
+    if count >= len(candidates):  # as many are wanted as are looked at
+        return sorted(candidates.tolist())
     features = _features(images, candidates)
     kinds = np.array(["" if groups is None else groups[i] for i in candidates])
     chosen = [0]

@@ -5,13 +5,8 @@ fields into flags and merges three sources, the later one winning: dataclass, YA
 """
 import argparse
 import dataclasses
-import errno
 import json
 import math
-import os
-import stat
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,13 +22,7 @@ if TYPE_CHECKING:
 TRUE_WORDS = {"1", "true", "t", "yes", "y", "on"}
 FALSE_WORDS = {"0", "false", "f", "no", "n", "off"}
 KIND_NAMES = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}
-EARLY_SETTINGS = {  # of the environment, read when torch is imported
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # else lost peers print C++ stacks
-    "GOMP_SPINCOUNT": "1000",  # threads that wait for another soon give their core away: it may be what that one needs
-}
 SPELLINGS = "spellings"  # of a namespace: {option: the name that it was given by}
-BROKEN_PIPE_STATUS = 141  # as of a program that SIGPIPE ends
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
@@ -265,54 +254,6 @@ def read_yaml(path: str | Path) -> dict[Any, Any]:
     return values
 
 
-def run(main: Callable[[], object]) -> int:
-    """Run `main()` and return the exit status: 2 with one message, and no traceback, for what a user can cause.
-
-    Where the reader of the output has gone, as `head` does, it ends without a word.
-    """
-    try:
-        try:
-            return _status_of(main)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        if not _writes_to_a_pipe():
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        return BROKEN_PIPE_STATUS
-
-
-def _writes_to_a_pipe():
-    try:
-        mode = os.fstat(sys.stdout.fileno()).st_mode
-    except OSError:  # a test's or a notebook's
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def _status_of(main):
-    for name, value in EARLY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        main()
-    except UserError as error:
-        return _complain(error)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename is None and error.errno not in DISK_ERRORS:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _complain(f"{where}{error.strerror}; check the path, its permissions and the free space")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, by name: options need no torch
-            raise
-        return _complain(f"out of memory on the GPU ({str(error).split('. ')[0]}): lower --batch_size, or in training "
-                         f"--microbatch, or use a larger GPU")
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
-        return 130
-    return 0
-
-
 def _add_flag(group, field, default):
     """Add the flag of a dataclass field; its value arrives as text and is converted where a file's is, too."""
     shown = f" (default: {default!r})" if default not in ("", None) else ""
@@ -346,13 +287,6 @@ def _as_kind(kind, value):
     if kind is float and not math.isfinite(result):
         raise ValueError(f"{value!r} is not finite")
     return result
-
-
-def _complain(message):
-    if os.environ.get("ADD_TRACEBACK"):
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    return 2
 
 
 def _did_you_mean(name, known):

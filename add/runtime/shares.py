@@ -21,11 +21,15 @@ def take_share(todo: Sequence[int], wanted: int, cost: Callable[[int], int], nou
     """
     world.agree(f"{noun} that are left", list(todo))
     mine = list(todo[world.rank::world.size])
-    if len(todo) < wanted:
-        bar.note(f"{wanted - len(todo)} of {wanted} {noun} were finished before")
-    if world.size > 1 and todo:
-        bar.note(f"{world.size} processes share {len(todo)} {noun}; the progress is of the {len(mine)} that the first "
-                 f"one does")
+    say_share(len(todo), wanted, len(mine), noun, world, bar)
     if mine:
         bar.total = sum(map(cost, mine))
     return mine
+
+
+def say_share(todo: int, wanted: int, mine: int, noun: str, world: World, bar: EvaluationBar) -> None:
+    """Say how many of the things that were wanted are done, and how many of the others this process does."""
+    if todo < wanted:
+        bar.note(f"{wanted - todo} of {wanted} {noun} were finished before")
+    if world.size > 1 and todo:
+        bar.note(f"{world.size} processes share {todo} {noun}; the progress is of the {mine} that the first one does")

@@ -14,6 +14,7 @@ from add.training.step_randomness import draw_noise
 
 GAP = 4  # pixels between the images of a picture, and around them
 
+
 @torch.no_grad()
 def sample(model: Model, diffusion: GaussianDiffusion, shape: Sequence[int], device: torch.device,
            conditions: dict[str, torch.Tensor]) -> torch.Tensor:

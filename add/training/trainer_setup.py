@@ -46,7 +46,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         raise UserError(f"learn_sigma is {model_config.learn_sigma} for the network and {diffusion_config.learn_sigma} "
                         f"for the diffusion: expected the same; change one of them")
     diffusion_from_config(diffusion_config)
-    check_precision(world.device, config.precision)
+    check_precision(world.device, given.precision)
     with torch.device("meta"):  # refuses impossible options before the slow part
         create_network(_with_classes(model_config, 1))
     config = with_saved_plan(given, config.run_dir)

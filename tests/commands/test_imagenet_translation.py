@@ -10,8 +10,9 @@ import torch
 
 from add.data import read_image, save_json, save_torch, to_uint8
 from add.diffusion import ClassifierFree, ClassifierGuided, DiffusionConfig, ForClasses, class_gradient
-from add.networks import ClassifierConfig, create_network
+from add.networks import ClassifierConfig, ModelConfig, create_network
 from add.results.translation_series import read_series
+from add.runtime.cost_lines import count_parameters
 from add.training import load_model
 from add.transition import decode, encode, make_sampler, translate
 from tests.commands.commands import run, with_changes
@@ -131,6 +132,24 @@ def test_guidance_and_clipping_matter(ddib, finished, tmp_path):
     for out in ("unguided", "unclipped"):
         changed = written(tmp_path / out / "translation_0_1") - written(finished / "translation_0_1")
         assert np.abs(changed).mean() > 1, out
+
+
+def test_an_estimate_counts_the_classifier_and_writes_nothing(ddib, finished, tmp_path, capsys):
+    assert run(SCRIPT, *ddib, "--out_dir", tmp_path / "out", "--estimate") == 0
+    printed = capsys.readouterr().out
+    facts = json.loads((finished / "translation_0_1" / "run.json").read_text())
+    parameters = sum(count_parameters(kind(**facts["checkpoints"][role]["model"]))
+                     for role, kind in (("model", ModelConfig), ("classifier", ClassifierConfig)))
+    assert f"parameters: {parameters:,}\n" in printed and "for 4 images" in printed
+    assert f"{facts['nfe_per_image']:.0f} network evaluations" in printed and not (tmp_path / "out").exists()
+
+
+def test_the_commands_offered_are_of_the_classes_own_folders(root, ddib, tmp_path, capsys):
+    assert run(SCRIPT, *ddib, "--out_dir", tmp_path) == 0
+    evaluation = capsys.readouterr().out.split("what to do next:\n")[1].splitlines()[0]
+    images = root / "images"
+    assert evaluation.startswith(
+        f"  add evaluate {images / 'dog'} {tmp_path / 'translation_0_1'} --source_dir {images / 'cat'} ")
 
 
 def test_files_are_those_of_a_translation(finished):

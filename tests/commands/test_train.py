@@ -115,6 +115,7 @@ def test_a_signal_saves_and_stops(tmp_path, number):
     process.send_signal(number)
     text, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "stopped, and the same command continues, at step" in text
+    errors = errors.removeprefix("add train: loading PyTorch\n")  # on a slow machine
     assert errors == "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n"
     assert "nothing is measured or drawn at a stop" in text and not (out / "samples").exists()
     last = progress.read_text().splitlines()[-1].split(",")[0]

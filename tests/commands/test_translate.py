@@ -225,8 +225,11 @@ def test_any_number_of_processes_writes_the_same_files(launcher, count, sampler,
     """Three and two images in batches of eight: each process has others, and other numbers of them."""
     command = [*(setup if sampler == "ddim" else without(setup, "--timestep_respacing")), "--sampler", sampler]
     assert run(SCRIPT, *command, "--out_dir", tmp_path / "one") == 0
-    subprocess.run([*launch(launcher, count), ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command),
-                    "--out_dir", tmp_path / "more"], env=ENVIRONMENT, check=True, timeout=180)
+    done = subprocess.run([*launch(launcher, count), ROOT / "scripts" / f"{SCRIPT}.py", *map(str, command),
+                           "--out_dir", tmp_path / "more"], env=ENVIRONMENT, check=True, timeout=180,
+                          stdout=subprocess.PIPE, text=True)
+    said = f"{count} processes share 3 source images; the progress is of the {-(-3 // count)} that the first one does"
+    assert said in done.stdout
     assert files_of(tmp_path / "one") == files_of(tmp_path / "more")
     for direction in ("translation_0_1", "translation_1_0"):
         assert rows_of(tmp_path / "one" / direction) == rows_of(tmp_path / "more" / direction)

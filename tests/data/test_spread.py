@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from add.data import spread
 from add.data.dataset import ImageSet
 from add.data.spread import choose_spread
 
@@ -39,3 +40,11 @@ def test_of_a_large_set_every_group_is_among_the_candidates(monkeypatch):
     monkeypatch.setattr("add.data.spread.MOST_CANDIDATES", 4)
     groups = ["common"] * 40 + ["rare"]
     assert 40 in choose_spread(grey(*[5] * 41), 2, groups=groups)
+
+
+def test_of_as_many_as_are_looked_at_none_is_read(monkeypatch):
+    """Thousands of images are not compared in vain: all that were drawn are taken."""
+    monkeypatch.setattr(spread, "MOST_CANDIDATES", 4)
+    monkeypatch.setattr(spread, "_features", None)
+    chosen = choose_spread(grey(*range(20)), 6, groups=["a"] * 17 + ["b"] * 3)
+    assert len(set(chosen)) == 6 and chosen == sorted(chosen) and sum(i >= 17 for i in chosen) == 3

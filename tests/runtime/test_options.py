@@ -1,3 +1,4 @@
+"""Options of a command: from dataclasses, YAML files and command lines, with what is refused."""
 import dataclasses
 import json
 import os
@@ -6,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from add.commands import NAMES, load_command
 from add.config import option, path_option
@@ -170,46 +170,9 @@ def test_two_defaults_of_one_option_are_a_bug():
         options.Options("", Cake, Other)
 
 
-def raising(error):
-    def main():
-        raise error
-    return main
-
-
-@pytest.mark.parametrize("error, status, message", [
-    (UserError("that won't do"), 2, "error: that won't do\n"),
-    (PermissionError(13, "Permission denied", "/root/x"), 2, "/root/x: Permission denied; check the path"),
-    (OSError(28, "No space left on device"), 2, "error: No space left on device; check"),
-    (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 2,
-     "(CUDA out of memory): lower --batch_size, or in training --microbatch"),
-    (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
-])
-def test_what_a_user_can_cause_ends_with_one_message(capsys, error, status, message):
-    assert options.run(raising(error)) == status
-    captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
-
-
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(9, "Bad file descriptor")])
-def test_bugs_keep_their_traceback(error):
-    with pytest.raises(type(error)):
-        options.run(raising(error))
-
-
-def test_a_good_end_is_status_0():
-    assert options.run(lambda: None) == 0
-
-
 def test_options_need_no_torch():
     code = "import sys, add.runtime.options; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_lost_peer_prints_no_cpp_stack(monkeypatch):
-    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "")
-    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL")
-    options.run(lambda: None)
-    assert options.os.environ["TORCH_CPP_LOG_LEVEL"] == "ERROR"
 
 
 def test_help_shows_the_first_options_and_help_all_the_others_too(capsys):
@@ -383,30 +346,6 @@ def test_common_words_of_other_programs_are_told_what_they_are_here(name, word, 
 def test_every_hint_leads_to_options_that_some_command_has():
     known = {option for name in NAMES for option in load_command(name).build_options().fields}
     assert {option for options_of in wrong_words.HINTS.values() for option in options_of} <= known
-
-
-# Output
-
-
-def in_a_process(code, **settings):
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI", "RANK"))}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                          env=environ | settings)
-
-
-def test_a_reader_that_goes_away_leaves_no_traceback():
-    code = ("import os, sys\nfrom add.runtime import options\nread, write = os.pipe()\nos.close(read)\n"
-            "os.dup2(write, 1)\nsys.exit(options.run(lambda: {}))")
-    for main in ("print('a')", "print('a', flush=True)", "sys.exit(print('a'))"):
-        done = in_a_process(code.format(main))
-        assert (done.returncode, done.stderr) == (141, "")
-    done = in_a_process(code.format("os.write(write, b'')") + "\n")  # nothing to write
-    assert "Traceback" not in done.stderr
-
-
-def test_another_broken_pipe_is_a_bug_with_its_traceback():
-    with pytest.raises(BrokenPipeError):
-        options.run(raising(BrokenPipeError(32, "Broken pipe")))
 
 
 @pytest.mark.parametrize(("environ", "prints"), [

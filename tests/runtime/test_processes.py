@@ -127,8 +127,8 @@ def test_mpi_is_not_imported_without_its_launcher():
 def test_an_mpi_that_is_not_the_launchers_is_refused(monkeypatch):
     """Otherwise every process would take itself for the only one, and all would write to one folder."""
     pytest.importorskip("mpi4py")
-    code = ("import sys\nfrom add.runtime import options, processes\n"
-            "sys.exit(options.run(lambda: processes.rendezvous('mpi', {'OMPI_COMM_WORLD_SIZE': '2'})))")
+    code = ("import sys\nfrom add.runtime import exit_status, processes\n"
+            "sys.exit(exit_status.run(lambda: processes.rendezvous('mpi', {'OMPI_COMM_WORLD_SIZE': '2'})))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if "does not load" in done.stderr:
         pytest.skip("mpi4py finds no MPI")

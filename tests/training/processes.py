@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from add.errors import UserError
-from add.runtime import options
+from add.runtime import exit_status
 from add.runtime.processes import process_group
 from tests.training.runs import gradients, scrambled, start, weights
 
@@ -34,4 +34,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main))
+    sys.exit(exit_status.run(main))

@@ -24,6 +24,7 @@ from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
+from add.runtime.shares import say_share
 from add.runtime.world import World
 from add.transition import Translation, chain_labels, training_depths, translate_chain
 
@@ -63,8 +64,7 @@ def run_direction(direction: Direction, share: Share, world: World, bar: Evaluat
              for k, name in zip(direction.domains, direction.names, strict=True)]
     bar.note(f"translating {len(images)} images of {direction.data_dir} from {' to '.join(named)} in "
              f"{folder.amount} steps, on {world.place}; writing to {folder.path.resolve()}")
-    if share.finished:
-        bar.note(f"{share.finished} of {len(images)} source images were finished before")
+    say_share(len(images) - share.finished, len(images), len(share.mine), "source images", world, bar)
 
     def translate_batch(x):
         return translate_chain(direction.models, x.to(world.device), config.amount, direction.diffusions,
