@@ -7,6 +7,7 @@ command again continues.
 import dataclasses
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
@@ -16,7 +17,7 @@ from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import classifier_lines
-from add.config import domains_option, estimate_option, group_option, option, path_option, threads_option
+from add.config import HelpGroups, domains_option, estimate_option, group_option, option, path_option, threads_option
 from add.data.files import changed_settings, save_json, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -28,6 +29,12 @@ from add.runtime.progress import EvaluationBar, say
 @dataclasses.dataclass(frozen=True)
 class ClassificationConfig:
     """Classification."""
+
+    help_groups: ClassVar[HelpGroups] = {
+        "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size"),
+        "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
+        "what is compared": ("methods", "num_seeds", "seed"),
+        "output and speed": ("out_dir", "estimate", "threads")}
 
     data_dir: str = path_option("", "training images: a folder with one subfolder per domain", "images")
     val_dir: str = path_option("", "validation images, likewise; left out: --val_fraction of the training images",

@@ -7,12 +7,22 @@ the steps continue half-done work by themselves.
 import dataclasses
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
 from add.commands.shared.study_estimate import study_lines
-from add.config import domains_option, estimate_option, expect, group_option, option, path_option, split_names
+from add.config import (
+    HelpGroups,
+    domains_option,
+    estimate_option,
+    expect,
+    group_option,
+    option,
+    path_option,
+    split_names,
+)
 from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
@@ -29,6 +39,15 @@ from add.study.study_steps import run_steps
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
     """Study."""
+
+    help_groups: ClassVar[HelpGroups] = {
+        "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern"),
+        "models and generated images": ("train_config", "train_steps", "amount", "num_sources", "num_samples",
+                                        "sample_steps", "backend"),
+        "classifiers and labels": ("methods", "num_seeds", "synthetic_share", "label_rule", "label_rules", "network",
+                                   "classifier_steps", "max_images"),
+        "methods of other papers": ("rival_minutes", "rival_config", "rival_augment", "rival_sample_steps"),
+        "output and speed": ("out_dir", "estimate", "jobs", "threads", "seed")}
 
     dataset: str = path_option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained "
                                           "section; or a folder with train/ and test/, each with one subfolder per "

@@ -7,10 +7,12 @@ import importlib.metadata
 import platform
 import time
 from contextlib import closing
+from typing import ClassVar
 
 import torch
 
 from add.config import (
+    HelpGroups,
     device_option,
     estimate_option,
     expect_at_least,
@@ -55,6 +57,12 @@ PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficie
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """Evaluation."""
+
+    help_groups: ClassVar[HelpGroups] = {
+        "images": ("real_dir", "fake_dir", "source_dir", "train_dir", "held_out_dir", "there_and_back", "group_pattern",
+                   "max_images", "seed", "skip_bad"),
+        "how they are compared": ("features", "inception_path", "image_size", "allow_enlarge"),
+        "output and speed": ("out_dir", "estimate", "device", "threads")}
 
     real_dir: str = path_option("", "folder of real images; the command's first word", "real_images")
     fake_dir: str = path_option("", "folder of generated images, or a translation folder, whose last images are then "

@@ -3,9 +3,9 @@
 They are written to labels_RULE.csv in each translation folder, beside its labels.csv.
 """
 import dataclasses
-import json
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -23,8 +23,8 @@ from add.classification.label_rules import (
 )
 from add.classification.labelled_images import all_images, read_domains
 from add.commands.shared.classifier_estimate import classifier_lines
-from add.config import domains_option, estimate_option, option, path_option, threads_option
-from add.data.files import save_json
+from add.config import HelpGroups, domains_option, estimate_option, option, path_option, threads_option
+from add.data.files import read_json, save_json
 from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import Note
@@ -45,6 +45,11 @@ BATCH = 8  # images of a measured evaluation
 @dataclasses.dataclass(frozen=True)
 class RelabelConfig:
     """Soft labels."""
+
+    help_groups: ClassVar[HelpGroups] = {
+        "what is labelled": ("translations", "rule"),
+        "real images": ("data_dir", "calibration_dir", "domains"),
+        "details": ("gamma", "label_folds", "seed", "estimate", "threads")}
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
                                         many=True)
@@ -87,7 +92,8 @@ def main(argv: list[str] | None = None) -> None:
     relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
     say(next_steps(command_line("classify", data_dir=config.data_dir or "REAL_IMAGES", test_dir="TEST_IMAGES",
                                 translations=config.translations, label_rule=config.rule,
-                                methods="flips,mixup,full,progressive")))
+                                methods="flips,mixup,full,progressive",
+                                **{"domains": config.domains} if config.domains else {})))
 
 
 def estimate_labels(config: RelabelConfig, classifier_config: ClassifierConfig) -> str:
@@ -210,7 +216,7 @@ def _models(series, pair):
     """Return ((model, diffusion) of the pair's low domain, of its high domain) that a translation was made with."""
     path = Path(series.folder) / "run.json"
     try:
-        checkpoints = json.loads(path.read_text())["checkpoints"]
+        checkpoints = read_json(path)["checkpoints"]
         paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not say which models made the translation ({error!r}): expected a finished "
