@@ -11,6 +11,7 @@ demo: $(INSTALLED)
 	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
 	@echo "== Output: results/demo/translation_0_1 and results/demo/translation_1_0 (look at overview.png)."
 	$(RUN) scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
+	@echo "== To use these commands in this shell: source $(VENV)/bin/activate"
 
 test: lint docs wheel
 	@echo "== The tests, on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."

@@ -37,6 +37,11 @@ def device_option() -> Any:
     return option("auto", "auto: a GPU where there is one; mps is Apple's", DEVICES)
 
 
+def skip_bad_option() -> Any:
+    """Return the field of the option --skip_bad, the same in every command."""
+    return option(False, "leave out images that can't be read instead of refusing the folder")
+
+
 def estimate_option() -> Any:
     """Return the field of the option --estimate of commands that make or measure images."""
     return option(False, "measure a few network evaluations, print what the command will take (time, memory, disk) and "

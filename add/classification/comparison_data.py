@@ -13,8 +13,8 @@ from add.classification.labelled_images import Domains, Labelled, read_domains, 
 from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
 from add.data.files import is_url
 from add.data.folders import list_domains
-from add.data.groups import hold_out, read_groups, refuse_shared
-from add.data.image_file import read_image
+from add.data.groups import hint_at_groups, hold_out, read_groups, refuse_shared
+from add.data.image_file import read_header
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.results.translation_series import DEPTH_RULE, domain_order, read_series
@@ -44,25 +44,38 @@ def read_real(config: Any) -> RealImages:
     for flag, value in (("--data_dir", config.data_dir), ("--test_dir", config.test_dir)):
         if not value:
             raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
-    size = config.image_size or min(read_image(next(iter(list_domains(config.data_dir).values()))[0]).shape[:2])
-    real = read_domains(config.data_dir, size, domain_order(config.domains, config.translations, config.data_dir))
+    size = config.image_size or _comparison_size(config)
+    real = read_domains(config.data_dir, size, domain_order(config.domains, config.translations, config.data_dir),
+                        config.skip_bad)
     groups = read_groups(config.data_dir, real.paths, config.group_pattern)
     if config.val_dir:
-        train, validation = real, read_domains(config.val_dir, size, real.names)
+        train, validation = real, read_domains(config.val_dir, size, real.names, config.skip_bad)
         refuse_shared(groups, read_groups(config.val_dir, validation.paths, config.group_pattern),
                       "training and validation images")
     else:
         train, validation = _split(real, config, groups)
     refuse_copies(train.data, validation.data, validation.paths, ("training", "validation"))
     sentences, tests = [*real.sentences, *(validation.sentences if config.val_dir else ())], []
+    if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
+        sentences.append(hint)
     for entry in config.test_dir.split(","):
         name, _, folder = entry.rpartition("=")
-        found = read_domains(folder, size, real.names)
+        found = read_domains(folder, size, real.names, config.skip_bad)
         refuse_copies(real.data, found.data, found.paths, ("training", "test"))
         refuse_shared(groups, read_groups(folder, found.paths, config.group_pattern), "training and test images")
         tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths))
         sentences += found.sentences
     return RealImages(train, validation, tests, size, sentences)
+
+
+def _comparison_size(config):
+    """Return the side of the smallest images: the first training image, and the first ones that were generated."""
+    paths = [next(iter(list_domains(config.data_dir).values()))[0]]
+    for folder in filter(None, config.translations.split(",")):
+        series = read_series(folder)
+        paths.append(str(series.folder / series.images[0]))
+    paths += [own[0] for folder in config.sample_folders().values() for own in list_domains(folder).values()]
+    return min(min(read_header(path)) for path in paths)
 
 
 def domain_means(config: Any, real: Domains) -> list[float] | None:
@@ -82,6 +95,7 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     """
     synthetic: dict[str, Labelled] = {}
     left_out: dict[str, int] = {}
+    enlarged: list[str] = []
     watches = {"validation": SourceWatch(real.validation.paths, real.validation.classes)}
     watches |= {"test": SourceWatch([path for test in real.tests for path in test.paths],
                                     torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
@@ -105,16 +119,16 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
                 raise UserError("all series in --translations were made from validation or test images, and none is "
                                 "left to train on: expected series of other images; give --val_dir, or translate the "
                                 "training images that are left")
+            enlarged += [sentence for own in series if len(own) for sentence in own.image_set(size).sentences()]
             full, progressive = read_translations([own for own in series if len(own)], size, num_domains)
             synthetic[source] = full if base == "full" else progressive
             left_out |= {name: count for name, count in counts.items() if count}
     sets = {"validation": real.validation.paths, "test": [path for test in real.tests for path in test.paths]}
     folders = [*filter(None, config.translations.split(",")), *_folders_below(config.sample_folders().values())]
-    seen = [sentence for folder in folders for name, paths in sets.items()
-            for sentence in say_trained_on(folder, paths, name)]
+    seen = [sentence for name, paths in sets.items() for sentence in say_trained_on(folders, paths, name)]
     made = [f"{count} series were made from {name} images and are left out: a classifier would train on what it is "
             f"then scored on" for name, count in left_out.items()]
-    return synthetic, [*dict.fromkeys(seen), *made]
+    return synthetic, [*dict.fromkeys(enlarged), *seen, *made]
 
 
 def _folders_below(sample_folders):

@@ -50,14 +50,21 @@ class Domains(NamedTuple):
         return self.data.images[self.classes == number]
 
 
-def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = None) -> Domains:
-    """Return the `Domains` in a folder with one subfolder each; `names` gives another order than the sorted one."""
+def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = None, skip_bad: bool = False
+                 ) -> Domains:
+    """Return the `Domains` in a folder with one subfolder each; `names` gives another order than the sorted one.
+
+    Args:
+        skip_bad: leave out images that can't be read instead of refusing the folder.
+    """
     found = in_order(list_domains(root), names, root)
     names = tuple(found)
     paths = [path for name in names for path in found[name]]
     classes = torch.cat([torch.full((len(found[name]),), k) for k, name in enumerate(names)])
-    images = ImageSet.from_paths(paths, image_size)
-    return Domains(names, Labelled(all_images(images), one_hot(classes, len(names))), paths, tuple(images.sentences()))
+    images = ImageSet.from_paths(paths, image_size, classes.numpy(), skip_bad=skip_bad)
+    assert images.labels is not None, "the images were read with their classes"
+    labels = one_hot(torch.from_numpy(images.labels), len(names))
+    return Domains(names, Labelled(all_images(images), labels), images.files, tuple(images.sentences()))
 
 
 def all_images(image_set: ImageSet) -> torch.Tensor:

@@ -17,7 +17,16 @@ from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import classifier_lines
-from add.config import HelpGroups, domains_option, estimate_option, group_option, option, path_option, threads_option
+from add.config import (
+    HelpGroups,
+    domains_option,
+    estimate_option,
+    group_option,
+    option,
+    path_option,
+    skip_bad_option,
+    threads_option,
+)
 from add.data.files import changed_settings, save_json, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
@@ -31,7 +40,8 @@ class ClassificationConfig:
     """Classification."""
 
     help_groups: ClassVar[HelpGroups] = {
-        "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size"),
+        "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size",
+                        "skip_bad"),
         "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
         "what is compared": ("methods", "num_seeds", "seed"),
         "output and speed": ("out_dir", "estimate", "threads")}
@@ -46,7 +56,8 @@ class ClassificationConfig:
                                     "severity.csv there and in --data_dir, grading is scored as well",
                                     "test_images", many=True)
     domains: str = domains_option("that of the translations, else sorted by name")
-    image_size: int = option(0, "side of the images in pixels; 0: as the first training image")
+    image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images or "
+                                "of the first training image, whichever is smaller")
     translations: str = path_option("", "translation folders with commas, for the methods full and progressive",
                                         many=True)
     samples_dir: str = path_option("", "samples of each domain's model, one subfolder per domain, for unconditional; "
@@ -61,6 +72,7 @@ class ClassificationConfig:
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
+    skip_bad: bool = skip_bad_option()
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/classification", "folder to write to; finished runs are kept and not made "
                                                          "again", "out")

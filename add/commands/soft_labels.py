@@ -23,8 +23,8 @@ from add.classification.label_rules import (
 )
 from add.classification.labelled_images import all_images, read_domains
 from add.commands.shared.classifier_estimate import classifier_lines
-from add.config import HelpGroups, domains_option, estimate_option, option, path_option, threads_option
-from add.data.files import read_json, save_json
+from add.config import HelpGroups, domains_option, estimate_option, option, path_option, skip_bad_option, threads_option
+from add.data.files import changed_settings, read_json, save_json
 from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import Note
@@ -39,6 +39,7 @@ from add.training import load_model
 from add.training.step_costs import MEASURED_STEPS
 from add.transition import soft_labels
 
+NO_MATTER = {"translations", "estimate", "threads", "skip_bad"}  # options that leave the labels of a folder as they are
 BATCH = 8  # images of a measured evaluation
 
 
@@ -49,7 +50,7 @@ class RelabelConfig:
     help_groups: ClassVar[HelpGroups] = {
         "what is labelled": ("translations", "rule"),
         "real images": ("data_dir", "calibration_dir", "domains"),
-        "details": ("gamma", "label_folds", "seed", "estimate", "threads")}
+        "details": ("gamma", "label_folds", "seed", "skip_bad", "estimate", "threads")}
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
                                         many=True)
@@ -66,6 +67,7 @@ class RelabelConfig:
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
+    skip_bad: bool = skip_bad_option()
     estimate: bool = estimate_option()
     threads: int = threads_option()
 
@@ -144,6 +146,9 @@ def relabel(config: RelabelConfig, classifier_config: ClassifierConfig | None = 
                 labels[i] = label
     paths = [label_path(series.folder, config.rule) for series in found]
     for path, series, label in zip(paths, found, labels, strict=True):
+        changed = changed_settings(path.with_suffix(".json"), dataclasses.asdict(config), NO_MATTER)
+        if path.exists() and changed:
+            note(f"{path} was made with other options ({', '.join(changed)}), and is replaced")
         write_labels(path, series, label)
         save_json(path.with_suffix(".json"), dataclasses.asdict(config))
         note(f"{len(series)} soft labels by the rule {config.rule}: {path}")
@@ -174,7 +179,7 @@ def _read_real(config, found):
                         f"one subfolder per domain; or take --rule depth")
     size = read_image(found[0].folder / found[0].images[0]).shape[0]
     root = config.calibration_dir or config.data_dir if config.rule == "likelihood" else config.data_dir
-    real = read_domains(root, size, domain_order(config.domains, config.translations, root))
+    real = read_domains(root, size, domain_order(config.domains, config.translations, root), config.skip_bad)
     highest = max(high for _, high in map(_pair, found))
     if highest >= len(real.names):
         raise UserError(f"{root} holds {len(real.names)} domains, and the translations reach domain {highest}: "

@@ -40,6 +40,20 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
     return None if table is None else _by_table(table, paths)
 
 
+def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) -> str:
+    """Return a sentence that images lie in subfolders, which may be slides or patients, where nothing names groups.
+
+    Args:
+        depth: place of those subfolders in a name below `folder`: 1, or 2 below a subfolder for each domain.
+    """
+    parts = [_relative(path, folder).split("/") for path in paths]
+    if not parts or not all(len(names) > depth for names in parts):
+        return ""
+    expression = "^" + "[^/]+/" * (depth - 1) + "([^/]+)/"
+    return (f"the images lie in subfolders such as {parts[0][depth - 1]}: where these are slides or patients, "
+            f"--group_pattern '{expression}' keeps each on one side")
+
+
 def write_groups(folder: PathLike, groups: Mapping[str, str]) -> None:
     """Write the table of a folder from {image relative to it: group}."""
     text = io.StringIO()

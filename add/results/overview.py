@@ -38,8 +38,8 @@ def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray, 
             y = head + row * step_y
             pixels = sources[row] if column == 0 else targets[row, column - 1]
             paste_enlarged(canvas, pixels, factor, x, y)
-            below = f"depth {depths[row, column - 1]}" if column else names[row]
-            draw.text((x, y + height * factor), cut_to(below, step_x - 2, small), fill=INK, font=small)
+            below = f"depth {depths[row, column - 1]}" if column else _end_of(names[row], step_x - 2, small)
+            draw.text((x, y + height * factor), below, fill=INK, font=small)
     return np.asarray(canvas)
 
 
@@ -70,6 +70,11 @@ def cut_to(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.Ima
         return text
     return next((text[:length] + "…" for length in range(len(text) - 1, 0, -1)
                  if font.getlength(text[:length] + "…") <= width), "")
+
+
+def _end_of(name, width, font):
+    """Return a file's name, or as much of its end as fits: names of tiles differ there."""
+    return cut_to(name[::-1], width, font)[::-1]
 
 
 def _column(column, step_x):

@@ -146,10 +146,15 @@ class TranslationFolder:
 
 
 def distinct_names(paths: Sequence[PathLike]) -> list[str]:
-    """Return a distinct name for each source image: its stem, or, where that is taken, its file name or a number."""
-    stems = Counter(Path(path).stem for path in paths)
+    """Return a distinct name for each source image: its stem, or, where that is taken, its file name or a number.
+
+    Args:
+        paths: relative to the folder of all; subfolders become a part of the name, PATIENT_TILE.
+    """
+    flat = [Path("_".join(Path(path).parts)) for path in paths]
+    stems = Counter(path.stem for path in flat)
     taken, names = {Path(SETTINGS_NAME).stem}, []
-    for path in map(Path, paths):
+    for path in flat:
         name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
         tries = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
         names.append(next(candidate for candidate in tries if candidate not in taken))

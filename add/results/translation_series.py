@@ -103,8 +103,13 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
         if not label_path(folder, DEPTH_RULE).exists():
             raise UserError(f"{folder} is no finished translation: expected labels.csv in it; give a folder such as "
                             f"results/translation_0_1, or run the same translation command again to finish it")
+        if read_series(folder).is_chain:
+            raise UserError(f"{folder} is a chain through more than two domains, and has no soft labels by the rule "
+                            f"{rule}: expected the rule {DEPTH_RULE}, the only one for a chain; give --label_rule "
+                            f"{DEPTH_RULE}")
         raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
-                        f"add soft_labels --rule {rule} --translations {folder}")
+                        f"add soft_labels --rule {rule} --translations {folder} --data_dir REAL_IMAGES, or give "
+                        f"--label_rule {DEPTH_RULE}")
     try:
         rows = read_rows(path)
         columns = {int(name[2:]): name for name in rows[0] if name.startswith("p_")}

@@ -226,7 +226,7 @@ def find_config(path: str | Path) -> Path:
     if not given.exists() and given.parent in (Path(), Path("configs")):
         from add.data import embedded
 
-        own = embedded.config_path(given.name)
+        own = embedded.config_path(given.name if given.suffix else f"{given.name}.yaml")
         return own if own.exists() else given
     return given
 

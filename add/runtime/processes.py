@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,7 +25,8 @@ from add.runtime.world import World, check_own_gpus
 TIMEOUT = timedelta(minutes=30)  # of a step's own communication
 WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
 MAX_THREADS = 1024
-STOPPING = "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n"
+STOPPING = {signal.SIGINT: "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n",
+            signal.SIGTERM: "\nstopping after this step and saving\n"}
 PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
 
 
@@ -232,25 +233,35 @@ def set_threads(given: int = 0, local_size: int = 1) -> Threads:
     return chosen
 
 
+class StopAsked:
+    """Whether a signal asked for a stop, as asked(); `number` is that of the first one, or 0."""
+
+    number = 0
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self.number > 0
+
+
 @contextlib.contextmanager
-def stop_on_signal(silent: bool = False) -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once.
+def stop_on_signal(silent: bool = False) -> Iterator[StopAsked]:
+    """Give what tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once.
 
     The first signal is answered at once on stderr, unless `silent`: a step may take long.
     """
-    received: list[int] = []
+    asked = StopAsked()
 
     def note(number, frame):
-        if received and number == signal.SIGINT:
+        if asked.number and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not received and not silent:
+        if not asked.number and not silent:
             with contextlib.suppress(OSError):
-                os.write(2, STOPPING.encode())  # print could meet itself half-way through a line
-        received.append(number)
+                os.write(2, STOPPING[number].encode())  # print could meet itself half-way through a line
+        asked.number = asked.number or number
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(received)
+        yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

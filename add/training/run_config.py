@@ -12,6 +12,7 @@ from add.config import (
     group_option,
     option,
     path_option,
+    skip_bad_option,
     threads_option,
 )
 from add.errors import UserError
@@ -173,7 +174,7 @@ class TrainConfig(RunConfig):
     crop: str = option("center", "how images of another size are cut", ("center", "random"))
     val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
     group_pattern: str = group_option()
-    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+    skip_bad: bool = skip_bad_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()

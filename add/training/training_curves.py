@@ -1,11 +1,17 @@
-"""curves.png beside progress.csv: losses, learning rate and seconds a step, against steps and against minutes."""
+"""curves.png beside progress.csv: errors, learning rate and seconds a step, against steps and against minutes.
+
+The training's error is the plain mean squared error, as that of held-out images is: the loss may weight timesteps
+(min-SNR), and the two would stand apart without any reason.
+"""
 from collections.abc import Sequence
 
 from add.interfaces import PathLike
 from add.results.figures import new_figure, save_figure
 
 CURVES_NAME = "curves.png"
-PANELS = {"loss": ("loss", "val_loss"), "learning rate": ("lr",), "seconds a step": ("sec_per_step",)}
+PANELS = {"error": ("mse", "val_loss"), "learning rate": ("lr",), "seconds a step": ("sec_per_step",)}
+LOSS = {"error": ("loss", "val_loss")}  # of runs without a mean squared error: a loss in the same unit
+LABELS = {"mse": "training, mean squared error", "val_loss": "held out", "loss": "training"}
 LOGARITHMIC = 5.0  # ratio of the largest to the smallest loss from which on the axis is logarithmic
 
 
@@ -16,18 +22,19 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
         ImportError: matplotlib is not installed.
     """
     figure, axes = new_figure(len(PANELS), 2, (10, 8), sharex="col", sharey="row")
-    for row, (title, names) in enumerate(PANELS.items()):
+    panels = PANELS if any(cells.get("mse") for cells in rows) else PANELS | LOSS
+    for row, (title, names) in enumerate(panels.items()):
         for column, place in enumerate(("step", "minutes")):
             axis = axes[row][column]
             for name in names:
                 points = [(float(cells[place]), float(cells[name])) for cells in rows
                           if cells.get(name) and cells.get(place)]
                 if points:
-                    axis.plot(*zip(*points, strict=True), label=name, linewidth=1.2,
+                    axis.plot(*zip(*points, strict=True), label=LABELS.get(name), linewidth=1.2,
                               marker="o" if name == "val_loss" or len(points) == 1 else None, markersize=3)
             axis.grid(alpha=0.3)
         values = [float(cells[name]) for cells in rows for name in names if cells.get(name)]
-        if title == "loss" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
+        if title == "error" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
             axes[row][0].set_yscale("log")
         axes[row][0].set_ylabel(title)
     if axes[0][0].lines:

@@ -10,7 +10,7 @@ import torch
 from add.config import split_names
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
-from add.data.groups import read_groups, refuse_shared
+from add.data.groups import hint_at_groups, read_groups, refuse_shared
 from add.data.points import POINT_SETS, PointStream, draw_points
 from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
@@ -81,7 +81,16 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)} | split
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
-                  _describe(config, images, train, held_out), {TRAINED_ON: train.files, HELD_OUT: held_out.files})
+                  _describe(config, images, train, held_out) + _hint(config, images, groups, model_config),
+                  {TRAINED_ON: train.files, HELD_OUT: held_out.files})
+
+
+def _hint(config, images, groups, model_config):
+    """Return a sentence on images held out that look like those of a slide or patient trained on, or []."""
+    if not config.val_fraction or groups is not None:
+        return []
+    hint = hint_at_groups(config.data_dir, images.files, 1 + needs_labels(model_config))
+    return [hint] if hint else []
 
 
 def read_images(folder: PathLike, config: Any, model_config: Any, class_names: Sequence[str] | None = None) -> ImageSet:

@@ -1,6 +1,6 @@
 """Which images a run was trained on: training_images.json in its folder, with a SHA-256 for each file."""
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,25 +70,29 @@ def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
         return [str(path) for path, digest in zip(paths, pool.map(_digest, paths), strict=True) if digest in known]
 
 
-def say_trained_on(results_dir: PathLike, paths: Sequence[PathLike], which: str) -> list[str]:
-    """Return a sentence for each model that made the images of a folder and was trained on some of these files.
+def say_trained_on(results_dirs: Iterable[PathLike], paths: Sequence[PathLike], which: str) -> list[str]:
+    """Return a sentence for each model that made images of some folders and was trained on some of these files.
 
     Args:
-        results_dir: a folder whose run.json names its checkpoints, such as a translation; others have none to tell.
+        results_dirs: folders whose run.json names checkpoints, such as translations; others have none to tell.
         which: what the files are, such as "validation".
     """
-    try:
-        checkpoints = read_json(Path(results_dir) / "run.json")["checkpoints"].values()
-        models = dict.fromkeys(str(checkpoint["path"]) for checkpoint in checkpoints)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+    models = dict.fromkeys(model for folder in results_dirs for model in _models_of(folder))
     sentences = []
     for model in (model for model in models if Path(model).exists()):
         if seen := trained_on(model, paths):
             sentences.append(f"{len(seen)} of {len(paths)} {which} images were trained on by {Path(model).parent}, "
-                             f"which made images of {results_dir}: scores on them are too good; hold some out before "
-                             f"the training, and score on those")
+                             f"which made generated images here: scores on them are too good; keep some in a folder "
+                             f"that no model is trained on")
     return sentences
+
+
+def _models_of(results_dir):
+    try:
+        checkpoints = read_json(Path(results_dir) / "run.json")["checkpoints"].values()
+        return [str(checkpoint["path"]) for checkpoint in checkpoints]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _shown(path):

@@ -15,7 +15,8 @@ def test_the_split_is_that_of_earlier_versions(tmp_path):
         for k, name in enumerate(("dark", "bright")):
             make_images(tmp_path / part / name, count=7, size=16, seed=seed + k)
     config = SimpleNamespace(data_dir=str(tmp_path / "train"), test_dir=str(tmp_path / "test"), val_dir="",
-                             val_fraction=0.4, seed=3, image_size=16, domains="", translations="", group_pattern="")
+                             val_fraction=0.4, seed=3, image_size=16, domains="", translations="", group_pattern="",
+                             skip_bad=False)
     real = read_domains(config.data_dir, 16)
     generator = torch.Generator().manual_seed(config.seed)
     members = [(real.classes == number).nonzero()[:, 0] for number in range(2)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from add.classification import classifier_runs
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
@@ -542,3 +543,14 @@ def test_an_estimate_counts_what_is_missing_and_writes_nothing(folders, tmp_path
     assert run("classify", *folders, *QUICK) == 0
     assert run("classify", *folders, *QUICK, "--num_seeds", 3, "--estimate") == 0
     assert "for 4 classifiers of 2 steps" in capsys.readouterr().out
+
+
+def test_images_are_compared_at_the_size_of_the_generated_ones(apart, tmp_path):
+    """Series of 8 pixels against training images of 8: then against ones of 16, which are reduced."""
+    for path in (tmp_path / "train").rglob("*.png"):
+        save_png(path, np.asarray(Image.open(path)).repeat(2, axis=0).repeat(2, axis=1))
+    assert read_real(apart).image_size == 8
+    assert read_real(dataclasses.replace(apart, translations="", methods="flips")).image_size == 16
+    images = read_real(dataclasses.replace(apart, image_size=16))
+    said = read_synthetic(apart, apart.parsed_methods(), images)[1]
+    assert any("smaller than 16 pixels" in sentence for sentence in said)

@@ -458,3 +458,11 @@ def test_an_estimate_counts_images_and_writes_nothing(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "features of 20 images" in printed and "nothing was written" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_real_images_among_the_generated_ones_are_told_of(folders, tmp_path, linear):
+    notes = {name: evaluate(EvaluationConfig(real_dir=folders["real"], fake_dir=folders[name], device="cpu",
+                                             out_dir=str(tmp_path)))["notes"] for name in ("copies", "fresh")}
+    assert any(note.startswith("10 of 10 generated images are real images") for note in notes["copies"])
+    assert not any("are real images" in note for note in notes["fresh"])
+    assert all(len(set(own)) == len(own) for own in notes.values())

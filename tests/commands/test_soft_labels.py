@@ -305,3 +305,13 @@ def test_the_labels_are_printed_side_by_side(study, by_brightness, capsys):
     said = []
     relabel(with_rule(study, "classifier"), note=said.append)
     assert any("| m | label_depth | label_classifier |" in text for text in said)
+
+
+def test_labels_made_with_other_options_are_replaced_with_a_word(study, by_brightness):
+    said = []
+    relabel(with_rule(study, "classifier"), note=said.append)
+    assert not any("is replaced" in text for text in said)
+    relabel(with_rule(study, "classifier"), note=said.append)
+    assert not any("is replaced" in text for text in said)
+    relabel(with_rule(study, "classifier", seed=7), note=said.append)
+    assert sum("was made with other options (seed), and is replaced" in text for text in said) == 2

@@ -17,7 +17,7 @@ from add.training import TrainConfig, load_model
 from add.training.checkpoints import trained_order
 from add.training.run_lock import locked
 from add.training.training_data import open_source
-from tests.commands.commands import ROOT, load, run
+from tests.commands.commands import ROOT, load, run, with_changes
 from tests.tiny import make_images
 
 TINY = ["--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1, "--channel_mult", 1, "--attention_resolutions",
@@ -114,9 +114,11 @@ def test_a_signal_saves_and_stops(tmp_path, number):
         time.sleep(0.05)
     process.send_signal(number)
     text, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and "stopped, and the same command continues, at step" in text
+    assert process.returncode == 128 + number and "stopped, and the same command continues, at step" in text
     errors = errors.removeprefix("add train: loading PyTorch\n")  # on a slow machine
-    assert errors == "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n"
+    assert errors == "\nstopping after this step and saving" + (
+        "; Ctrl-C again stops at once without saving\n" if number == signal.SIGINT else "\n")
+    assert "what to do next" not in text
     assert "nothing is measured or drawn at a stop" in text and not (out / "samples").exists()
     last = progress.read_text().splitlines()[-1].split(",")[0]
     assert (out / f"state{int(last):06d}.pt").exists() and (out / f"ema_0.9999_{int(last):06d}.pt").exists()
@@ -242,3 +244,29 @@ def test_a_domain_is_all_images_of_its_slides(tmp_path, capsys):
     assert run("train", *command, *mild) == 2
     assert run("train", *command, *mild, "--domain", ".") == 0
     assert "4 training images" in capsys.readouterr().out and (tmp_path / "one" / "config.json").exists()
+
+
+def test_all_domains_are_looked_at_before_the_first_is_trained(tmp_path, capsys):
+    for seed, name in enumerate(("mild", "severe")):
+        make_images(tmp_path / "images" / name, seed=seed)
+    (tmp_path / "images" / "severe" / "broken.png").write_bytes(b"none")
+    command = ["--data_dir", tmp_path / "images", "--run_dir", tmp_path / "runs", "--max_steps", 1, *TINY]
+    assert run("train", *command, "--domain", "all") == 2
+    assert "broken.png" in capsys.readouterr().err and not (tmp_path / "runs").exists()
+
+
+def test_patients_in_subfolders_are_hinted_at_where_images_are_held_out(tmp_path, capsys):
+    for seed, name in enumerate(("p1", "p2")):
+        make_images(tmp_path / "images" / name, seed=seed)
+    command = ["--data_dir", tmp_path / "images", "--domain", ".", "--max_steps", 1, *TINY, "--num_preview", 0]
+    assert run("train", *command, "--run_dir", tmp_path / "a", "--val_fraction", 0.5) == 0
+    assert "--group_pattern '^([^/]+)/' keeps each on one side" in capsys.readouterr().out
+    assert run("train", *command, "--run_dir", tmp_path / "b", "--val_fraction", 0.5, "--group_pattern", "^p.") == 0
+    assert "keeps each on one side" not in capsys.readouterr().out
+
+
+def test_a_network_too_large_for_a_cpu_is_told_of(tmp_path, capsys):
+    images = make_images(tmp_path / "images", count=2)
+    large = with_changes(TINY, ["--num_channels", 256, "--channel_mult", "1,2"])
+    assert run("train", "--data_dir", images, "--run_dir", tmp_path / "run", *large, "--estimate") == 0
+    assert "parameters take days on a CPU" in capsys.readouterr().out

@@ -497,3 +497,28 @@ def test_other_images_in_the_same_folder_are_told_of_and_other_options_refused(s
 def test_an_estimate_of_a_folder_made_otherwise_is_refused(setup, finished, capsys):
     assert run(SCRIPT, *with_changes(setup, ["--amount", "3"]), "--out_dir", finished, "--estimate") == 2
     assert "holds images made with other options" in capsys.readouterr().err
+
+
+def test_a_folder_of_domains_is_not_taken_for_one(setup, tmp_path, capsys):
+    model = value(setup, "--target_model_path")
+    make_images(tmp_path / "train" / model.name, count=1)
+    make_images(tmp_path / "train" / "other", count=1)
+    assert run(SCRIPT, *setup, "--data_dir", tmp_path / "train", "--out_dir", tmp_path / "out") == 2
+    assert f"holds the subfolder {model.name}, which is named as a domain" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_model_path_is_told_of_first(setup, tmp_path, capsys):
+    words = with_changes(setup, ["--target_data_dir", "", "--target_model_path", tmp_path / "sever"])
+    assert run(SCRIPT, *words, "--out_dir", tmp_path / "out") == 2
+    assert "sever does not exist" in capsys.readouterr().err
+
+
+def test_subfolders_are_a_part_of_an_image_s_name(setup, tmp_path):
+    for patient in ("p1", "p2"):
+        make_images(tmp_path / "images" / patient, count=1)
+    assert run(SCRIPT, *setup, "--data_dir", tmp_path / "images", "--direction", "forward", "--amount", 1,
+               "--out_dir", tmp_path / "out") == 0
+    rows = rows_of(tmp_path / "out" / "translation_0_1")
+    assert [(row["image"], row["source_image"]) for row in rows] == [
+        ("images/p1_a0_m01.png", "p1/a0.png"), ("images/p2_a0_m01.png", "p2/a0.png")]

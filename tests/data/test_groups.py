@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from add.data.dataset import ImageSet
-from add.data.groups import TABLE, hold_out, read_groups, refuse_shared
+from add.data.groups import TABLE, hint_at_groups, hold_out, read_groups, refuse_shared
 from add.errors import UserError
 
 
@@ -79,3 +79,11 @@ def test_a_group_on_both_sides_is_refused_by_name():
     refuse_shared(None, ["c"], "training and test images")
     with pytest.raises(UserError, match=r"1 groups have training and test images \(b\)"):
         refuse_shared(["a", "b"], ["b", "b"], "training and test images")
+
+
+def test_subfolders_are_hinted_at_where_all_images_lie_in_some(tmp_path):
+    paths = [tmp_path / "mild" / name / "t.png" for name in ("p1", "p2")]
+    assert "'^([^/]+)/'" in hint_at_groups(tmp_path / "mild", paths)
+    assert "such as p1: " in (hint := hint_at_groups(tmp_path, paths, depth=2)) and "'^[^/]+/([^/]+)/'" in hint
+    assert read_groups(tmp_path, paths, "^[^/]+/([^/]+)/") == ["p1", "p2"]
+    assert hint_at_groups(tmp_path / "mild", [*paths, tmp_path / "mild" / "t.png"]) == ""

@@ -111,3 +111,10 @@ def test_a_damaged_table_is_refused(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match="labels.csv can't be read .*expected the columns image, source_image"):
         read_series(tmp_path)
+
+
+def test_a_chain_has_no_other_rule_and_says_so(tmp_path):
+    write_rows(tmp_path / "labels.csv", [("images/a_m1.png", "a.png", 0, 2, 1, 9, 0, 1, 0),
+                                         ("images/a_m2.png", "a.png", 0, 2, 2, 9, 0, 0, 1)], 3)
+    with pytest.raises(UserError, match="is a chain .* give --label_rule depth"):
+        read_series(tmp_path, "classifier")

@@ -193,7 +193,7 @@ def test_help_shows_the_first_options_and_help_all_the_others_too(capsys):
 
 def test_a_config_of_the_project_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for given in ("phantom.yaml", "configs/phantom.yaml"):
+    for given in ("phantom.yaml", "configs/phantom.yaml", "phantom"):
         assert options.read_yaml(options.find_config(given))["image_size"] == 32
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "phantom.yaml").write_text("image_size: 5")  # one's own comes first

@@ -16,6 +16,7 @@ from add.config import (
     group_option,
     option,
     path_option,
+    skip_bad_option,
     threads_option,
 )
 from add.data import ImageSet
@@ -76,7 +77,7 @@ class WalkOptions:
     estimate: bool = estimate_option()
     out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
-    skip_bad: bool = option(False, "leave out images that can't be read instead of refusing the folder")
+    skip_bad: bool = skip_bad_option()
     seed: int = option(0, "of the choice by --num_images; translation itself draws nothing")
     backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))
@@ -130,7 +131,7 @@ class Direction:
         """The output folder: OUT/translation_0_1, or OUT/chain_0_1_2."""
         kind = "translation" if len(self.domains) == 2 else "chain"
         return TranslationFolder(Path(self.config.out_dir) / "_".join([kind, *map(str, self.domains)]),
-                                 distinct_names(self.images.files), self.config.amount * (len(self.domains) - 1))
+                                 distinct_names(self.images.names), self.config.amount * (len(self.domains) - 1))
 
     @functools.cached_property
     def sampler(self) -> Sampler:

@@ -13,6 +13,7 @@ from add.training import find_checkpoint
 from add.training.checkpoints import read_facts, trained_order
 from add.transition import soft_labels
 
+SHOWN = 5  # names in a message
 FORWARD, BACKWARD = "forward", "backward"
 
 
@@ -57,12 +58,27 @@ def find_domains(config: Any, given: Collection[str]) -> Domains:
 
 def _two(config):
     """Return the two domains of --source_model_path and --target_model_path, or the embedded ones."""
+    for path in filter(None, (config.source_model_path, config.target_model_path)):
+        find_checkpoint(path)  # a wrong path is told of before what else may be wrong
     models, folders = _resolve_paths(config)
     numbers: tuple[int, ...] = config.source, config.target
     ways = {FORWARD: [numbers], BACKWARD: [numbers[::-1]], "both": [numbers, numbers[::-1]]}[config.direction]
     soft_labels(config.amount, config.source, config.target, config.num_domains)  # refuses impossible numbers
+    names = _names_of_two(config, models)
+    for folder in filter(None, (config.data_dir, config.target_data_dir)):
+        _refuse_folder_of_domains(folder, set(names.values()))
     return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways,
-                   _names_of_two(config, models), config.num_domains)
+                   names, config.num_domains)
+
+
+def _refuse_folder_of_domains(folder, names):
+    """Refuse a folder of images of one domain that has a subfolder named as a domain: it holds several."""
+    root = Path(folder)
+    if not files.is_url(folder) and root.is_dir() and (
+            inside := sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in names)):
+        raise UserError(f"{folder} holds the subfolder {inside[0]}, which is named as a domain, and all images below "
+                        f"it would be taken for one domain: expected the images of one; give {root / inside[0]}, or "
+                        f"--models_dir for a folder of all domains")
 
 
 def _names_of_two(config, models):
@@ -114,6 +130,10 @@ def _in_folders(config, given):
                         "domain, named as the run folders are; give it")
     _refuse_without_order(config, names, ordered)
     folders = list_domains(config.data_dir)
+    if not folders.keys() & set(found):
+        raise UserError(f"{config.data_dir} holds the subfolders {', '.join(list(folders)[:SHOWN])}, none of which is "
+                        f"named as a run folder in {config.models_dir} ({', '.join(found)}): expected the folder that "
+                        f"holds a subfolder of images for each domain; correct --data_dir")
     if unknown := sorted(folders.keys() - set(found)):
         raise UserError(f"{config.data_dir} holds images of {', '.join(unknown)}, for which there is no run folder in "
                         f"{config.models_dir} ({', '.join(found)}): expected one for each; train the missing models, "
@@ -147,8 +167,8 @@ def _refuse_without_order(config, names, ordered):
         f"--direction {config.direction}" if config.direction != "both" and config.pairs in ("", "all") else "")
     if by_order and not ordered and len(names) > 2:
         raise UserError(f"{by_order} goes by the order of the domains, and nothing says it: sorted by name it would be "
-                        f"{', '.join(names)}; give --domains with the names in the order of the stages, such as "
-                        f"--domains {','.join(names)}, here or when the models are trained")
+                        f"{', '.join(names)}; give --domains FIRST,SECOND,... with these names in the order of the "
+                        f"stages, here or when the models are trained")
 
 
 def _run_names(models_dir):

@@ -1,5 +1,6 @@
 """Training runs of all training commands, from options to finished run folders."""
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -10,6 +11,8 @@ from add.commands.shared.training_estimate import describe_costs
 from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
+from add.data.folders import list_images, read_all
+from add.data.image_file import read_header
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.runtime.next_steps import next_steps
@@ -23,6 +26,8 @@ from add.training.run_lock import locked
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
+SIGNALLED = 128  # added to the number of a signal in the exit status of a process that it ended
+MANY_PARAMETERS = 20_000_000  # of a network that a CPU does not train in a day
 ONE_DOMAIN = "."  # as --domain: the folder is one domain, its subfolders are slides or patients
 AnyLoop = TypeVar("AnyLoop", bound=Loop)
 
@@ -53,12 +58,15 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
 
     Raises:
         UserError: --budget beside options that say otherwise how long to train; or another training in a run folder.
+        SystemExit: a signal stopped the training, which saved what it had: its status says so to a shell.
     """
     if parsed.budget and (others := sorted(parsed.typed & RIVALS_OF_BUDGET)):
         raise UserError(f"--budget {parsed.budget} was given with --{' and --'.join(others)}: expected one of them, "
                         f"for the budget plans the steps and the fall of the learning rate; leave out the other")
     trainers: list[AnyLoop] = []
+    stop_signal = 0
     with process_group(runs[0].device, runs[0].threads) as world:
+        _check_all_images(runs, world)
         for config in runs:
             with (closing(TrainingDisplay(max_minutes=config.max_minutes, silent=not world.is_main)) as display,
                   _alone_in(config, world, display.note)):
@@ -66,16 +74,33 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
                              f"config: {parsed.config_path or 'defaults'}\n"
                              f"run folder: {Path(config.run_dir).resolve()}")
                 trainer = prepared(config, world, report=display.report, note=display.note)
+                if world.device.type == "cpu" and _parameters(trainer) > MANY_PARAMETERS:
+                    display.note(f"{_parameters(trainer):,} parameters take days on a CPU, as --estimate tells; for a "
+                                 f"smaller network give --config tissue_gland.yaml (64 pixels) or phantom.yaml (32)")
                 if config.estimate:
                     display.note(describe_costs(trainer))
                     continue
                 trainers.append(trainer)
-                stopped = _run(trainer, world, display)
-            if stopped:
+                stop_signal = _run(trainer, world, display)
+            if stop_signal:
                 break
-        if trainers and world.is_main:
+        if trainers and world.is_main and not stop_signal:
             print(next_steps(*commands_after(runs[:len(trainers)])), flush=True)
+    if stop_signal:
+        raise SystemExit(SIGNALLED + stop_signal)
     return trainers
+
+
+def _check_all_images(runs, world):
+    """Refuse unreadable images of any of several runs before the first of them begins."""
+    if world.is_main:
+        for config in runs if len(runs) > 1 else ():
+            read_all(list_images(config.data_dir), read_header, config.skip_bad)
+    world.barrier()
+
+
+def _parameters(trainer):
+    return sum(parameter.numel() for parameter in trainer.parameters) if isinstance(trainer, Trainer) else 0
 
 
 def _alone_in(config, world, note):
@@ -84,18 +109,18 @@ def _alone_in(config, world, note):
 
 
 def _run(trainer, world, display):
-    """Run a Loop and say how it ended; return whether the user stopped it."""
+    """Run a Loop and say how it ended; return the number of the signal that stopped it, or 0."""
     config, run_dir = trainer.config, trainer.run_folder.path
     display.total = config.last_step
     display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
     with stop_on_signal(silent=not world.is_main) as should_stop:
         trainer.run(should_stop, display.stepped)
-        stopped = world.any(should_stop())
+        signals = world.gather(should_stop.number)
     display.close()
     ending = "finished" if trainer.finished else "stopped, and the same command continues,"
     display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
                  f"{written_paths(run_dir)}")
-    return stopped
+    return max(signals)
 
 
 def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
@@ -123,6 +148,8 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"{config.data_dir} has no domain {', '.join(unknown)}: expected some of {', '.join(known)}, "
                         f"or all; change --domain, or --domains")
+    if left_out := [name for name in known if name not in names]:
+        logging.getLogger(__name__).warning(f"{config.data_dir} holds {', '.join(left_out)} as well, not trained on")
     return [dataclasses.replace(config, data_dir=join(config.data_dir, name), run_dir=str(Path(run_dir) / name))
             for name in names]
 
