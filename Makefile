@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 WHEEL_ENV := build/wheel_env
 
-.PHONY: demo test lint docs wheel clean
+.PHONY: demo test lint pythons docs wheel clean
 
 demo: $(INSTALLED)
 	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(RUN) scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
 	@echo "== To use these commands in this shell: source $(VENV)/bin/activate"
 
-test: lint docs wheel
+test: lint pythons docs wheel
 	@echo "== The tests, on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
 	OMP_NUM_THREADS=1 ADD_WHEEL_ENV=$(CURDIR)/$(WHEEL_ENV) $(RUN) -m pytest -n 2
 
@@ -21,6 +21,10 @@ lint: $(INSTALLED)
 	@echo "== Lint and types."
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+pythons:
+	@echo "== The other Pythons that are there."
+	.ci/interpreters
 
 docs: $(INSTALLED)
 	@echo "== The site, with every link checked: build/site/index.html"
