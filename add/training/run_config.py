@@ -49,8 +49,9 @@ class LoopConfig:
                                     "weights")
     max_steps: int = option(-1, "stop after this many steps; 0: no limit; -1: lr_anneal_steps where that is set, "
                                 "else 20000")
-    budget: str = option("", "time to train each model, such as 30m or 1h30m, in place of max_steps: steps are measured, as "
-                             "many planned as fit, and the learning rate falls over the second half of them")
+    budget: str = option("", "time to train each model, such as 30m or 1h30m, in place of max_steps: steps are "
+                             "measured, as many planned as fit, and the learning rate falls over the second half of "
+                             "them")
     estimate: bool = option(False, "measure a few steps, print what the training will take (time, memory, disk) and "
                                    "stop; nothing is written")
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
