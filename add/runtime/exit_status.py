@@ -10,7 +10,7 @@ from add.errors import UserError
 
 EARLY_SETTINGS = {  # of the environment, read when torch is imported
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # else lost peers print C++ stacks
-    "GOMP_SPINCOUNT": "10000",  # threads that wait for another soon give their core away: it may be what that one needs
+    "GOMP_SPINCOUNT": "1000",  # threads that wait for another soon give their core away: it may be what that one needs
 }
 BROKEN_PIPE_STATUS = 141  # as of a program that SIGPIPE ends
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
