@@ -43,3 +43,13 @@ def label_plainly(axis: Axes, least_span: float = 0.0) -> None:
         axis.set_ylim((low + high - least_span) / 2, (low + high + least_span) / 2)
     axis.yaxis.set_major_locator(MaxNLocator(6))
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:.3f}"))
+
+
+def scale_by_factors(axis: Axes) -> None:
+    """Let the y axis be logarithmic, with plain numbers such as 0.06 beside it."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())

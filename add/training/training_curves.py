@@ -6,7 +6,7 @@ The training's error is the plain mean squared error, as that of held-out images
 from collections.abc import Sequence
 
 from add.interfaces import PathLike
-from add.results.figures import new_figure, save_figure
+from add.results.figures import new_figure, save_figure, scale_by_factors
 
 CURVES_NAME = "curves.png"
 PANELS = {"error": ("mse", "val_loss"), "learning rate": ("lr",), "seconds a step": ("sec_per_step",)}
@@ -22,8 +22,7 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
         ImportError: matplotlib is not installed.
     """
     figure, axes = new_figure(len(PANELS), 2, (10, 8), sharex="col", sharey="row")
-    panels = PANELS if any(cells.get("mse") for cells in rows) else PANELS | LOSS
-    for row, (title, names) in enumerate(panels.items()):
+    for row, (title, names) in enumerate(panels_of(rows).items()):
         for column, place in enumerate(("step", "minutes")):
             axis = axes[row][column]
             for name in names:
@@ -35,7 +34,7 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
             axis.grid(alpha=0.3)
         values = [float(cells[name]) for cells in rows for name in names if cells.get(name)]
         if title == "error" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
-            axes[row][0].set_yscale("log")
+            scale_by_factors(axes[row][0])
         axes[row][0].set_ylabel(title)
     if axes[0][0].lines:
         axes[0][0].legend(fontsize=8, frameon=False)
@@ -43,3 +42,8 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
     axes[-1][1].set_xlabel("minutes of training")
     figure.tight_layout()
     save_figure(path, figure)
+
+
+def panels_of(rows: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Return {title: columns} of what is drawn: columns of one panel are in the same unit."""
+    return PANELS if any(cells.get("mse") for cells in rows) else PANELS | LOSS

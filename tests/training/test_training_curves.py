@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from add.training import loop
-from add.training.training_curves import draw_curves
+from add.training.training_curves import draw_curves, panels_of
 from tests.training.runs import start
 
 
@@ -30,6 +30,12 @@ def test_rows_that_lack_columns_are_drawn(tmp_path):
     draw_curves(tmp_path / "a.png", rows)
     draw_curves(tmp_path / "b.png", [])
     assert (tmp_path / "a.png").exists() and (tmp_path / "b.png").exists()
+
+
+def test_curves_of_one_panel_are_in_the_same_unit():
+    """A weighted loss is not drawn beside the plain held-out error; a classifier's cross-entropy is."""
+    assert panels_of([{"loss": "0.01", "mse": "0.1", "val_loss": "0.1"}])["error"] == ("mse", "val_loss")
+    assert panels_of([{"loss": "0.7", "accuracy": "0.5", "val_loss": "0.7"}])["error"] == ("loss", "val_loss")
 
 
 @pytest.mark.parametrize("error, said", [
