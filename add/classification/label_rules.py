@@ -13,6 +13,7 @@ ends. So both are calibrated by real images with nothing but their domain known.
 - `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
   off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
 """
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 
 from add.classification.classifier import ClassifierConfig, predict_logits, train_classifier
 from add.classification.labelled_images import Labelled, one_hot
+from add.data.groups import divide_by_group
 from add.data.transforms import ORIENTATIONS, orient
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
@@ -56,7 +58,8 @@ def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_score
 
 
 def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,
-                         folds: int = LABEL_FOLDS, seed: int = 0, count: Count = lambda number: None) -> torch.Tensor:
+                         folds: int = LABEL_FOLDS, seed: int = 0, count: Count = lambda number: None,
+                         groups: tuple[Sequence[str], Sequence[str]] | None = None) -> torch.Tensor:
     """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
 
     The mean over `folds` cross-fitted classifiers and all eight orientations of the images.
@@ -64,18 +67,25 @@ def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: tor
     Args:
         images: [n, 3, H, W].
         source, target: real images [a, 3, H, W] and [b, 3, H, W], at least 2 of each.
-        folds: classifiers; each is trained without one part of the real images. No more than images in a domain.
+        folds: classifiers; each is trained without one part of the real images. No more than images, or groups, in a
+            domain.
         seed: of the parts and the training.
         count: called with 1 after each training step, of which there are folds * config.steps.
+        groups: of the source and of the target images, such as slides, which no part divides; or None.
     """
     fewest = min(len(source), len(target))
     if fewest < 2:
         raise UserError(f"the rule classifier was given {len(source)} source and {len(target)} target images: "
                         f"expected 2 or more of each, better 30; give more, or take the rule depth")
-    folds = min(folds, fewest)
+    folds = min(folds, fewest, *(len(set(own)) for own in groups or ()))
     generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(domain), generator=generator) for domain in (source, target)]
-    parts = [[order[fold::folds] for fold in range(folds)] for order in orders]
+    if groups is None:
+        orders = [torch.randperm(len(domain), generator=generator) for domain in (source, target)]
+        parts = [[order[fold::folds] for fold in range(folds)] for order in orders]
+    else:
+        order = torch.randperm(len({*groups[0], *groups[1]}), generator=generator)
+        parts = [[torch.from_numpy(np.flatnonzero(own == fold)) for fold in range(folds)]
+                 for own in divide_by_group(groups, folds, order)]
     positions = []
     for fold in range(folds):
         held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]

@@ -23,8 +23,18 @@ from add.classification.label_rules import (
 )
 from add.classification.labelled_images import all_images, read_domains
 from add.commands.shared.classifier_estimate import classifier_lines
-from add.config import HelpGroups, domains_option, estimate_option, option, path_option, skip_bad_option, threads_option
+from add.config import (
+    HelpGroups,
+    domains_option,
+    estimate_option,
+    group_option,
+    option,
+    path_option,
+    skip_bad_option,
+    threads_option,
+)
 from add.data.files import changed_settings, read_json, save_json
+from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
 from add.errors import UserError
 from add.interfaces import Note
@@ -49,7 +59,7 @@ class RelabelConfig:
 
     help_groups: ClassVar[HelpGroups] = {
         "what is labelled": ("translations", "rule"),
-        "real images": ("data_dir", "calibration_dir", "domains"),
+        "real images": ("data_dir", "calibration_dir", "domains", "group_pattern"),
         "details": ("gamma", "label_folds", "seed", "skip_bad", "estimate", "threads")}
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
@@ -64,6 +74,7 @@ class RelabelConfig:
                                            "left out: --data_dir. For likelihood, whose scores training images bias",
                                            "calibration_images")
     domains: str = domains_option("that of the translations, else sorted by name")
+    group_pattern: str = group_option()
     gamma: float = option(POWER, "exponent of the rule power")
     label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend")
     seed: int = option(0, "of classifiers and noise")
@@ -205,9 +216,13 @@ def _by_image(found, pair, config, classifier_config, note, silent):
             positions = likelihood_positions(images, low, high, models, seed=config.seed, count=bar.add)
     else:
         classifier_config = classifier_config or ClassifierConfig()
-        folds = min(config.label_folds, len(low), len(high))
+        groups = _groups(config, real, pair)
+        folds = min(config.label_folds, len(low), len(high), *(len(set(own)) for own in groups or ()))
+        if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
+            note(hint)
         with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step", silent)) as bar:
-            positions = classifier_positions(images, low, high, classifier_config, folds, config.seed, bar.add)
+            positions = classifier_positions(images, low, high, classifier_config, folds, config.seed, bar.add,
+                                             groups)
         if config.rule == "blend":
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place
@@ -215,6 +230,15 @@ def _by_image(found, pair, config, classifier_config, note, silent):
     labels = two_sided(positions, pair[0], pair[1], num_domains)
     ends = torch.tensor([len(series) for series in found]).cumsum(0).tolist()
     return [labels[end - len(series):end] for series, end in zip(found, ends, strict=True)]
+
+
+def _groups(config, real, pair):
+    """Return the groups of the images of two domains, or None where nothing tells any."""
+    found = read_groups(config.data_dir, real.paths, config.group_pattern)
+    if found is None:
+        return None
+    low, high = ([found[i] for i in (real.classes == number).nonzero()[:, 0].tolist()] for number in pair)
+    return low, high
 
 
 def _models(series, pair):

@@ -103,6 +103,36 @@ def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Seque
     return np.sort(np.array([index for group in taken for index in members[group]], dtype=np.int64))
 
 
+def divide_by_group(groups: Sequence[Sequence[Any]], num_parts: int, order: ArrayLike) -> list[np.ndarray]:
+    """Return for each set of images the part, int64 [n] in [0, num_parts), of each image; groups are undivided.
+
+    Groups are dealt out one by one, larger ones first, to the part with the fewest images of their sets so far. A group
+    that has images in several sets falls into one part.
+
+    Args:
+        groups: of the images of each set, [n] each. order: a permutation of all distinct groups' numbers, that decides
+            between equals.
+
+    Raises:
+        UserError: a part would get no image of some set.
+    """
+    counts = [Counter(own) for own in groups]
+    distinct = list(dict.fromkeys(group for own in groups for group in own))
+    shuffled = [distinct[i] for i in np.asarray(order).tolist()]
+    filled = np.zeros((num_parts, len(groups)), dtype=np.int64)
+    part_of = {}
+    for group in sorted(shuffled, key=lambda group: -sum(count[group] for count in counts)):
+        own = np.array([count[group] for count in counts])
+        part = int((filled * (own > 0)).sum(axis=1).argmin())
+        part_of[group] = part
+        filled[part] += own
+    if (filled == 0).any():
+        raise UserError(f"the images of {len(distinct)} groups can't be divided into {num_parts} parts with some of "
+                        f"every domain in each: expected {num_parts} or more groups in every domain; lower "
+                        f"--label_folds, or look at what tells the groups (--group_pattern, {TABLE})")
+    return [np.array([part_of[group] for group in own]) for own in groups]
+
+
 def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, sets: str) -> None:
     """Raise UserError where two sets of images share a group.
 

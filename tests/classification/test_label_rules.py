@@ -119,6 +119,17 @@ def test_there_are_no_more_folds_than_images(folds):
     assert len(folds) == 3
 
 
+def test_a_slide_is_held_out_as_a_whole(folds):
+    """Levels -1 to -6 of three slides and 1 to 6 of two: two folds, and no slide on both sides of one."""
+    source, target = shaded(-torch.arange(1.0, 7), noise=0), shaded(torch.arange(1.0, 7), noise=0)
+    levels = [*source[:, 0, 0, 0].tolist(), *target[:, 0, 0, 0].tolist()]
+    slides = dict(zip(levels, "aabbccddddee", strict=True))
+    classifier_positions(shaded([0.0]), source, target, SHORT, folds=3, groups=(list("aabbcc"), list("ddddee")))
+    assert len(folds) == 2
+    for trained, (_, low, high) in folds:
+        assert low and high and not {slides[level] for level in trained} & {slides[level] for level in low | high}
+
+
 @pytest.mark.parametrize(("source", "target"), [(1, 5), (5, 1)])
 def test_one_image_can_not_be_cross_fitted(source, target):
     with pytest.raises(UserError, match=f"given {source} source and {target} target images: expected 2 or more"):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from add.data.dataset import ImageSet
-from add.data.groups import TABLE, hint_at_groups, hold_out, read_groups, refuse_shared
+from add.data.groups import TABLE, divide_by_group, hint_at_groups, hold_out, read_groups, refuse_shared
 from add.errors import UserError
 
 
@@ -87,3 +87,21 @@ def test_subfolders_are_hinted_at_where_all_images_lie_in_some(tmp_path):
     assert "such as p1: " in (hint := hint_at_groups(tmp_path, paths, depth=2)) and "'^[^/]+/([^/]+)/'" in hint
     assert read_groups(tmp_path, paths, "^[^/]+/([^/]+)/") == ["p1", "p2"]
     assert hint_at_groups(tmp_path / "mild", [*paths, tmp_path / "mild" / "t.png"]) == ""
+
+
+def test_groups_are_dealt_out_undivided_and_evenly():
+    """Nine patients in one set and six in another; three have images in both."""
+    rng = np.random.default_rng(0)
+    first = [f"p{i}" for i in rng.integers(0, 9, 60)]
+    second = [f"p{i}" for i in rng.integers(6, 12, 40)]
+    parts = divide_by_group([first, second], 3, rng.permutation(len({*first, *second})))
+    together = {}
+    for groups, own in zip((first, second), parts, strict=True):
+        assert np.bincount(own, minlength=3).min() >= len(groups) / 6
+        for group, part in zip(groups, own.tolist(), strict=True):
+            assert together.setdefault(group, part) == part
+
+
+def test_too_few_groups_for_the_parts_are_refused():
+    with pytest.raises(UserError, match="2 or more groups in every domain; lower --label_folds"):
+        divide_by_group([["a", "a"], ["b", "c"]], 2, [0, 1, 2])
