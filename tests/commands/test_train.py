@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from add.data import read_image, to_model_input
+from add.data.folder_lock import locked
 from add.networks import ModelConfig
 from add.runtime.world import World
 from add.training import TrainConfig, load_model
 from add.training.checkpoints import trained_order
-from add.training.run_lock import locked
 from add.training.training_data import open_source
 from tests.commands.commands import ROOT, load, run, with_changes
 from tests.tiny import make_images

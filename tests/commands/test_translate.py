@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from add.data import read_image, to_uint8
+from add.data.folder_lock import TRANSLATION, locked
 from add.training import load_model
 from add.transition import soft_labels, translate
 from tests.commands.commands import ROOT, run, with_changes
@@ -522,3 +523,12 @@ def test_subfolders_are_a_part_of_an_image_s_name(setup, tmp_path):
     rows = rows_of(tmp_path / "out" / "translation_0_1")
     assert [(row["image"], row["source_image"]) for row in rows] == [
         ("images/p1_a0_m01.png", "p1/a0.png"), ("images/p2_a0_m01.png", "p2/a0.png")]
+
+
+def test_a_second_translation_into_the_folder_is_refused(setup, tmp_path, capsys):
+    words = [*setup, "--direction", "forward", "--amount", 1, "--out_dir", tmp_path / "out"]
+    with locked(tmp_path / "out" / "translation_0_1", what=TRANSLATION):
+        assert run(SCRIPT, *words) == 2
+        assert f"another translation is running in {tmp_path / 'out' / 'translation_0_1'}" in capsys.readouterr().err
+    assert run(SCRIPT, *words) == 0
+    assert not list((tmp_path / "out").rglob("*.lock"))

@@ -11,6 +11,7 @@ from add.commands.shared.training_estimate import describe_costs
 from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
+from add.data.folder_lock import locked
 from add.data.folders import list_images, read_all
 from add.data.image_file import read_header
 from add.diffusion import DiffusionConfig
@@ -22,7 +23,6 @@ from add.runtime.progress import TrainingDisplay
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import LoopConfig, RunConfig
-from add.training.run_lock import locked
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 

@@ -12,6 +12,7 @@ from add.commands.shared.directions import Direction, Share, WalkOptions, check_
 from add.commands.shared.translation_estimate import describe_costs
 from add.data import ImageSet
 from add.data.files import save_json
+from add.data.folder_lock import TRANSLATION, locked
 from add.data.groups import read_groups
 from add.data.spread import choose_spread
 from add.data.transforms import to_model_input, to_uint8
@@ -32,14 +33,21 @@ OVERVIEW_ROWS = 12  # source images, as different as they come
 
 
 def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
-    """Translate and write every Direction that prepare(parsed, world) gives, with a bar of network evaluations."""
-    with process_group(parsed.device, parsed.threads) as world:
+    """Translate and write every Direction that prepare(parsed, world) gives, with a bar of network evaluations.
+
+    Raises:
+        UserError: what `prepare` raises, or another translation is running in one of the folders.
+    """
+    with process_group(parsed.device, parsed.threads) as world, contextlib.ExitStack() as alone:
         with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
             directions = prepare(parsed, world)
             if directions[0].config.estimate:
                 check_folders(directions)
                 bar.note(describe_costs(directions, world))
                 return
+            if world.is_main:
+                for direction in directions:
+                    alone.enter_context(locked(direction.folder.path, bar.note, TRANSLATION))
             open_folders(directions, world)
             shares = [find_unfinished(direction, world) for direction in directions]
             for place, direction in enumerate(directions):

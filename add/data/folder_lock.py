@@ -1,4 +1,4 @@
-"""Lock of a run folder: of two trainings that would write to one, the second is refused."""
+"""Lock of an output folder: of two commands that would write to one, the second is refused."""
 import contextlib
 import errno
 import os
@@ -10,30 +10,34 @@ from pathlib import Path
 from add.errors import UserError
 from add.interfaces import Note, PathLike
 
-LOCK_NAME = ".training.lock"
+TRAINING, TRANSLATION = "training", "translation"  # what is locked
+OPTIONS = {TRAINING: "--run_dir", TRANSLATION: "--out_dir"}  # that name the folder
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _LOCKED_BYTE = 2**30  # on Windows a locked byte can't be read, so that it lies behind the text
 
 
 @contextlib.contextmanager
-def locked(run_dir: PathLike, note: Note = lambda text: None) -> Iterator[None]:
-    """Keep other trainings out of a run folder, which is made if missing; the lock ends with the process at the latest.
+def locked(out_dir: PathLike, note: Note = lambda text: None, what: str = TRAINING) -> Iterator[None]:
+    """Keep others of a kind out of a folder, which is made if missing; the lock ends with the process at the latest.
 
     The system holds it, so that a process that was killed leaves none behind. Where a network file system has no
-    locks, that is noted, and training goes on. Folders that were made are removed again if they stay empty.
+    locks, that is noted, and work goes on. Folders that were made are removed again if they stay empty.
+
+    Args:
+        what: TRAINING or TRANSLATION.
 
     Raises:
-        UserError: another process trains in the folder, or it can't be written.
+        UserError: another process of that kind works in the folder, or it can't be written.
     """
-    folder = Path(run_dir)
+    folder = Path(out_dir)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    path = folder / LOCK_NAME
+    path = folder / lock_name(what)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _acquire(path, note)
+        handle = _acquire(path, note, what)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; expected a folder that can be written; choose "
-                        f"another --run_dir or change its rights") from error
+                        f"another {OPTIONS[what]} or change its rights") from error
     try:
         yield
     finally:
@@ -45,7 +49,12 @@ def locked(run_dir: PathLike, note: Note = lambda text: None) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _acquire(path, note):
+def lock_name(what: str) -> str:
+    """Return the name of the lock file of a kind of work."""
+    return f".{what}.lock"
+
+
+def _acquire(path, note, what):
     """Return the descriptor of the lock file, locked."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -55,9 +64,10 @@ def _acquire(path, note):
             if error.errno in _HELD:
                 owner = os.read(handle, 200).decode(errors="replace").strip()
                 os.close(handle)
-                raise UserError(f"another training is running in {path.parent} ({owner or 'it has just begun'}): "
-                                f"expected one at a time; wait for it, stop it, or give another --run_dir") from error
-            note(f"{path.parent} can't be locked ({error.strerror}): see to it that no other training writes there")
+                raise UserError(f"another {what} is running in {path.parent} ({owner or 'it has just begun'}): "
+                                f"expected one at a time; wait for it, stop it, or give another "
+                                f"{OPTIONS[what]}") from error
+            note(f"{path.parent} can't be locked ({error.strerror}): see to it that no other {what} writes there")
             break
         if _still_there(handle, path):
             break

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
+from add.data.folder_lock import TRAINING, lock_name, locked
 from add.errors import UserError
-from add.training.run_lock import LOCK_NAME, locked
 from tests.commands.commands import ROOT
 
-HOLD = "import sys, time\nfrom add.training.run_lock import locked\n" \
+HOLD = "import sys, time\nfrom add.data.folder_lock import locked\n" \
        "with locked(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n"
 
 
@@ -46,10 +46,10 @@ def test_a_killed_training_leaves_no_lock(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert (tmp_path / LOCK_NAME).exists()
+    assert (tmp_path / lock_name(TRAINING)).exists()
     with locked(tmp_path):
         pass
-    assert not (tmp_path / LOCK_NAME).exists()
+    assert not (tmp_path / lock_name(TRAINING)).exists()
 
 
 def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
@@ -70,12 +70,12 @@ def test_a_lock_file_that_its_owner_removed_meanwhile_does_not_count(tmp_path, m
     def late(handle, operation):
         if not first:
             first.append(handle)
-            (tmp_path / LOCK_NAME).unlink()
+            (tmp_path / lock_name(TRAINING)).unlink()
         lock(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
     with locked(tmp_path):
-        assert (tmp_path / LOCK_NAME).exists()
+        assert (tmp_path / lock_name(TRAINING)).exists()
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):
