@@ -20,6 +20,7 @@ from add.errors import UserError
 from add.interfaces import PathLike
 
 TABLE = "groups.csv"
+LAST_FOLDER = "([^/]+)/[^/]+$"  # the folder that an image lies in, as a pattern
 SHOWN = 5  # names in a message
 
 
@@ -49,9 +50,8 @@ def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) 
     parts = [_relative(path, folder).split("/") for path in paths]
     if not parts or not all(len(names) > depth for names in parts):
         return ""
-    expression = "^" + "[^/]+/" * (depth - 1) + "([^/]+)/"
-    return (f"the images lie in subfolders such as {parts[0][depth - 1]}: where these are slides or patients, "
-            f"--group_pattern '{expression}' keeps each on one side")
+    return (f"the images lie in subfolders such as {parts[0][-2]}: where these are slides or patients, --group_pattern "
+            f"'{LAST_FOLDER}' keeps each on one side")
 
 
 def write_groups(folder: PathLike, groups: Mapping[str, str]) -> None:

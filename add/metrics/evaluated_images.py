@@ -112,6 +112,8 @@ class ImageReader:
         found = {name: len(paths) for name, paths in self.files.sets.items()}
         if translation is not None:
             found |= {"translated": len(translation.paths), "progressive": translation.paths.size}
+        for name, paths in chosen.items():
+            self._compare_sizes(list(map(str, paths)), name.removesuffix(" series"))
         read = {}
         for name, paths in chosen.items():
             read[name] = self._read(paths, name.removesuffix(" series"))
@@ -162,7 +164,6 @@ class ImageReader:
                                      skip_bad=self.config.skip_bad and which in SKIPPED)
         self.notes += [f"{which} images: {sentence}" for sentence in images.sentences()]
         paths = images.files
-        self._compare_sizes(paths, which)
         pixels = _to_tensor(images)
         new = [i for i, path in enumerate(paths) if path not in self.known]
         for first in range(0, len(new), READ_AT_ONCE):
@@ -180,8 +181,8 @@ class ImageReader:
         if small and not self.config.allow_enlarge:
             raise UserError(f"{len(small)} of {len(paths)} {which} images are smaller than {self.image_size} pixels, "
                             f"such as {small[0]} with {sides[small[0]]}: expected no smaller ones, as enlarging them "
-                            f"takes away detail and moves every score; give --image_size {smallest}, larger images, or "
-                            f"--allow_enlarge")
+                            f"takes away detail and moves every score; take them out, give --allow_enlarge, or compare "
+                            f"all at --image_size {smallest}")
         if smallest != self.image_size or largest != self.image_size:
             self.notes.append(f"the {which} images of {span} pixels were brought to {self.image_size}: resizing alone "
                               f"changes features")

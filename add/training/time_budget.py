@@ -9,7 +9,8 @@ from add.training.loop import Loop
 from add.training.run_config import LoopConfig, duration_seconds
 from add.training.step_costs import StepCosts, measure_steps
 
-PLANNED = ("max_steps", "lr_anneal_steps", "lr_anneal_start")
+PLANNED = ("max_steps", "lr_anneal_steps", "lr_anneal_start", "lr_warmup_steps")
+MOST_WARM_UP = 10  # a tenth of the steps at most: else a short training never reaches its rate
 SHARE_OF_STEPS = 0.95  # of the time; the rest is for checkpoints, pictures and held-out measurements
 
 AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
@@ -51,7 +52,8 @@ def fitted(config: AnyConfig, costs: StepCosts, step: int) -> AnyConfig:
     if steps < 1:
         raise UserError(f"--budget is {config.budget} and one step takes {costs.seconds:.3g} s: expected time for one "
                         f"step or more; give more time, a smaller --batch_size or a smaller network")
-    return _planned(config, max_steps=step + steps, lr_anneal_steps=step + steps, lr_anneal_start=step + steps // 2)
+    return _planned(config, max_steps=step + steps, lr_anneal_steps=step + steps, lr_anneal_start=step + steps // 2,
+                    lr_warmup_steps=min(config.lr_warmup_steps, (step + steps) // MOST_WARM_UP))
 
 
 def _planned(config, **plan):

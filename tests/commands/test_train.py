@@ -41,7 +41,8 @@ def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
     assert str(out) in start and str(out / "progress.csv") not in start
     for name in ("config.json", "progress.csv", "samples/samples000002.png", "ema_0.9999_000002.pt", "state000002.pt"):
         assert str(out / name) in end
-    assert "tensorboard" not in text and end.splitlines()[-1] == f"  add image_sample --model_path {out}"
+    assert "tensorboard" not in text and "--out_dir results/samples/run" in end.splitlines()[-1]
+    assert end.splitlines()[-1].startswith(f"  add image_sample --model_path {out} ")
     assert text.index("reading the images") < text.index("training: 1/2 steps") < text.index("step 1/2  loss")
     assert str(images) in start and "images/s  ETA" in text and "val_loss" in text
     assert run("train", *command, "--max_steps", 3) == 0
@@ -260,7 +261,7 @@ def test_patients_in_subfolders_are_hinted_at_where_images_are_held_out(tmp_path
         make_images(tmp_path / "images" / name, seed=seed)
     command = ["--data_dir", tmp_path / "images", "--domain", ".", "--max_steps", 1, *TINY, "--num_preview", 0]
     assert run("train", *command, "--run_dir", tmp_path / "a", "--val_fraction", 0.5) == 0
-    assert "--group_pattern '^([^/]+)/' keeps each on one side" in capsys.readouterr().out
+    assert "--group_pattern '([^/]+)/[^/]+$' keeps each on one side" in capsys.readouterr().out
     assert run("train", *command, "--run_dir", tmp_path / "b", "--val_fraction", 0.5, "--group_pattern", "^p.") == 0
     assert "keeps each on one side" not in capsys.readouterr().out
 

@@ -505,7 +505,11 @@ def test_a_folder_of_domains_is_not_taken_for_one(setup, tmp_path, capsys):
     make_images(tmp_path / "train" / model.name, count=1)
     make_images(tmp_path / "train" / "other", count=1)
     assert run(SCRIPT, *setup, "--data_dir", tmp_path / "train", "--out_dir", tmp_path / "out") == 2
-    assert f"holds the subfolder {model.name}, which is named as a domain" in capsys.readouterr().err
+    assert f"holds {tmp_path / 'train' / model.name}, which is named as a domain" in capsys.readouterr().err
+    source = value(setup, "--source_model_path").name
+    make_images(tmp_path / "train" / source, count=1)
+    assert run(SCRIPT, *setup, "--data_dir", tmp_path, "--out_dir", tmp_path / "out") == 2
+    assert f"give {tmp_path / 'train' / source}, or --models_dir" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

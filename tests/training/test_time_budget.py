@@ -34,6 +34,13 @@ def test_the_steps_that_fit_are_planned_and_the_rate_falls_over_the_second_half(
         fitted(TrainConfig(budget="1s"), StepCosts(5.0, 0, 0), step=0)
 
 
+def test_the_warm_up_is_a_tenth_of_the_steps_at_most():
+    """Of 190 steps, 200 of warm-up would leave the rate far below the one asked for."""
+    costs = StepCosts(0.5, 0, 0)
+    assert fitted(TrainConfig(budget="100s", lr_warmup_steps=200), costs, step=0).lr_warmup_steps == 19
+    assert fitted(TrainConfig(budget="100s", lr_warmup_steps=5), costs, step=0).lr_warmup_steps == 5
+
+
 @pytest.mark.parametrize("config", [
     ClassifierTrainConfig(budget="100s", iterations=7, anneal_lr=True, lr=1.0),
     PointTrainConfig(budget="100s", lr=1.0, lr_warmup_steps=0),

@@ -35,7 +35,9 @@ def _use(config):
         return command_line("classifier_sample", model_path="DIFFUSION_MODEL", classifier_path=run_dir)
     if kind == "super_res":
         return command_line("super_res_sample", model_path=run_dir, base_samples="SMALL_IMAGES")
-    return command_line("synthetic_sample" if kind == "points" else "image_sample", model_path=run_dir)
+    if kind == "points":
+        return command_line("synthetic_sample", model_path=run_dir)
+    return command_line("image_sample", model_path=run_dir, out_dir=Path("results") / "samples" / Path(run_dir).name)
 
 
 def _kind_of(run_dir):

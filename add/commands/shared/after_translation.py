@@ -21,7 +21,7 @@ def commands_after(directions: Sequence[Direction]) -> list[str]:
                                      direction.folder.path, source_dir=_sources(direction, folders), out_dir=out))
     if pairs := [str(direction.folder.path) for direction in directions if len(direction.domains) == 2]:
         commands.append(command_line("soft_labels", translations=",".join(pairs),
-                                     **_all_domains(folders, directions[0].num_domains)))
+                                     **_all_domains(folders, directions[0])))
     return commands
 
 
@@ -47,11 +47,16 @@ def _many_images(data_dir):
     return str(known[data_dir]) if data_dir in known and known[data_dir].is_dir() else data_dir
 
 
-def _all_domains(folders, num_domains):
+def _all_domains(folders, direction):
     """Return {"data_dir": folder of all domains}, and "domains" where their numbers don't follow their names.
 
     There is such a folder where all lie side by side, and nothing else beside them.
     """
+    num_domains = direction.num_domains
+    if getattr(direction.config, "models_dir", ""):
+        order = direction.further["domains"]
+        numbered = {} if order == sorted(order) else {"domains": ",".join(order)}
+        return {"data_dir": direction.config.data_dir} | numbered
     parents = {Path(folder).parent for folder in folders.values() if not is_url(folder)}
     names = [Path(folders[number]).name for number in sorted(folders)]
     if sorted(folders) != list(range(num_domains)) or len(parents) != 1:

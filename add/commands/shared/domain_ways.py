@@ -65,20 +65,22 @@ def _two(config):
     ways = {FORWARD: [numbers], BACKWARD: [numbers[::-1]], "both": [numbers, numbers[::-1]]}[config.direction]
     soft_labels(config.amount, config.source, config.target, config.num_domains)  # refuses impossible numbers
     names = _names_of_two(config, models)
-    for folder in filter(None, (config.data_dir, config.target_data_dir)):
-        _refuse_folder_of_domains(folder, set(names.values()))
+    for flag, number in (("data_dir", config.source), ("target_data_dir", config.target)):
+        _refuse_folder_of_domains(flag, getattr(config, flag), names, number)
     return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways,
                    names, config.num_domains)
 
 
-def _refuse_folder_of_domains(folder, names):
-    """Refuse a folder of images of one domain that has a subfolder named as a domain: it holds several."""
-    root = Path(folder)
-    if not files.is_url(folder) and root.is_dir() and (
-            inside := sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in names)):
-        raise UserError(f"{folder} holds the subfolder {inside[0]}, which is named as a domain, and all images below "
-                        f"it would be taken for one domain: expected the images of one; give {root / inside[0]}, or "
-                        f"--models_dir for a folder of all domains")
+def _refuse_folder_of_domains(flag, folder, names, number):
+    """Refuse a folder of images of one domain that has subfolders, one or two levels down, named as domains."""
+    if not folder or files.is_url(folder) or not Path(folder).is_dir() or number not in names:
+        return
+    below = [path for pattern in ("*", "*/*") for path in sorted(Path(folder).glob(pattern)) if path.is_dir()]
+    if inside := [path for path in below if path.name in names.values()]:
+        own = next((path for path in inside if path.name == names[number]), "the folder of its images alone")
+        raise UserError(f"--{flag} {folder} holds {inside[0]}, which is named as a domain, and all images below it "
+                        f"would be taken for images of {names[number]}: expected the images of one domain; give {own}, "
+                        f"or --models_dir for a folder of all domains")
 
 
 def _names_of_two(config, models):
