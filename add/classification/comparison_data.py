@@ -96,9 +96,9 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     synthetic: dict[str, Labelled] = {}
     left_out: dict[str, int] = {}
     enlarged: list[str] = []
-    watches = {"validation": SourceWatch(real.validation.paths, real.validation.classes)}
-    watches |= {"test": SourceWatch([path for test in real.tests for path in test.paths],
-                                    torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
+    sets = {"validation": real.validation.paths, "test": [path for test in real.tests for path in test.paths]}
+    watches = {"validation": SourceWatch(sets["validation"], real.validation.classes),
+               "test": SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
     size, num_domains = real.image_size, len(real.train.names)
     for source in sorted({method.source for method in methods} - {""}):
         base, _, rule = source.partition("@")
@@ -119,11 +119,10 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
                 raise UserError("all series in --translations were made from validation or test images, and none is "
                                 "left to train on: expected series of other images; give --val_dir, or translate the "
                                 "training images that are left")
-            enlarged += [sentence for own in series if len(own) for sentence in own.image_set(size).sentences()]
-            full, progressive = read_translations([own for own in series if len(own)], size, num_domains)
+            full, progressive = read_translations([own for own in series if len(own)], size, num_domains,
+                                                  enlarged.append)
             synthetic[source] = full if base == "full" else progressive
             left_out |= {name: count for name, count in counts.items() if count}
-    sets = {"validation": real.validation.paths, "test": [path for test in real.tests for path in test.paths]}
     folders = [*filter(None, config.translations.split(",")), *_folders_below(config.sample_folders().values())]
     seen = [sentence for name, paths in sets.items() for sentence in say_trained_on(folders, paths, name)]
     made = [f"{count} series were made from {name} images and are left out: a classifier would train on what it is "

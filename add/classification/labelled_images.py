@@ -10,7 +10,7 @@ from add.data.dataset import ImageSet
 from add.data.folders import in_order, list_domains
 from add.data.transforms import to_model_input
 from add.errors import UserError
-from add.interfaces import PathLike
+from add.interfaces import Note, PathLike
 from add.results.translation_series import Series
 
 
@@ -72,14 +72,22 @@ def all_images(image_set: ImageSet) -> torch.Tensor:
     return to_model_input(image_set.batch(range(len(image_set))))
 
 
-def read_translations(series: Iterable[Series], image_size: int, num_classes: int) -> tuple[Labelled, Labelled]:
-    """Return (full translations with hard labels, all progressive images with their soft labels) of translations."""
+def read_translations(series: Iterable[Series], image_size: int, num_classes: int, note: Note = lambda text: None
+                      ) -> tuple[Labelled, Labelled]:
+    """Return (full translations with hard labels, all progressive images with their soft labels) of translations.
+
+    Args:
+        note: called with what the user should know of the images.
+    """
     images, soft, last, targets = [], [], [], []
     for own in series:
         if own.labels.shape[1] != num_classes:
             raise UserError(f"{own.folder} has soft labels of {own.labels.shape[1]} domains: expected {num_classes}, "
                             f"as many as the training images have; translate with --num_domains {num_classes}")
-        images.append(all_images(own.image_set(image_size)))
+        image_set = own.image_set(image_size)
+        for sentence in image_set.sentences():
+            note(sentence)
+        images.append(all_images(image_set))
         soft.append(torch.from_numpy(own.labels).float())
         last.append(torch.from_numpy(own.m == own.amount))
         targets.append(torch.full((len(own),), own.target))

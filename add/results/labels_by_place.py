@@ -26,13 +26,14 @@ def labels_by_place(folder: PathLike) -> dict[str, list[float]]:
     A chain, whose places lie between more than two domains, has none of the latter.
     """
     rules = [DEPTH_RULE, *sorted(path.stem.removeprefix("labels_") for path in Path(folder).glob("labels_*.csv"))]
-    found: dict[str, list[float]] = {"m": np.unique(read_series(folder).m).tolist()}
+    found: dict[str, list[float]] = {}
     for rule in rules:
         series = read_series(folder, rule)
+        found.setdefault("m", np.unique(series.m).tolist())
         if series.is_chain:
             break
         share = series.labels[:, series.target]
-        found[LABEL + rule] = [float(share[series.m == m].mean()) for m in np.unique(series.m)]
+        found[LABEL + rule] = [float(share[series.m == m].mean()) for m in found["m"]]
     return found
 
 
