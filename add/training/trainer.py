@@ -17,11 +17,14 @@ from add.training.ema import EMA, share_of_start
 from add.training.held_out import UpturnWatch
 from add.training.learning_tasks import Task
 from add.training.loop import Loop
+from add.training.muon import Muon, divide
 from add.training.run_config import RunConfig
 from add.training.run_folder import RunFolder
 from add.training.running_means import Window
 from add.training.step_randomness import draw_timesteps, draw_uniforms, step_seed
 from add.training.training_data import Labelled, Stream
+
+ENDS = ("input_blocks.0.0.", "out.", "label_emb.")  # names of a network's first and last layers, and of class vectors
 
 
 class Trainer(Loop):
@@ -47,12 +50,19 @@ class Trainer(Loop):
         self.model: nn.Module = model.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.parameters = list(self.model.parameters())
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.optimizer = self._make_optimizer()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16",
                                            growth_interval=config.growth_interval)
         self.sampler = create_named_schedule_sampler(config.schedule_sampler, task.diffusion)
         self.watch = UpturnWatch()
         self._connect()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        lr, weight_decay = self.config.lr, self.config.weight_decay
+        if self.config.optimizer == "muon":
+            matrices, others = divide(self.model.named_parameters(), ENDS)
+            return Muon(matrices, others, lr, weight_decay)
+        return torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
     def _connect(self) -> None:
         """Make `forward`, the network as a step calls it: compiled, distributed, under autocast where asked for."""

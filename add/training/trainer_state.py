@@ -9,6 +9,7 @@ import torch
 from add.errors import UserError
 from add.interfaces import PathLike
 from add.training.checkpoints import load_weights
+from add.training.muon import moment_names
 
 if TYPE_CHECKING:
     from add.training.trainer import Trainer
@@ -75,21 +76,24 @@ def _state_dict(model, parameters):
 
 
 def _load_optimizer(optimizer, saved, path):
-    """Take over the moments of an AdamW state dict; learning rate and weight decay stay the options'."""
+    """Take over the moments of an optimiser's state dict; learning rate and weight decay stay the options'."""
     own = optimizer.state_dict()
     try:
         optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
-        moments = [(p, state, name) for p, state in optimizer.state.items() for name in ("exp_avg", "exp_avg_sq")]
+        moments = [(p, state, name) for group in optimizer.param_groups for p in group["params"]
+                   if (state := optimizer.state.get(p)) is not None for name in moment_names(group)]
         fits = all(state[name].shape == p.shape for p, state, name in moments)
-        fits = fits and len(optimizer.state) in (0, len(own["param_groups"][0]["params"]))
+        fits = fits and len(optimizer.state) in (0, sum(len(group["params"]) for group in own["param_groups"]))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise _unfit(path) from error
+        raise _unfit(optimizer, path) from error
     if not fits:
-        raise _unfit(path)
-    for p, state, name in moments:  # the fused step takes for granted that strides agree
+        raise _unfit(optimizer, path)
+    for p, state, name in moments:  # a step takes for granted that strides agree
         state[name] = torch.empty_like(p, requires_grad=False).copy_(state[name])
 
 
-def _unfit(path):
-    return UserError(f"the optimiser state beside {path} is not this network's: expected AdamW's, with one entry per "
-                     f"parameter; start from the weights alone with --init_from")
+def _unfit(optimizer, path):
+    name = type(optimizer).__name__
+    return UserError(f"the optimiser state beside {path} is not this network's with --optimizer {name.lower()}: "
+                     f"expected {name}'s, with one entry per parameter; give the --optimizer that the run began with, "
+                     f"or start from the weights alone with --init_from")
