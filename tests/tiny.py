@@ -6,7 +6,8 @@ import torch
 
 from add.data import save_json, save_png, save_torch
 from add.diffusion import DiffusionConfig
-from add.networks import KINDS, create_network
+from add.diffusion.gaussian_prior import fit_gaussian
+from add.networks import KINDS, create_denoiser
 
 MODEL = {"image_size": 16, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1", "attention_resolutions": ""}
 SUPER_RES = {"large_size": 32, "small_size": 16, "num_channels": 32, "num_res_blocks": 1, "attention_resolutions": ""}
@@ -23,9 +24,11 @@ def make_run(folder, seed=0, diffusion=None, kind="image", classes=None, **model
     """
     model_config, diffusion_config = KINDS[kind](**TINY[kind] | model), DiffusionConfig(**diffusion or {})
     torch.manual_seed(seed)
-    network = create_network(model_config)
+    network = create_denoiser(model_config, diffusion_config)
     for parameter in network.parameters():  # layers that start at zero would hide mistakes
         torch.nn.init.normal_(parameter, std=0.05)
+    if diffusion_config.head_start != "none":
+        network.head_start.fit(fit_gaussian([torch.rand(9, *network.head_start.mean.shape[1:]).cumsum(dim=3) / 8 - 1]))
     save_json(folder / "config.json", {"kind": kind, "model": dataclasses.asdict(model_config),
                                        "diffusion": dataclasses.asdict(diffusion_config), "data": {"classes": classes}})
     save_torch(folder / "ema_0.9999_000010.pt", network.state_dict())

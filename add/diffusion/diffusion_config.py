@@ -9,6 +9,7 @@ from add.diffusion.respacing import space_timesteps
 from add.diffusion.schedules import SCHEDULES, named_beta_schedule, rescale_zero_terminal_snr
 from add.errors import UserError
 
+HEAD_STARTS = ("none", "gaussian")
 MEAN_TYPES = {"epsilon": ModelMeanType.EPSILON, "x_start": ModelMeanType.START_X, "v": ModelMeanType.V}
 
 
@@ -31,10 +32,16 @@ class DiffusionConfig:
         False, "the last timestep is pure noise (arXiv:2305.08891); needs prediction 'v' or 'x_start'")
     min_snr_gamma: float = option(
         0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights")
+    head_start: str = option(
+        "none", "gaussian: the network learns only what the best linear denoiser of its training images leaves, which "
+                "is fitted when training begins and kept with the weights", HEAD_STARTS)
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
             raise UserError(f"unknown prediction {self.prediction!r}: expected one of {PREDICTIONS}")
+        if self.head_start not in HEAD_STARTS:
+            raise UserError(f"unknown head start {self.head_start!r}: expected one of {', '.join(HEAD_STARTS)}; change "
+                            f"--head_start")
         if self.predict_xstart and self.prediction == "v":
             raise UserError("predict_xstart contradicts prediction 'v': leave one of them out")
         if self.zero_terminal_snr and self.predicted == "epsilon":

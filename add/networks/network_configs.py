@@ -23,6 +23,7 @@ from add.networks.unet_shape import (
     check_widths,
     choose_attention_rates,
     choose_channel_mult,
+    places_of,
 )
 
 NUM_CLASSES = 1000
@@ -63,7 +64,7 @@ class ModelConfig(UNetConfig):
 
     help_groups: ClassVar[HelpGroups] = {"network of images": (
         "image_size", "class_cond", "num_classes", "class_dropout", "num_channels", "channel_mult", "num_res_blocks",
-        "attention_resolutions", "dropout", "learn_sigma")}
+        "attention_resolutions", "patch_size", "dropout", "learn_sigma")}
 
     image_size: int = option(64, "height and width of an image, in pixels")
     channel_mult: str = option(
@@ -72,6 +73,9 @@ class ModelConfig(UNetConfig):
                                        "samples can be guided without a classifier (0.1 is usual)")
     use_new_attention_order: bool = option(
         False, "global-priority attention (Q, K, V first, then heads); otherwise local (heads first)")
+    patch_size: int = option(1, "pixels along the side of a patch whose pixels the first level takes as channels of "
+                                "one place: 2 halves a training step's cost, with the levels' sizes and their "
+                                "attention_resolutions those of an image of half the size")
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,12 @@ def create_model(image_size: int, num_channels: int, num_res_blocks: int, channe
                  attention_resolutions: Numbers = "16", num_heads: int = 1, num_head_channels: int = -1,
                  num_heads_upsample: int = -1, use_scale_shift_norm: bool = False, dropout: float = 0,
                  resblock_updown: bool = False, use_fp16: bool = False, use_new_attention_order: bool = False,
-                 num_classes: int = NUM_CLASSES, class_dropout: float = 0.0) -> UNetModel:
+                 num_classes: int = NUM_CLASSES, class_dropout: float = 0.0, patch_size: int = 1) -> UNetModel:
     """Return the UNetModel of these options, which ModelConfig explains."""
     _check_class_dropout(class_dropout, class_cond)
-    multipliers = choose_channel_mult(image_size, channel_mult)
-    rates = choose_attention_rates(image_size, attention_resolutions, len(multipliers))
+    places = places_of(image_size, patch_size)
+    multipliers = choose_channel_mult(places, channel_mult)
+    rates = choose_attention_rates(places, attention_resolutions, len(multipliers))
     _check_image_model(
         num_channels, num_res_blocks, multipliers, rates, num_heads, num_head_channels, num_heads_upsample,
         dropout, num_classes)
@@ -164,7 +169,7 @@ def create_model(image_size: int, num_channels: int, num_res_blocks: int, channe
         num_classes=num_classes if class_cond else None, use_checkpoint=use_checkpoint, num_heads=num_heads,
         num_head_channels=num_head_channels, num_heads_upsample=num_heads_upsample,
         use_scale_shift_norm=use_scale_shift_norm, resblock_updown=resblock_updown,
-        use_new_attention_order=use_new_attention_order, knows_no_class=class_dropout > 0)
+        use_new_attention_order=use_new_attention_order, knows_no_class=class_dropout > 0, patch_size=patch_size)
 
 
 def sr_create_model(large_size: int, small_size: int, num_channels: int, num_res_blocks: int, learn_sigma: bool,

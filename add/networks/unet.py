@@ -13,9 +13,9 @@ from add.networks.precision import PrecisionMixin
 from add.networks.stages import BlockBuilder, down_path, level_widths, middle, up_path
 
 
-def check_image(x: torch.Tensor, in_channels: int, num_levels: int) -> None:
-    """Raise UserError unless x is [B, in_channels, H, W] with H and W divisible by 2 at every level."""
-    step = 2 ** (num_levels - 1)
+def check_image(x: torch.Tensor, in_channels: int, num_levels: int, patch_size: int = 1) -> None:
+    """Raise UserError unless x is [B, in_channels, H, W] of whole patches, halved in number at every level but one."""
+    step = patch_size * 2 ** (num_levels - 1)
     if x.ndim != 4 or x.shape[1] != in_channels or x.shape[2] % step or x.shape[3] % step:
         raise UserError(
             f"the network was given a batch of shape {tuple(x.shape)}: expected [B, {in_channels}, H, W] "
@@ -40,6 +40,11 @@ class UNetModel(PrecisionMixin, nn.Module):
         num_heads, num_head_channels: see attention.count_heads; -1 leaves it to `num_heads`.
         num_heads_upsample: heads on the up path; -1 for the same as `num_heads`.
         use_scale_shift_norm, resblock_updown, use_new_attention_order, use_checkpoint: see blocks, attention.
+        patch_size: pixels along the side of a patch that the first level sees as one place: image and output are folded
+            so that each patch's pixels are channels there (pixel-unshuffle, Shi et al. 2016, arXiv:1609.05158).
+
+    Attributes:
+        head_start: None, or the module GaussianHeadStart that the output is handed to.
     """
 
     def __init__(self, image_size: int, in_channels: int, model_channels: int, out_channels: int,
@@ -48,9 +53,11 @@ class UNetModel(PrecisionMixin, nn.Module):
                  num_classes: int | None = None, use_checkpoint: bool = False, num_heads: int = 1,
                  num_head_channels: int = -1, num_heads_upsample: int = -1, use_scale_shift_norm: bool = False,
                  resblock_updown: bool = False, use_new_attention_order: bool = False,
-                 knows_no_class: bool = False) -> None:
+                 knows_no_class: bool = False, patch_size: int = 1) -> None:
         super().__init__()
         self.image_size, self.in_channels, self.out_channels = image_size, in_channels, out_channels
+        self.patch_size = patch_size
+        self.head_start: nn.Module | None = None
         self.model_channels, self.channel_mult = model_channels, tuple(channel_mult)
         self.num_classes = num_classes
         self.use_new_attention_order = use_new_attention_order
@@ -65,12 +72,14 @@ class UNetModel(PrecisionMixin, nn.Module):
         self.time_embed = time_mlp(model_channels, emb_channels)
         if num_classes is not None:
             self.label_emb = nn.Embedding(num_classes + knows_no_class, emb_channels)
-        self.input_blocks, skip_widths = down_path(builder, in_channels, widths, num_res_blocks, rates)
+        self.input_blocks, skip_widths = down_path(
+            builder, in_channels * patch_size**2, widths, num_res_blocks, rates)
         self.middle_block = middle(builder, widths[-1])
         self.output_blocks = up_path(
             replace(builder, num_heads=up_heads), widths, skip_widths, num_res_blocks, rates)
         self.out = nn.Sequential(
-            GroupNorm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1)))
+            GroupNorm(widths[0]), nn.SiLU(), zeroed(
+                nn.Conv2d(widths[0], out_channels * patch_size**2, 3, padding=1)))
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         """Return [B, out_channels, H, W], in the type of x.
@@ -82,9 +91,11 @@ class UNetModel(PrecisionMixin, nn.Module):
             timesteps: [B], int or float.
             y: [B] int64 class labels; given if, and only if, the model has classes.
         """
-        check_image(x, self.in_channels, len(self.channel_mult))
+        check_image(x, self.in_channels, len(self.channel_mult), self.patch_size)
         emb = self._embed(x, timesteps, y)
         h, skips = x.to(self.dtype), []
+        if self.patch_size > 1:
+            h = F.pixel_unshuffle(h, self.patch_size)
         for block in self.input_blocks:
             h = block(h, emb)
             skips.append(h)
@@ -92,7 +103,10 @@ class UNetModel(PrecisionMixin, nn.Module):
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb)
         with full_precision(x):
-            return self.out(h.to(self.dtype)).to(x.dtype)
+            output = self.out(h.to(self.dtype)).to(x.dtype)
+        if self.patch_size > 1:
+            output = F.pixel_shuffle(output, self.patch_size)
+        return output if self.head_start is None else self.head_start(output, x, timesteps, y).to(x.dtype)
 
     def _embed(self, x, timesteps, y):
         """Return the embedding [B, E] of timestep and class."""

@@ -17,6 +17,7 @@ CHANNEL_MULT: dict[int, tuple[float, ...]] = {
     256: (1, 1, 2, 2, 4, 4),
     512: (0.5, 1, 1, 2, 2, 4, 4),
 }
+PATCH_SIZES = (1, 2, 4)
 SUPER_RES_CHANNEL_MULT: dict[int, tuple[float, ...]] = {**CHANNEL_MULT, 512: (1, 1, 2, 2, 4, 4)}
 
 
@@ -40,6 +41,17 @@ def parse_ints(value: Numbers, option: str) -> tuple[int, ...]:
             f"{option} is {value!r}: expected positive whole numbers separated by commas, such as 16,8; "
             f"change --{option}")
     return numbers
+
+
+def places_of(image_size: int, patch_size: int) -> int:
+    """Return the places along a side of the first level: the pixels of an image, or its patches."""
+    if patch_size not in PATCH_SIZES:
+        raise UserError(f"patch_size is {patch_size!r}: expected one of {', '.join(map(str, PATCH_SIZES))}; change "
+                        f"--patch_size")
+    if image_size % patch_size:
+        raise UserError(f"image_size {image_size} can't be divided into patches of {patch_size} pixels: expected a "
+                        f"multiple of that; change --image_size or --patch_size")
+    return image_size // patch_size
 
 
 def choose_channel_mult(image_size: int, channel_mult: Numbers = "",

@@ -205,7 +205,9 @@ def _export_key(model, shape):
     settings = [(name, type(module).__name__, {key: value for key, value in vars(module).items()
                                                if isinstance(value, plain) and not key.startswith("_")})
                 for name, module in model.named_modules()]
-    known = [EXPORT, OPSET, torch.__version__, list(shape), settings]
+    tensors = [(name, hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest())
+               for name, tensor in model.named_buffers()]  # not all of them lie in the checkpoint
+    known = [EXPORT, OPSET, torch.__version__, list(shape), settings, tensors]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from add.data.files import read_json
 from add.diffusion import DiffusionConfig, GaussianDiffusion, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import PathLike, Row
-from add.networks import KINDS, create_network, kind_of
+from add.networks import KINDS, create_denoiser, kind_of
 from add.networks.foreign.recognition import recognise
 from add.networks.foreign.wrapped_weights import unwrap
 
@@ -212,7 +212,7 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
                         f"{MADE_BY[kind]} trains those")
     if timestep_respacing is not None:
         diffusion_config = dataclasses.replace(diffusion_config, timestep_respacing=timestep_respacing)
-    model = create_network(model_config)
+    model = create_denoiser(model_config, diffusion_config)
     load_weights(model, state, file)
     config = LoadedConfig(file, model_config, diffusion_config, read_classes(file.parent))
     return model.to(device).eval(), diffusion_from_config(diffusion_config), config

@@ -11,10 +11,11 @@ from add import __version__
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
-from add.networks import create_network
+from add.networks import create_denoiser
 from add.networks.precision import check_precision
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
 from add.training.config_differences import described
+from add.training.head_start_fit import fit_head_start, with_own_head_start
 from add.training.learning_tasks import make_task
 from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
 from add.training.run_config import RunConfig
@@ -48,7 +49,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     diffusion_from_config(diffusion_config)
     check_precision(world.device, given.precision)
     with torch.device("meta"):  # refuses impossible options before the slow part
-        create_network(_with_classes(model_config, 1))
+        create_denoiser(_with_classes(model_config, 1), diffusion_config)
     config = with_saved_plan(given, config.run_dir)
     if data_dir := getattr(config, "data_dir", ""):
         note(f"reading the images of {data_dir}")
@@ -63,7 +64,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     for sentence in source.sentences:
         note(sentence)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
-    model = create_network(model_config).to(world.device)
+    model = create_denoiser(model_config, diffusion_config).to(world.device)
     trainer = Trainer(task, model, source.stream, config, run, world, held_out=source.held_out,
                       examples=source.examples, report=report, note=note)
     note(f"network of {sum(p.numel() for p in trainer.parameters):,} parameters")
@@ -113,6 +114,8 @@ def _start(trainer, source):
         elif found["step"] > step_of(config.resume_checkpoint):
             note(f"{run.path} has come further than {config.resume_checkpoint}; to start from that one again, give "
                  f"another --run_dir")
+    if found is None and source.images is not None:
+        fit_head_start(trainer.model, source.images, getattr(config, "augment", "none"))
     if found is not None:
         trainer.restore(found, origin)
         note(f"resuming from {origin} at step {trainer.step}")
@@ -123,7 +126,7 @@ def _start(trainer, source):
     elif config.init_from:
         path = find_checkpoint(config.init_from)
         check_weights(path, *configs)
-        load_weights(trainer.model, read_weights(path), path)
+        load_weights(trainer.model, with_own_head_start(trainer.model, read_weights(path), path), path)
         for ema in trainer.emas.values():
             ema.copy_from(trainer.parameters, updates=0)
         note(f"starting at step 0 from the weights of {path}")

@@ -44,6 +44,7 @@ class Source:
     facts: the entries of config.json on the data; with "fingerprint", "images" and "classes" (names by label, or None),
         and where images were held out by a share, "held_out_sha256" of their names.
     sentences: for the user. files: the paths that `write_training_images` takes; of points none.
+    images: those that are trained on; None of points.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     facts: Row
     sentences: list[str]
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    images: ImageSet | None = None
 
 
 def open_source(config: Any, model_config: Any, world: Processes) -> Source:
@@ -82,7 +84,7 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
                   _describe(config, images, train, held_out) + _hint(config, images, groups, model_config),
-                  {TRAINED_ON: train.files, HELD_OUT: held_out.files})
+                  {TRAINED_ON: train.files, HELD_OUT: held_out.files}, train)
 
 
 def _hint(config, images, groups, model_config):

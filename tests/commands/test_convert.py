@@ -189,6 +189,8 @@ def test_schedulers_that_we_have_no_words_for_are_refused(change, message):
     ({"rescale_timesteps": True, "diffusion_steps": 4000}, {}, "--rescale_timesteps on 4000 steps"),
     ({}, {"num_head_channels": -1, "attention_resolutions": "16,8"}, "the attention heads have different widths"),
     ({}, {"channel_mult": "2,2"}, "only a model whose first channel multiplier is 1"),
+    ({"head_start": "gaussian", "prediction": "v"}, {}, r"has a head start \(gaussian\)"),
+    ({}, {"patch_size": 2, "attention_resolutions": "8,4"}, "takes patches of 2 pixels"),
 ])
 def test_models_that_diffusers_has_no_words_for_are_refused_and_leave_no_trace(tmp_path, diffusion, model, message):
     with pytest.raises(UserError, match=message):

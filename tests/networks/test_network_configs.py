@@ -121,6 +121,8 @@ def test_options_change_what_they_name():
     ({"image_size": 48, "channel_mult": ""}, "image_size 48 has no channel mult.* expected one of 32, 64"),
     ({"image_size": 30}, r"image_size 30 cannot be halved 2 times: .* a multiple of 4"),
     ({"image_size": 0}, "image_size 0 cannot be halved"),
+    ({"patch_size": 3}, "patch_size is 3: expected one of 1, 2, 4"),
+    ({"patch_size": 2, "image_size": 33}, "image_size 33 can't be divided into patches of 2 pixels"),
     ({"num_channels": 48}, "48 channels: expected a multiple of 32"),
     ({"num_channels": 0}, "num_channels is 0: expected a whole number of at least 1"),
     ({"num_heads": 3}, "num_heads 3 does not divide an attention layer of 64 channels"),

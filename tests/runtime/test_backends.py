@@ -6,8 +6,10 @@ import shutil
 import pytest
 import torch
 
+from add.diffusion import DiffusionConfig
+from add.diffusion.gaussian_prior import fit_gaussian
 from add.errors import UserError
-from add.networks import create_model
+from add.networks import GaussianHeadStart, create_model
 from add.runtime import backends
 
 CPU = torch.device("cpu")
@@ -161,6 +163,29 @@ def test_onnx_runs_channels_last_weights_and_images(cache, monkeypatch):
     with torch.no_grad():
         out = wrap(network, "onnx", cache[0])(x.to(memory_format=torch.channels_last), t)
         torch.testing.assert_close(out, network(x, t), atol=1e-4, rtol=0, check_stride=False)
+
+
+def with_head_start(**diffusion):
+    """Return a network of patches with a head start, of one seed; `diffusion` changes what the checkpoint lacks."""
+    network = make_network(patch_size=2, image_size=16, channel_mult="1")
+    network.head_start = GaussianHeadStart(SHAPE, DiffusionConfig(**{"prediction": "v"} | diffusion))
+    images = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(0)).cumsum(dim=3) / 8 - 1
+    network.head_start.fit(fit_gaussian([images]))
+    return network.eval()
+
+
+def test_head_start_and_patches_run_in_onnx(tmp_path):
+    need_onnx()
+    network = with_head_start()
+    # noise is no image of the head start's: at the lowest levels it predicts some 100 of it
+    assert_same(wrap(network, "onnx", tmp_path), network, atol=5e-3)
+
+
+def test_another_schedule_of_a_head_start_is_another_file():
+    """Noise levels and prediction are part of the network then, and not of the checkpoint file."""
+    keys = {backends._export_key(with_head_start(**options), SHAPE)
+            for options in ({}, {"noise_schedule": "cosine"}, {"prediction": "epsilon"})}
+    assert len(keys) == 3
 
 
 def test_another_attention_order_or_size_is_another_file(network, cache):

@@ -15,7 +15,8 @@ from add.runtime.processes import process_group
 from tests.training.runs import gradients, scrambled, start, weights
 
 OPTIONS = {"schedule_sampler": "loss-second-moment", "diffusion_steps": 2, "augment": "dihedral", "max_steps": 4,
-           "lr": 1e-3, "val_fraction": 0.3, "val_interval": 2, "grad_clip": 1.0}
+           "lr": 1e-3, "val_fraction": 0.3, "val_interval": 2, "grad_clip": 1.0, "optimizer": "muon",
+           "head_start": "gaussian", "prediction": "v"}
 
 
 def main():

@@ -121,6 +121,9 @@ def from_diffusers(config: Mapping[str, Any],
 
 def _their_config(config):
     """Return UNet2DModel's options for a ModelConfig."""
+    if config.patch_size > 1:
+        raise UserError(f"the network takes patches of {config.patch_size} pixels: expected --patch_size 1, for "
+                        f"diffusers' UNet2DModel folds no image; only such a model can be converted")
     multipliers = choose_channel_mult(config.image_size, config.channel_mult)
     rates = choose_attention_rates(config.image_size, config.attention_resolutions, len(multipliers))
     widths = level_widths(config.num_channels, multipliers)

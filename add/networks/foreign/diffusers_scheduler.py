@@ -24,8 +24,12 @@ def scheduler_of(config: DiffusionConfig) -> tuple[dict[str, Any], list[str]]:
     as with our timestep_respacing ddimN; with zero terminal SNR at T - 1.
 
     Raises:
-        UserError: the model is told timesteps that aren't whole numbers.
+        UserError: the model is told timesteps that aren't whole numbers, or has a head start.
     """
+    if config.head_start != "none":
+        raise UserError(f"the model has a head start ({config.head_start}), to which its network only adds what is "
+                        f"left: expected --head_start none, for a UNet2DModel and diffusers' schedulers have no place "
+                        f"for it; only such a model can be converted")
     steps, betas = config.diffusion_steps, named_beta_schedule(config.noise_schedule, config.diffusion_steps)
     if config.rescale_timesteps and steps != 1000:
         raise UserError(f"the model was trained with --rescale_timesteps on {steps} steps: expected whole timesteps, "

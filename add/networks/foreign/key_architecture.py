@@ -11,7 +11,14 @@ from add.errors import UserError
 from add.networks.encoder import POOLS
 from add.networks.network_configs import IMAGE_CHANNELS, ClassifierConfig, NetworkConfig, PointConfig, kind_of
 from add.networks.stages import level_widths
-from add.networks.unet_shape import CHANNEL_MULT, SUPER_RES_CHANNEL_MULT, choose_attention_rates, choose_channel_mult
+from add.networks.unet_shape import (
+    CHANNEL_MULT,
+    PATCH_SIZES,
+    SUPER_RES_CHANNEL_MULT,
+    choose_attention_rates,
+    choose_channel_mult,
+    places_of,
+)
 
 SIZE_NAMES = {"image": "image_size", "super_res": "large_size", "classifier": "image_size"}
 DEFAULT_MULT = {"image": CHANNEL_MULT, "super_res": SUPER_RES_CHANNEL_MULT, "classifier": CHANNEL_MULT}
@@ -23,6 +30,7 @@ class Architecture:
 
     widths: channels of each level, finest first. attends: which levels do. classes: rows of the label embedding, or
     classes that a classifier tells apart. pooled_size: pixels along a side of the map that attention pooling takes.
+    head_start_size: pixels along a side of the images that a Gaussian head start is for, where there is one.
     """
 
     kind: str
@@ -36,6 +44,8 @@ class Architecture:
     resblock_updown: bool | None = None
     pool: str | None = None
     pooled_size: int | None = None
+    patch_size: int = 1
+    head_start_size: int | None = None
 
 
 def architecture_of(config: NetworkConfig) -> Architecture:
@@ -49,8 +59,10 @@ def architecture_of(config: NetworkConfig) -> Architecture:
     else:
         channels, depth, resolutions = config.num_channels, config.num_res_blocks, config.attention_resolutions
     size = getattr(config, SIZE_NAMES[kind])
-    multipliers = choose_channel_mult(size, getattr(config, "channel_mult", ""), DEFAULT_MULT[kind])
-    rates = choose_attention_rates(size, resolutions, len(multipliers))
+    patch_size = getattr(config, "patch_size", 1)
+    places = places_of(size, patch_size)
+    multipliers = choose_channel_mult(places, getattr(config, "channel_mult", ""), DEFAULT_MULT[kind])
+    rates = choose_attention_rates(places, resolutions, len(multipliers))
     common: dict[str, Any] = {
         "kind": kind, "num_channels": channels, "num_res_blocks": depth,
         "widths": tuple(level_widths(channels, multipliers)),
@@ -65,7 +77,7 @@ def architecture_of(config: NetworkConfig) -> Architecture:
     return Architecture(
         learn_sigma=config.learn_sigma, classes=rows if config.class_cond else None,
         use_scale_shift_norm=config.use_scale_shift_norm,
-        resblock_updown=config.resblock_updown if len(multipliers) > 1 else None, **common)
+        resblock_updown=config.resblock_updown if len(multipliers) > 1 else None, patch_size=patch_size, **common)
 
 
 def read_architecture(state_dict: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Architecture:
@@ -78,22 +90,26 @@ def read_architecture(state_dict: Mapping[str, Any], given: Mapping[str, Any] | 
     first = _shape(state_dict, "input_blocks.0.0.weight")
     if len(first) == 2:
         return _read_points(state_dict, channels)
-    if len(first) != 4 or first[1] not in (IMAGE_CHANNELS, 2 * IMAGE_CHANNELS):
+    patches = {IMAGE_CHANNELS * size**2: size for size in PATCH_SIZES}
+    if len(first) != 4 or first[1] not in (*patches, 2 * IMAGE_CHANNELS):
         raise _foreign(f"its first layer has the shape {list(first)}, not that of a network for images of "
                        f"{IMAGE_CHANNELS} channels")
     classifies = not any(key.startswith("output_blocks.") for key in state_dict)
-    kind = "classifier" if classifies else "image" if first[1] == IMAGE_CHANNELS else "super_res"
+    kind = "classifier" if classifies else "image" if first[1] in patches else "super_res"
     depth, widths, attends, updown = _read_levels(state_dict, kind, channels, given or {})
     common: dict[str, Any] = {
         "kind": kind, "num_channels": channels, "num_res_blocks": depth, "widths": widths, "attends": attends,
         "resblock_updown": updown, "use_scale_shift_norm": _read_scale_shift(state_dict)}
     if classifies:
         return Architecture(learn_sigma=None, **common, **_read_pool(state_dict))
-    outputs = _shape(state_dict, "out.2.weight", 4)[0]
-    if outputs not in (IMAGE_CHANNELS, 2 * IMAGE_CHANNELS):
-        raise _foreign(f"its output has {outputs} channels, not {IMAGE_CHANNELS} or {2 * IMAGE_CHANNELS}")
+    patch_size = patches.get(first[1], 1)
+    outputs, one = _shape(state_dict, "out.2.weight", 4)[0], IMAGE_CHANNELS * patch_size**2
+    if outputs not in (one, 2 * one):
+        raise _foreign(f"its output has {outputs} channels, not {one} or {2 * one}")
     classes = _shape(state_dict, "label_emb.weight", 2)[0] if "label_emb.weight" in state_dict else None
-    return Architecture(learn_sigma=outputs != IMAGE_CHANNELS, classes=classes, **common)
+    size = _shape(state_dict, "head_start.mean", 4)[-1] if "head_start.mean" in state_dict else None
+    return Architecture(learn_sigma=outputs != one, classes=classes, patch_size=patch_size, head_start_size=size,
+                        **common)
 
 
 def _read_points(state_dict, channels):

@@ -103,6 +103,8 @@ def _size(found, given, name, published, notes):
     halvings = len(found.widths) - 1
     if found.pooled_size is not None:
         return found.pooled_size * 2**halvings
+    if found.head_start_size is not None:
+        return found.head_start_size
     if name in given:
         return given[name]
     sizes = {getattr(model, name) for model, _ in published.values()}
@@ -115,9 +117,10 @@ def _size(found, given, name, published, notes):
         raise UserError(f"the weights do not tell the image size: expected channel multipliers that are the default of "
                         f"one size, and {shown} are of {' and '.join(map(str, fitting)) or 'none'}; give --{name}, in "
                         f"pixels")
-    notes.append(f"{name} {fitting[0]} is assumed, whose default channel multipliers these are ({shown}); give "
-                 f"--{name} if it is another")
-    return fitting[0]
+    size = fitting[0] * found.patch_size
+    notes.append(f"{name} {size} is assumed, whose default channel multipliers these are ({shown}); give --{name} if "
+                 f"it is another")
+    return size
 
 
 def _multipliers(found):
@@ -132,8 +135,9 @@ def _told(found, given, size, size_name):
         return {"num_channels": found.num_channels, "num_res_blocks": found.num_res_blocks,
                 "learn_sigma": found.learn_sigma}
     multipliers = _multipliers(found)
-    resolutions = ",".join(str(size // 2**level) for level, attends in enumerate(found.attends) if attends)
-    by_default = multipliers == list(DEFAULT_MULT[found.kind].get(size, ()))
+    places = size // found.patch_size
+    resolutions = ",".join(str(places // 2**level) for level, attends in enumerate(found.attends) if attends)
+    by_default = multipliers == list(DEFAULT_MULT[found.kind].get(places, ()))
     told = {"num_channels": found.num_channels, "num_res_blocks": found.num_res_blocks,
             "attention_resolutions": resolutions, "use_scale_shift_norm": found.use_scale_shift_norm}
     if found.resblock_updown is not None:
@@ -149,7 +153,9 @@ def _told(found, given, size, size_name):
         if not by_default and not all(isinstance(multiplier, int) for multiplier in multipliers):
             raise UserError(f"the channel multipliers {','.join(map(str, multipliers))} are not whole numbers, which "
                             f"only images of 512 pixels may have: expected --image_size 512, got {size}")
-        told["channel_mult"] = "" if by_default else ",".join(map(str, multipliers))
+        told |= {"channel_mult": "" if by_default else ",".join(map(str, multipliers)),
+                 "patch_size": found.patch_size,
+                 "head_start": "none" if found.head_start_size is None else "gaussian"}
     elif not by_default:
         raise UserError(f"--{size_name} {size} has other channel multipliers than the weights, which have "
                         f"{','.join(map(str, multipliers))}: expected the default ones of the size; give the "
@@ -171,7 +177,8 @@ def _refuse_contradictions(found, told, given):
         if name.endswith("attention_resolutions"):
             same = set(parse_ints(new, name)) == set(parse_ints(old, name))
         elif name == "channel_mult":
-            same = list(parse_ints(new, name) or CHANNEL_MULT.get(told["image_size"], ())) == _multipliers(found)
+            places = told["image_size"] // found.patch_size
+            same = list(parse_ints(new, name) or CHANNEL_MULT.get(places, ())) == _multipliers(found)
             old = ",".join(map(str, _multipliers(found)))
         else:
             same = new == old

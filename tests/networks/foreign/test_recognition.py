@@ -4,8 +4,9 @@ import dataclasses
 import pytest
 import torch
 
+from add.diffusion import DiffusionConfig
 from add.errors import UserError
-from add.networks import ClassifierConfig, ModelConfig, PointConfig, SuperResConfig, create_network
+from add.networks import ClassifierConfig, ModelConfig, PointConfig, SuperResConfig, create_denoiser, create_network
 from add.networks.foreign.key_architecture import architecture_of, read_architecture
 from add.networks.foreign.published_models import PUBLISHED
 from add.networks.foreign.recognition import recognise
@@ -83,6 +84,8 @@ VARIANTS = {
     "super-resolution in half levels": (SuperResConfig(large_size=512, class_cond=True, small_size=128,
                                                        attention_resolutions="32", **SMALL),
                                         ("large_size",)),
+    "patches": (dataclasses.replace(TINY, patch_size=2, image_size=32, learn_sigma=True), ("image_size",)),
+    "patches, the size's own multipliers": (ModelConfig(image_size=128, patch_size=2, **SMALL), ()),
     "points": (PointConfig(task=4, learn_sigma=True), ("task",)),
     "classifier of its mean": (ClassifierConfig(classifier_width=64, classifier_pool="adaptive", num_classes=2), ()),
     "classifier of all blocks": (ClassifierConfig(classifier_width=64, classifier_pool="spatial", num_classes=3,
@@ -102,6 +105,20 @@ def test_networks_of_every_kind_come_back_from_their_keys(config, needs):
     found = recognise(state, {name: getattr(config, name) for name in needs}).model
     assert found == dataclasses.replace(config, num_classes=found.num_classes) if not getattr(
         config, "class_cond", True) else found == config
+
+
+def test_a_head_start_tells_itself_and_the_image_size():
+    """Not even a size whose levels are of no default is asked for."""
+    config, diffusion = dataclasses.replace(TINY, patch_size=2), DiffusionConfig(head_start="gaussian")
+    with torch.device("meta"):
+        state = create_denoiser(config, diffusion).state_dict()
+    found = recognise(state)
+    assert (found.model.image_size, found.model.patch_size) == (config.image_size, 2)
+    assert found.diffusion.head_start == "gaussian"
+    with pytest.raises(UserError, match="--head_start none, but the weights have gaussian"):
+        recognise(state, {"head_start": "none"})
+    with pytest.raises(UserError, match="--head_start gaussian, but the weights have none"):
+        recognise(keys_of(ModelConfig(**SMALL)), {"head_start": "gaussian"})
 
 
 def test_what_is_assumed_is_said_and_can_be_given():
