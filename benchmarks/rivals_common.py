@@ -126,3 +126,10 @@ def shuffled_batches(images, batch_size):
     while True:
         for (batch,) in loader:
             yield batch
+
+
+def mirrored(batch):
+    """Return images [B, 3, H, W], about half of them mirrored left to right, by torch's global generator."""
+    import torch
+
+    return torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, batch.flip(3), batch)

@@ -19,10 +19,13 @@ from rivals_common import (
     NUM_TIMESTEPS,
     Contender,
     count_parameters,
+    mirrored,
     needs,
     shuffled_batches,
 )
 from rivals_ours import read_training_images
+
+from add.diffusion import GaussianDiffusion, LossType, ModelMeanType, ModelVarType
 
 NAME = "denoising-diffusion-pytorch"
 
@@ -96,13 +99,52 @@ def trainer(image_size, batch_size):
     ema = EMA(diffusion, beta=EMA_RATE, update_every=10)
 
     def step():
-        clean = next(stream)
-        loss = diffusion(clean)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(diffusion.parameters(), GRAD_CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update()
-        return loss.item()
+        return one_step(diffusion, optimizer, ema, next(stream), GRAD_CLIP)
 
     return step, count_parameters(network), "AdamW, clipping, EMA every 10th step"
+
+
+def one_step(diffusion, optimizer, ema, clean, grad_clip):
+    """Take a step of the library's Trainer on images [B, 3, H, W] in [0, 1]; return the loss."""
+    loss = diffusion(clean)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(diffusion.parameters(), grad_clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    ema.update()
+    return loss.item()
+
+
+class OwnRecipe:
+    """The recipe of the library's README and Trainer, for time_to_quality.py.
+
+    It predicts v on the library's default schedule, a sigmoid, with Adam at a constant rate, mirrored images, and an
+    EMA every few steps.
+
+    Args:
+        images: [n, 3, S, S] in [-1, 1], the training images. seed: of torch's global generator.
+        recipe: numbers, as `quality_recipes.RIVALS` has them.
+    """
+
+    finished = False
+
+    def __init__(self, images, seed, recipe):
+        torch.manual_seed(seed)
+        self.stream = shuffled_batches((images + 1) / 2, recipe["batch_size"])
+        network = library.Unet(dim=recipe["dim"], dim_mults=recipe["dim_mults"], flash_attn=recipe["flash_attn"])
+        self.diffusion = library.GaussianDiffusion(network, image_size=images.shape[-1])
+        self.optimizer = torch.optim.Adam(self.diffusion.parameters(), lr=recipe["lr"], betas=recipe["betas"])
+        self.ema = EMA(self.diffusion, beta=recipe["ema_decay"], update_every=recipe["ema_every"])
+        self.grad_clip = recipe["grad_clip"]
+        self.parameters = sum(p.numel() for p in network.parameters())
+
+    def step(self, core_seconds, budget):
+        """Take one step; return the loss. The rate is constant, so that nothing depends on the budget."""
+        return one_step(self.diffusion, self.optimizer, self.ema, mirrored(next(self.stream)), self.grad_clip)
+
+    def models(self):
+        """Yield (name of the weights, model(x, t), diffusion) to sample from."""
+        averaged = self.ema.ema_model.eval()
+        yield "ema", averaged.model, GaussianDiffusion(
+            betas=averaged.betas.double().numpy(), model_mean_type=ModelMeanType.V,
+            model_var_type=ModelVarType.FIXED_LARGE, loss_type=LossType.MSE)

@@ -6,6 +6,7 @@ compared.
 from functools import partial
 
 import torch
+from quality_plan import cosine_share
 from rivals_common import (
     EMA_RATE,
     GRAD_CLIP,
@@ -13,6 +14,7 @@ from rivals_common import (
     NUM_TIMESTEPS,
     Contender,
     count_parameters,
+    mirrored,
     needs,
     shuffled_batches,
 )
@@ -20,6 +22,7 @@ from rivals_ours import SOURCE, TARGET, model_config, read_training_images
 from torch.nn import functional as F
 
 from add.data import embedded
+from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.networks import create_model
 from add.networks.foreign.diffusers_keys import to_diffusers
 from add.training import load_model
@@ -133,16 +136,67 @@ def trainer(image_size, batch_size):
     ema = EMAModel(network.parameters(), decay=EMA_RATE)
 
     def step():
-        clean = next(stream)
-        noise = torch.randn_like(clean)
-        t = torch.randint(0, NUM_TIMESTEPS, (len(clean),))
-        prediction = network(scheduler.add_noise(clean, noise, t), t).sample
-        loss = F.mse_loss(prediction, scheduler.get_velocity(clean, noise, t))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), GRAD_CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(network.parameters())
-        return loss.item()
+        return one_step(network, scheduler, optimizer, ema, next(stream), GRAD_CLIP)
 
     return step, count_parameters(network), "AdamW, clipping, EMA every step"
+
+
+def one_step(network, scheduler, optimizer, ema, clean, grad_clip):
+    """Take the step of the library's training tutorial on images [B, 3, H, W] in [-1, 1]; return the loss."""
+    noise = torch.randn_like(clean)
+    t = torch.randint(0, NUM_TIMESTEPS, (len(clean),))
+    prediction = network(scheduler.add_noise(clean, noise, t), t).sample
+    predicts_v = scheduler.config.prediction_type == "v_prediction"
+    loss = F.mse_loss(prediction, scheduler.get_velocity(clean, noise, t) if predicts_v else noise)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    ema.step(network.parameters())
+    return loss.item()
+
+
+class OwnRecipe:
+    """The recipe of the library's unconditional training example, for time_to_quality.py.
+
+    It has the example's network at every size, DDPM with a linear schedule and epsilon prediction, mirrored images,
+    AdamW with a cosine schedule, and an EMA whose rate rises by a power of the steps.
+
+    Args:
+        images: [n, 3, S, S] in [-1, 1], the training images. seed: of torch's global generator.
+        recipe: numbers, as `quality_recipes.RIVALS` has them.
+    """
+
+    finished = False
+
+    def __init__(self, images, seed, recipe):
+        torch.manual_seed(seed)
+        self.recipe, self.taken = recipe, 0
+        self.stream = shuffled_batches(images, recipe["batch_size"])
+        ways = {side: tuple(f"{'Attn' if attends else ''}{side}Block2D" for attends in recipe["attends"])
+                for side in ("Down", "Up")}
+        self.network = diffusers.UNet2DModel(
+            sample_size=images.shape[-1], in_channels=3, out_channels=3, layers_per_block=recipe["layers_per_block"],
+            block_out_channels=recipe["block_out_channels"], down_block_types=ways["Down"],
+            up_block_types=ways["Up"][::-1])
+        self.scheduler = diffusers.DDPMScheduler(num_train_timesteps=NUM_TIMESTEPS, beta_schedule="linear")
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe["lr"], betas=recipe["betas"],
+                                           weight_decay=recipe["weight_decay"])
+        self.ema = EMAModel(self.network.parameters(), decay=recipe["ema_decay"], use_ema_warmup=True,
+                            inv_gamma=recipe["ema_inv_gamma"], power=recipe["ema_power"])
+        self.parameters = sum(p.numel() for p in self.network.parameters())
+
+    def step(self, core_seconds, budget):
+        """Take one step, `core_seconds` of the budget being spent; return the loss."""
+        share = cosine_share(self.taken, core_seconds / budget, self.recipe["warm_up_steps"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe["lr"] * share
+        self.taken += 1
+        return one_step(self.network, self.scheduler, self.optimizer, self.ema, mirrored(next(self.stream)),
+                        self.recipe["grad_clip"])
+
+    def models(self):
+        """Yield (name of the weights, model(x, t), diffusion) to sample from."""
+        self.ema.copy_to(self.network.parameters())
+        network = self.network.eval()
+        yield "ema", lambda x, t: network(x, t).sample, diffusion_from_config(DiffusionConfig(prediction="epsilon"))
