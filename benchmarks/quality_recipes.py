@@ -18,10 +18,11 @@ def merged(*parts):
 
 
 _BEFORE = {
-    "train": {"batch_size": 16, "lr": 1e-3, "lr_warmup_steps": 200, "grad_clip": 1.0, "ema_rate": "0.999",
-              "ema_warmup": True, "schedule_sampler": "stratified", "augment": "dihedral"},
-    "model": {"num_channels": 32, "num_res_blocks": 1, "attention_resolutions": "16,8", "num_heads": 4},
-    "diffusion": {"prediction": "v"},
+    "train": {"optimizer": "adamw", "batch_size": 16, "lr": 1e-3, "lr_warmup_steps": 200, "grad_clip": 1.0,
+              "ema_rate": "0.999", "ema_warmup": True, "schedule_sampler": "stratified", "augment": "dihedral"},
+    "model": {"num_channels": 32, "num_res_blocks": 1, "attention_resolutions": "16,8", "num_heads": 4,
+              "patch_size": 1},
+    "diffusion": {"prediction": "v", "head_start": "none"},
 }
 # By the side of the images: what configs/phantom.yaml and configs/tissue_gland.yaml said before the levers came.
 BEFORE = {
@@ -38,10 +39,11 @@ LEVERS = {
 }
 # guided-diffusion's defaults; its network follows from the size of the images.
 GUIDED_DIFFUSION = {
-    "train": {"batch_size": 16, "lr": 1e-4, "ema_rate": "0.9999", "ema_warmup": False, "schedule_sampler": "uniform",
-              "augment": "none", "grad_clip": 0.0},
-    "model": {"num_channels": 128, "num_res_blocks": 2, "attention_resolutions": "16,8", "num_heads": 4},
-    "diffusion": {"prediction": "epsilon", "noise_schedule": "linear"},
+    "train": {"optimizer": "adamw", "batch_size": 16, "lr": 1e-4, "ema_rate": "0.9999", "ema_warmup": False,
+              "schedule_sampler": "uniform", "augment": "none", "grad_clip": 0.0},
+    "model": {"num_channels": 128, "num_res_blocks": 2, "attention_resolutions": "16,8", "num_heads": 4,
+              "patch_size": 1},
+    "diffusion": {"prediction": "epsilon", "noise_schedule": "linear", "head_start": "none"},
 }
 RIVALS = {
     # The unconditional training example of diffusers, whose network is the same for all sizes.

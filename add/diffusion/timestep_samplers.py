@@ -10,7 +10,10 @@ import torch
 import torch.distributed as dist
 
 from add.diffusion.gaussian import GaussianDiffusion
+from add.diffusion.losses import timestep_weights
 from add.errors import UserError
+
+EVEN_SHARE = 0.1
 
 Rng: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState
 
@@ -65,6 +68,29 @@ class StratifiedSampler(UniformSampler):
     def _fractions(self, batch_size, rng):
         strata = np.argsort(uniform_numbers(batch_size, rng))  # a random order
         return (strata + uniform_numbers(batch_size, rng)) / batch_size
+
+
+class LossWeightSampler(StratifiedSampler):
+    """A stratified sampler that draws timesteps in proportion to the weights of their losses (min-SNR's, say).
+
+    What is drawn often weighs as much less: the expected loss is the uniform sampler's, and its gradient varies less,
+    since no draw is spent on a timestep that hardly counts. EVEN_SHARE of the draws stay uniform, so that each timestep
+    is trained. Without weights, it is the stratified sampler.
+
+    Args:
+        diffusion: a diffusion, or its number of timesteps.
+    """
+
+    def __init__(self, diffusion: GaussianDiffusion | int) -> None:
+        super().__init__(diffusion)
+        weights = np.ones(self.num_timesteps)
+        if isinstance(diffusion, GaussianDiffusion) and not diffusion.loss_type.is_vb():
+            weights = timestep_weights(diffusion)
+        self.shares = (1 - EVEN_SHARE) * weights / weights.sum() + EVEN_SHARE / self.num_timesteps
+
+    def weights(self) -> np.ndarray:
+        """Return the probabilities [T]."""
+        return self.shares
 
 
 class LossSecondMomentResampler(UniformSampler):
@@ -139,6 +165,7 @@ SAMPLERS = {
     "uniform": UniformSampler,
     "loss-second-moment": LossSecondMomentResampler,
     "stratified": StratifiedSampler,
+    "loss-weight": LossWeightSampler,
 }
 
 

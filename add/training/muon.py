@@ -4,6 +4,7 @@ Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/), with the update
 (arXiv:2502.16982), so that one learning rate serves both. torch.optim.Muon takes matrices only and one after the other.
 """
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -97,11 +98,11 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-def divide(named: Iterable[tuple[str, nn.Parameter]], aside: Sequence[str]
+def divide(named: Iterable[tuple[str, nn.Parameter]], aside: re.Pattern[str]
            ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return (matrices and kernels, others) of named parameters; names that begin as one of `aside` are others."""
+    """Return (matrices and kernels, others) of named parameters; those whose names `aside` finds are others."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, p in named:
-        (matrices if p.ndim > 1 and not name.startswith(tuple(aside)) else others).append(p)
+        (matrices if p.ndim > 1 and not aside.search(name) else others).append(p)
     return matrices, others

@@ -121,7 +121,7 @@ class RunConfig(LoopConfig):
     """Optimisation, precision and starting weights of a training run."""
 
     schedule_sampler: str = option("uniform", "how timesteps are drawn",
-                                   ("uniform", "stratified", "loss-second-moment"))
+                                   ("uniform", "stratified", "loss-weight", "loss-second-moment"))
     optimizer: str = option("adamw", "adamw, or muon, which makes the updates of matrices and convolution kernels "
                                      "orthogonal and takes AdamW for the rest: faster with small batches, at an lr of "
                                      "some 3e-3", ("adamw", "muon"))
@@ -243,7 +243,7 @@ class PointTrainConfig(RunConfig):
     lr_warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
     lr_anneal_steps: int = option(6000, "step at which the learning rate has fallen linearly to 0; 0: it stays")
     schedule_sampler: str = option("stratified", "how timesteps are drawn",
-                                   ("uniform", "stratified", "loss-second-moment"))
+                                   ("uniform", "stratified", "loss-weight", "loss-second-moment"))
     ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
     log_interval: int = option(100, "steps between status lines and rows of progress.csv")
     num_preview: int = option(1, "scatter plots of samples at each save; 0: none")

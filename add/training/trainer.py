@@ -1,6 +1,7 @@
 """Trainer of one network: batches, timesteps, noise, gradients and moving averages; its task gives the loss."""
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,9 @@ from add.training.running_means import Window
 from add.training.step_randomness import draw_timesteps, draw_uniforms, step_seed
 from add.training.training_data import Labelled, Stream
 
-ENDS = ("input_blocks.0.0.", "out.", "label_emb.")  # names of a network's first and last layers, and of class vectors
+# Matrices that Muon leaves to AdamW: a network's first and last layers, and what tells it timesteps and classes, which
+# are a third of Muon's cost and learn as well.
+ASIDE = re.compile(r"^(input_blocks\.0\.0|out|time_embed|label_emb)\.|\.emb_layers\.")
 
 
 class Trainer(Loop):
@@ -60,7 +63,7 @@ class Trainer(Loop):
     def _make_optimizer(self) -> torch.optim.Optimizer:
         lr, weight_decay = self.config.lr, self.config.weight_decay
         if self.config.optimizer == "muon":
-            matrices, others = divide(self.model.named_parameters(), ENDS)
+            matrices, others = divide(self.model.named_parameters(), ASIDE)
             return Muon(matrices, others, lr, weight_decay)
         return torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
 

@@ -11,6 +11,7 @@ from add.diffusion import (
     create_gaussian_diffusion,
     create_named_schedule_sampler,
 )
+from add.diffusion.losses import timestep_weights
 from add.errors import UserError
 
 
@@ -77,6 +78,40 @@ def test_stratified_marginal_is_uniform_at_every_place_of_the_batch():
         assert ((counts - 300) ** 2 / 300).sum() < 33.7
 
 
+def test_loss_weights_decide_how_often_a_timestep_is_drawn():
+    """Of 1000 draws, one in each part of the distribution: shares within one draw of min-SNR's weights, and no less."""
+    diffusion = create_gaussian_diffusion(prediction="v", min_snr_gamma=5.0)
+    weights = timestep_weights(diffusion)
+    sampler = create_named_schedule_sampler("loss-weight", diffusion)
+    t, loss_weights = sampler.sample(1000, rng=np.random.RandomState(0))
+    for part in (slice(0, 50), slice(50, 300), slice(300, 1000)):
+        expected = 0.9 * weights[part].sum() / weights.sum() + 0.1 * len(range(1000)[part]) / 1000
+        assert ((t >= part.start) & (t < part.stop)).float().mean().item() == pytest.approx(expected, abs=0.0021)
+    # what is drawn often weighs less: in the loss, weight times weight is the same wherever the even share is small
+    counted = loss_weights.numpy() * weights[t.numpy()]
+    assert counted.max() <= weights.mean() / 0.9 * 1.0001
+    assert loss_weights.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_its_loss_is_the_uniform_samplers_with_less_spread():
+    diffusion = create_gaussian_diffusion(prediction="v", min_snr_gamma=5.0)
+    losses = timestep_weights(diffusion) * np.random.default_rng(0).uniform(0.5, 1.5, 1000)
+    means = {}
+    for name in ("stratified", "loss-weight"):
+        sampler, rng = create_named_schedule_sampler(name, diffusion), np.random.RandomState(0)
+        draws = [sampler.sample(8, rng=rng) for _ in range(2000)]
+        means[name] = np.array([(losses[t] * weights.numpy()).mean() for t, weights in draws])
+    assert means["loss-weight"].mean() == pytest.approx(losses.mean(), rel=0.02)
+    assert means["loss-weight"].std() < 0.8 * means["stratified"].std()
+
+
+def test_without_weights_it_is_the_stratified_sampler():
+    for source in (100, create_gaussian_diffusion(steps=100), create_gaussian_diffusion(steps=100, use_kl=True)):
+        found, expected = (create_named_schedule_sampler(name, source).sample(7, rng=np.random.RandomState(3))
+                           for name in ("loss-weight", "stratified"))
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
 @pytest.mark.parametrize("make", [
     lambda: torch.Generator().manual_seed(3),
     lambda: np.random.default_rng(3),
@@ -86,7 +121,7 @@ def test_any_generator_repeats_its_draws(make):
     assert sampler.sample(8, rng=make())[0].tolist() == sampler.sample(8, rng=make())[0].tolist()
 
 
-@pytest.mark.parametrize("name", ["uniform", "loss-second-moment", "stratified"])
+@pytest.mark.parametrize("name", ["uniform", "loss-second-moment", "loss-weight", "stratified"])
 def test_named_samplers_take_a_diffusion_or_a_number(name):
     for length in (7, create_gaussian_diffusion(steps=7)):
         timesteps, weights = create_named_schedule_sampler(name, length).sample(50, "cpu")

@@ -1,4 +1,6 @@
 """Muon: orthogonal updates of the right size, AdamW's own for the rest, and resuming bit for bit."""
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,15 @@ def test_the_short_way_through_the_square_is_the_iteration_itself():
         square = expected @ expected.mT
         expected = 3.4445 * expected - 4.7750 * square @ expected + 2.0315 * square @ square @ expected
     torch.testing.assert_close(orthogonalised(x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_leaves_its_ends_and_embeddings_to_adamw(tmp_path, images):
+    trainer = start(tmp_path, images, optimizer="muon", class_cond=False, channel_mult="1,2", attention_resolutions="8")
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    matrices, others = ([names[id(p)] for p in group["params"]] for group in trainer.optimizer.param_groups)
+    assert "input_blocks.1.0.in_layers.2.weight" in matrices and "middle_block.1.proj_out.weight" in matrices
+    aside = ("input_blocks.0.0.weight", "out.2.weight", "time_embed.0.weight", "middle_block.0.emb_layers.1.weight")
+    assert set(aside) < set(others) and len(names) == len(matrices) + len(others)
 
 
 def test_zero_gradients_move_nothing():
@@ -107,7 +118,7 @@ def test_weight_decay_pulls_matrices_to_zero():
 
 def test_ends_and_vectors_are_put_aside():
     network = nn.Sequential(nn.Linear(3, 4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
-    matrices, others = divide(network.named_parameters(), ("0.", "2."))
+    matrices, others = divide(network.named_parameters(), re.compile(r"^[02]\."))
     assert [p.shape for p in matrices] == [(4, 4, 3, 3)] and len(others) == 5
 
 
