@@ -18,6 +18,7 @@ from add.config import (
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
+NUMBER = r"\d+(?:\.\d+)?"
 TRAINING_GROUPS: HelpGroups = {
     "data": ("method", "data_dir", "domain", "domains", "image_size", "val_data_dir", "val_fraction", "group_pattern",
              "augment", "crop", "noised", "skip_bad"),
@@ -49,9 +50,9 @@ class LoopConfig:
                                     "weights")
     max_steps: int = option(-1, "stop after this many steps; 0: no limit; -1: lr_anneal_steps where that is set, "
                                 "else 20000")
-    budget: str = option("", "time to train each model, such as 30m or 1h30m, in place of max_steps: steps are "
-                             "measured, as many planned as fit, and the learning rate falls over the second half of "
-                             "them")
+    budget: str = option("", "time to train each model, such as 30m or 1h30m, in place of max_steps; a number alone is "
+                             "minutes. Steps and saves are measured, as many steps planned as fit, and the learning "
+                             "rate falls over the second half of them", aliases=("minutes",))
     estimate: bool = option(False, "measure a few steps, print what the training will take (time, memory, disk) and "
                                    "stop; nothing is written")
     max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
@@ -85,7 +86,8 @@ class LoopConfig:
                    f"less than lr_anneal_steps ({self.lr_anneal_steps})")
         _ = self.ema_rates
         if self.budget:
-            expect(duration_seconds(self.budget) > 0, "budget", self.budget, "a time such as 30m, 2h, 90s or 1h30m")
+            expect(duration_seconds(self.budget) > 0, budget_name(self.budget), self.budget,
+                   "a time such as 30m, 2h, 90s or 1h30m, or a number of minutes")
 
     @property
     def last_step(self) -> int:
@@ -109,8 +111,15 @@ class LoopConfig:
         return rate
 
 
+def budget_name(text: str) -> str:
+    """Return the name by which messages call the option budget of a value: that of a number alone is minutes."""
+    return "minutes" if re.fullmatch(NUMBER, text.strip()) else "budget"
+
+
 def duration_seconds(text: str) -> float:
-    """Return the seconds of a time such as 30m, 2h, 90s or 1h30m, and 0 of what is none."""
+    """Return the seconds of a time such as 30m, 2h, 90s or 1h30m, or of a number of minutes, and 0 of what is none."""
+    if re.fullmatch(NUMBER, text.strip()):
+        return 60 * float(text)
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
     parts = match.groups() if match else ()
     return sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1)[:len(parts)], strict=True))

@@ -23,6 +23,7 @@ from add.runtime.progress import TrainingDisplay
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import LoopConfig, RunConfig
+from add.training.time_budget import budget_words
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
@@ -61,8 +62,8 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
         SystemExit: a signal stopped the training, which saved what it had: its status says so to a shell.
     """
     if parsed.budget and (others := sorted(parsed.typed & RIVALS_OF_BUDGET)):
-        raise UserError(f"--budget {parsed.budget} was given with --{' and --'.join(others)}: expected one of them, "
-                        f"for the budget plans the steps and the fall of the learning rate; leave out the other")
+        raise UserError(f"{budget_words(parsed.budget)} was given with --{' and --'.join(others)}: expected one of "
+                        f"them, for a time plans the steps and the fall of the learning rate; leave out the other")
     trainers: list[AnyLoop] = []
     stop_signal = 0
     with process_group(runs[0].device, runs[0].threads) as world:
@@ -111,10 +112,10 @@ def _alone_in(config, world, note):
 def _run(trainer, world, display):
     """Run a Loop and say how it ended; return the number of the signal that stopped it, or 0."""
     config, run_dir = trainer.config, trainer.run_folder.path
-    display.total = config.last_step
-    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
+    display.total = config.last_step  # a plan by time may correct it later
+    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None, trainer.seconds_ahead())
     with stop_on_signal(silent=not world.is_main) as should_stop:
-        trainer.run(should_stop, display.stepped)
+        trainer.run(should_stop, lambda: display.stepped(trainer.config.last_step))
         signals = world.gather(should_stop.number)
     display.close()
     ending = "finished" if trainer.finished else "stopped, and the same command continues,"
