@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from add.commands.shared.after_training import commands_after
+from add.commands.shared.sample_quality import kid_against
 from add.commands.shared.training_estimate import describe_costs
 from add.config import split_names
 from add.data import list_domains
@@ -42,7 +43,8 @@ def train(parsed: Parsed, runs: Sequence[RunConfig], model_config: Any) -> list[
         model_config: config of any kind of network.
     """
     def prepared(config, world, **said):
-        return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said)
+        return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said,
+                       scorer_against=kid_against(world.device) if getattr(config, "preview_kid", 0) else None)
 
     return run_all(runs, prepared, parsed)
 
