@@ -11,6 +11,7 @@ Gradient: TypeAlias = Callable[..., torch.Tensor]  # gradient(x_t, t) -> like x_
 Note: TypeAlias = Callable[[str], None]  # called with a sentence that the user should read
 Count: TypeAlias = Callable[[int], None]  # count(number) of things that were done since the last call
 OnStep: TypeAlias = Callable[[int, int, torch.Tensor], None]  # on_step(i, t, x) after step i of a walk
+Scorer: TypeAlias = Callable[[torch.Tensor], float]  # scorer(images [N, 3, H, W] in [-1, 1]) -> a measure of the set
 Row: TypeAlias = dict[str, Any]  # a row of a table, or a JSON object
 
 

@@ -14,7 +14,8 @@ from add.runtime.options import Parsed
 from add.runtime.processes import process_group
 from add.runtime.world import World
 
-SHOWN = ("loss", "mse", "vb", "discriminator_loss", "accuracy", "val_loss", "val_accuracy", "grad_norm")
+SHOWN = ("vb", "discriminator_loss", "accuracy", "grad_norm")  # of a row, behind its losses
+HELD_OUT = {"loss": "val_loss", "mse": "val_loss", "accuracy": "val_accuracy"}  # the same measure of held-out images
 INTERVAL = 30.0  # seconds between lines where there is no terminal
 WIDTH, HEIGHT = 100, 24  # characters and lines of a terminal that doesn't tell its size
 
@@ -32,16 +33,18 @@ class EvaluationBar:
         silent: show nothing.
         initial: how much was done before.
         max_seconds: seconds after which the work ends, whatever is done by then; 0: no such limit.
+        expected_seconds: what all is expected to take, where that is known before: of the time left it tells at first
+            alone, and then the less, the more is done.
         interval: seconds between two lines.
         clock: gives seconds, as time.monotonic does.
     """
 
     def __init__(self, description: str, total: int | None = None, unit: str = "eval", silent: bool = False, *,
-                 initial: int = 0, max_seconds: float = 0.0, interval: float = INTERVAL,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 initial: int = 0, max_seconds: float = 0.0, expected_seconds: float | None = None,
+                 interval: float = INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
         self.description, self.unit, self.silent, self.clock = description, unit, silent, clock
         self.initial = self.done = initial
-        self.max_seconds = max_seconds
+        self.max_seconds, self.expected_seconds = max_seconds, expected_seconds
         self._total = total
         self._lock = threading.Lock()
         self._started = self._spoke = clock()
@@ -50,6 +53,9 @@ class EvaluationBar:
         on_terminal = sys.stderr.isatty()
         self.bar = tqdm(desc=description, total=total, initial=initial, unit=unit, disable=silent or not on_terminal,
                         **_size())
+        self._words = ""
+        if max_seconds or expected_seconds is not None:
+            self._put_behind_bar(refresh=True)
         self.in_lines = not silent and not on_terminal
         if self.in_lines:
             self.note(f"{description}: starting" if total is None else self.status())
@@ -75,7 +81,13 @@ class EvaluationBar:
             self.done += count
             if self._first is None:
                 self._first = (self.clock(), self.done)
+            self._put_behind_bar(refresh=False)
             self.bar.update(count)
+
+    def show(self, words: str) -> None:
+        """Put words behind the bar, where there is one."""
+        self._words = words
+        self._put_behind_bar(refresh=True)
 
     def note(self, text: str) -> None:
         """Show a sentence."""
@@ -109,11 +121,23 @@ class EvaluationBar:
     def seconds_left(self) -> float | None:
         """Return the seconds until all is done or the time is up, or None where neither is known."""
         limits = []
-        if self.total is not None and (rate := self.rate()):
-            limits.append((self.total - self.done) / rate)
+        if (left := self._seconds_of_work()) is not None:
+            limits.append(left)
         if self.max_seconds:
             limits.append(self.seconds_before_time_is_up())
         return max(0.0, min(limits)) if limits else None
+
+    def _seconds_of_work(self):
+        """Return the seconds until all is done, by the rate and by what was expected, or None."""
+        rate = self.rate()
+        expected = None if self.expected_seconds is None else self._started + self.expected_seconds - self.clock()
+        if self.total is None or not rate:
+            return expected
+        by_rate = (self.total - self.done) / rate
+        if expected is None or self.total <= self.initial:
+            return by_rate
+        done = (self.done - self.initial) / (self.total - self.initial)
+        return done * by_rate + (1 - done) * max(0.0, expected)
 
     def seconds_before_time_is_up(self) -> float:
         """Return what is left of max_seconds; below 0 where they are over."""
@@ -129,6 +153,14 @@ class EvaluationBar:
             seconds = self.clock() - self._started
             speed = f", {_speed((self.done - self.initial) / seconds, self.unit)}" if seconds > 0 else ""
             self.note(f"{self.description}: {self.done - self.initial} {self.unit}s in {minutes(seconds / 60)}{speed}")
+
+    def _put_behind_bar(self, refresh):
+        """Put the words there, and the time left where the bar itself, which knows its own rate alone, can't tell."""
+        parts = [self._words] if self._words else []
+        own = self.max_seconds or self._first is None
+        if own and (left := self.seconds_left()) is not None:
+            parts.append(f"ETA {minutes(left / 60)}")
+        self.bar.set_postfix_str(", ".join(parts), refresh=refresh)
 
     def _speak_at_intervals(self, interval):
         """Say the status where nothing else was said for an interval, until the work ends."""
@@ -164,17 +196,27 @@ class TrainingDisplay:
         elif not self.silent:
             say(text)
 
-    def begin(self, step: int, tensorboard_dir: PathLike | None = None) -> None:
-        """Start the progress at `step`, and events in a folder where TensorBoard is installed."""
+    def begin(self, step: int, tensorboard_dir: PathLike | None = None, expected_seconds: float | None = None) -> None:
+        """Start the progress at `step`, and events in a folder where TensorBoard is installed.
+
+        Args:
+            expected_seconds: what the steps from there on are expected to take, or None where nothing tells.
+        """
         if tensorboard_dir and not self.silent:
             self.events = _event_writer(tensorboard_dir, step)
             self.note("TensorBoard events: " + (str(tensorboard_dir) if self.events else "none, it is not installed"))
         self.bar = EvaluationBar("training", self.total or None, "step", self.silent, initial=step,
-                                 max_seconds=60 * self.max_minutes)
+                                 max_seconds=60 * self.max_minutes, expected_seconds=expected_seconds)
 
-    def stepped(self) -> None:
-        """Count a step; the first one is told of, with its time and what the whole run will take; `begin` first."""
+    def stepped(self, total: int | None = None) -> None:
+        """Count a step; the first one is told of, with its time and what the whole run will take; `begin` first.
+
+        Args:
+            total: the last step, where that may have changed.
+        """
         assert self.bar is not None, "stepped() was called before begin()"
+        if total and total != self.total:
+            self.total = self.bar.total = total
         first = self.bar.done == self.bar.initial
         self.bar.add()
         if first and self.bar.in_lines:
@@ -185,9 +227,8 @@ class TrainingDisplay:
         if self.silent:
             return
         assert self.bar is not None, "report() was called before begin()"
-        shown = [f"{name} {row[name]:.4g}" for name in ("loss", "val_loss") if name in row]
-        self.bar.bar.set_postfix_str(" ".join(shown))
-        self.note(status_line(row, self.total, self._seconds_left(row, self.bar)))
+        self.bar.show(" ".join([*losses(row)[-1:], *kid_words(row)]))
+        self.note(status_line(row, self.total, self.bar.seconds_left()))
         if self.events is not None:
             try:
                 for name, value in row.items():
@@ -196,13 +237,6 @@ class TrainingDisplay:
             except OSError as error:  # they are beside the point: checkpoints may still find room
                 self.events = None
                 self.note(f"TensorBoard events end here: {error.strerror or error}")
-
-    def _seconds_left(self, row, bar):
-        """Return the seconds until steps or minutes are used up, or None where nothing limits them."""
-        limits = [(self.total - row["step"]) * row["sec_per_step"]] if self.total else []
-        if self.max_minutes:
-            limits.append(bar.seconds_before_time_is_up())
-        return max(0.0, min(limits)) if limits else None
 
     def close(self) -> None:
         """End the progress and the event file."""
@@ -214,12 +248,32 @@ class TrainingDisplay:
 def status_line(row: Row, total: int, seconds_left: float | None = None) -> str:
     """Return the status line of a row of progress.csv, such as `step 500/4000  loss 0.0312 ...  ETA 12 min`."""
     parts = [f"step {row['step']}" + (f"/{total}" if total else "")]
-    parts += [f"{name} {row[name]:.4g}" for name in SHOWN if name in row
-              and not (name == "mse" and row["mse"] == row["loss"])]
+    parts += losses(row) + [_beside_held_out(row, name) for name in SHOWN if name in row] + kid_words(row)
     parts += [f"lr {row['lr']:.2g}", f"{row['images_per_sec']:.1f} images/s"]
     if seconds_left is not None:
         parts.append(f"ETA {minutes(seconds_left / 60)}")
     return "  ".join(parts)
+
+
+def losses(row: Row) -> list[str]:
+    """Return the losses of a row of progress.csv as text; the last one has beside it what compares with it.
+
+    The held-out loss is a plain mean squared error: beside a loss that weights timesteps (min-SNR) or has further terms
+    it would tell nothing.
+    """
+    weighted = "mse" in row and row["mse"] != row["loss"]
+    return [f"loss {row['loss']:.4g}", _beside_held_out(row, "mse")] if weighted else [_beside_held_out(row, "loss")]
+
+
+def kid_words(row: Row) -> list[str]:
+    """Return [`KID 12.3`], of the samples of --preview_kid, or [] of a row without it."""
+    return [f"KID {row['kid_x1000']:.1f}"] if "kid_x1000" in row else []
+
+
+def _beside_held_out(row, name):
+    """Return a measure of a row as text, such as `mse 0.031 val 0.033`: the same of held-out images beside it."""
+    held_out = HELD_OUT.get(name)
+    return f"{name} {row[name]:.4g}" + (f" val {row[held_out]:.4g}" if held_out in row else "")
 
 
 def minutes(value: float) -> str:

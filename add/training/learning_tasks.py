@@ -33,11 +33,11 @@ class Denoising:
         diffusion_config: of the diffusion; training walks all of its timesteps, whatever the respacing.
 
     Attributes:
-        columns: names of what `losses` gives beside "loss"; measured: of what `measure` gives beside "val_loss".
+        columns: names of what `losses` gives beside "loss"; measured: of what is measured beside "val_loss".
     """
 
     columns: tuple[str, ...] = ("mse", "vb", *QUARTERS)
-    measured: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ("kid_x1000",)
     draw_noise = staticmethod(step_randomness.draw_noise)
 
     def __init__(self, model_config: Any, diffusion_config: DiffusionConfig) -> None:
@@ -76,16 +76,26 @@ class Denoising:
             config: says how many samples (num_preview), in how many DDIM steps (preview_steps).
             examples: (x_start [N, 3, H, W], labels [N] or None), images to show beside samples that are made from such.
         """
-        size, count = self.model_config.image_size, config.num_preview
-        labels = torch.arange(count) % self.model_config.num_classes if self.model_config.class_cond else None
+        return tile(self.samples(model, config, device, range(config.num_preview)))
+
+    def samples(self, model: Model, config: RunConfig, device: torch.device, numbers: range) -> torch.Tensor:
+        """Return the samples [N, 3, S, S] in [-1, 1], on the CPU, that have these numbers.
+
+        A number has the same noise each time, and of a class-conditional model the classes come in turn.
+
+        Args:
+            config: says in how many DDIM steps (preview_steps).
+        """
+        size, count = self.model_config.image_size, len(numbers)
+        labels = torch.tensor(numbers) % self.model_config.num_classes if self.model_config.class_cond else None
         told = self.conditions(torch.empty(count), labels, torch.ones(count))
-        return tile(self._sample(model, config, device, (count, 3, size, size), told))
+        return self._sample(model, config, device, (count, 3, size, size), told, numbers.start)
 
     def _sample(self, model: Model, config: RunConfig, device: torch.device, shape: Sequence[int],
-                conditions: dict[str, torch.Tensor]) -> torch.Tensor:
+                conditions: dict[str, torch.Tensor], first: int = 0) -> torch.Tensor:
         steps = min(config.preview_steps, self.diffusion_config.diffusion_steps)
         diffusion = diffusion_from_config(dataclasses.replace(self.diffusion_config, timestep_respacing=str(steps)))
-        return sample(model, diffusion, shape, device, conditions)
+        return sample(model, diffusion, shape, device, conditions, first)
 
 
 class SuperResolution(Denoising):
@@ -93,6 +103,8 @@ class SuperResolution(Denoising):
 
     The small images are made from the large ones.
     """
+
+    measured: tuple[str, ...] = ()
 
     def conditions(self, x_start: torch.Tensor, labels: torch.Tensor | None, uniforms: torch.Tensor
                    ) -> dict[str, torch.Tensor]:
@@ -114,6 +126,7 @@ class SuperResolution(Denoising):
 class PointDenoising(Denoising):
     """Training a diffusion model of points in the plane (DDIB, arXiv:2203.08382)."""
 
+    measured: tuple[str, ...] = ()
     draw_noise = staticmethod(step_randomness.draw_joint_noise)
 
     def conditions(self, x_start: torch.Tensor, labels: torch.Tensor | None, uniforms: torch.Tensor

@@ -1,11 +1,13 @@
 """Training loop: steps, and at intervals rows of progress.csv, measurements, checkpoints and sample pictures."""
 import ctypes
+import io
 import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from add.data.files import save_png
 from add.errors import UserError
@@ -30,11 +32,22 @@ class StepMeans(Protocol):
         """Return the losses by name, "grad_norm" and "sec_per_step", over all processes."""
 
 
+class Plan(Protocol):
+    """A plan by time that a loop follows, such as `time_budget.TimePlan`."""
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that all will take."""
+
+    def correct(self, loop: "Loop") -> None:
+        """Look, before a step, whether the loop must end earlier or later than planned, and tell it so."""
+
+
 class Loop:
     """Training loop that saves and reports at intervals; a subclass defines the step.
 
     A subclass has advance(), new_window(), checkpoint() and restore(), and where it wants to warn(),
-    measure(on_interval), picture(), and `held_out`, `finite`.
+    measure(on_interval), quality(), picture(), and `held_out`, `finite`.
 
     Args:
         config: LoopConfig of any kind.
@@ -54,6 +67,7 @@ class Loop:
         self.step = 0
         self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
+        self.plan: Plan | None = None  # by time, where one was made
         self.draws_curves = True
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
@@ -74,6 +88,9 @@ class Loop:
         started, seconds_before, window = time.monotonic(), self.seconds, self.new_window()
         stop = self.finished
         while not stop:
+            if self.plan is not None:
+                self.seconds = seconds_before + time.monotonic() - started
+                self.plan.correct(self)
             with compiler_errors_explained():
                 window.add(*self.advance())
             on_step()
@@ -85,7 +102,7 @@ class Loop:
             saving = stop or self.step % config.save_interval == 0
             measuring = self.held_out is not None and self.step % config.held_out_interval == 0
             if saving or measuring or self.step % config.log_interval == 0:
-                self._record(window, last=stop and not at_once)
+                self._record(window, last=stop and not at_once, judged=saving and not at_once)
                 if saving:
                     self.save(pictured=not at_once)
                 self.world.barrier()  # the main process has more to do than the others
@@ -95,6 +112,21 @@ class Loop:
     def finished(self) -> bool:
         """Whether the last step is done."""
         return 0 < self.config.last_step <= self.step
+
+    def seconds_ahead(self) -> float | None:
+        """Return the seconds that the rest will take by its plan, else by the steps before, or None where none tell."""
+        if self.plan is not None:
+            return self.plan.seconds
+        if not (self.seconds and self.step and self.config.last_step):
+            return None
+        return self.seconds / self.step * max(0, self.config.last_step - self.step)
+
+    def rehearse_save(self) -> None:
+        """Do the work of a save for the time that it takes, and write nothing."""
+        torch.save(self.checkpoint(), io.BytesIO())
+        self.quality()
+        if self.config.num_preview:
+            self.picture()
 
     def save(self, pictured: bool = True) -> None:
         """Write a checkpoint, and then a picture of samples unless told not to, in the main process."""
@@ -138,6 +170,10 @@ class Loop:
         """Return the measurements on held-out data for a row; on_interval: False at the run's end only."""
         return {}
 
+    def quality(self) -> dict[str, float]:
+        """Return measurements of samples for the row of a save."""
+        return {}
+
     def picture(self) -> np.ndarray | None:
         """Return a uint8 picture of samples, [height, width, 3], or None."""
         return None
@@ -147,8 +183,8 @@ class Loop:
         """Names in a row that must be finite numbers."""
         return "loss", "grad_norm"
 
-    def _record(self, window, last):
-        """Write and report the row of a window that ends at this step."""
+    def _record(self, window, last, judged):
+        """Write and report the row of a window that ends at this step; judged: with measurements of samples."""
         row = window.summary(self.world)
         self._check_finite(row)
         images = self.config.batch_size * self.world.size
@@ -159,6 +195,7 @@ class Loop:
         if self.held_out is not None:
             on_interval = self.step % self.config.held_out_interval == 0
             row |= self.measure(on_interval) if on_interval or last else {}
+        row |= self.quality() if judged else {}
         self.run_folder.append_progress(row)
         self.report(row)
 

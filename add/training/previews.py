@@ -17,13 +17,14 @@ GAP = 4  # pixels between the images of a picture, and around them
 
 @torch.no_grad()
 def sample(model: Model, diffusion: GaussianDiffusion, shape: Sequence[int], device: torch.device,
-           conditions: dict[str, torch.Tensor]) -> torch.Tensor:
+           conditions: dict[str, torch.Tensor], first: int = 0) -> torch.Tensor:
     """Return DDIM samples of `shape` [N, ...], on the CPU, from noise that is always the same.
 
     Args:
         conditions: {name: [N, ...]}, what the model is told beside them.
+        first: number of the first sample; each number has its own noise.
     """
-    noise = draw_noise(shape, seed=1, step=0, first_index=0, device=torch.device("cpu"))
+    noise = draw_noise(shape, seed=1, step=0, first_index=first, device=torch.device("cpu"))
     told = {name: value.to(device) for name, value in conditions.items()}
     return diffusion.ddim_sample_loop(
         model, shape, noise=noise.to(device), clip_denoised=len(shape) == 4, model_kwargs=told, device=device).cpu()

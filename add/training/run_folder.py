@@ -5,7 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from add.data.files import append_text, read_rows, save_json, torch_writer, write_atomically, written_together
+from add.data.files import (
+    append_text,
+    read_json,
+    read_rows,
+    save_json,
+    torch_writer,
+    write_atomically,
+    written_together,
+)
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, read_state
@@ -77,6 +85,10 @@ class RunFolder:
             if UNFINISHED.fullmatch(file.name):
                 file.unlink()
         save_json(self / CONFIG_NAME, facts)
+
+    def note_options(self, train: Row) -> None:
+        """Write the options of the run anew in config.json, with all else as it was."""
+        save_json(self / CONFIG_NAME, read_json(self / CONFIG_NAME) | {"train": train})
 
     def save(self, step: int, model: dict[str, Any], emas: dict[str, dict[str, Any]], optimizer: dict[str, Any],
              state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from add.training.loop import Loop
+from add.training.loop import Loop, keep_freed_memory
 
 WARM_UP_STEPS, MEASURED_STEPS = 1, 3  # the first one holds what is done once: memory, kernels, compiling
 
@@ -25,11 +25,20 @@ class StepCosts:
     checkpoint_bytes: int
 
 
+@dataclasses.dataclass(frozen=True)
+class BreakCosts:
+    """Seconds of what the steps of a training wait for: one save with its pictures, one held-out measurement."""
+
+    save: float = 0.0
+    held_out: float = 0.0
+
+
 def measure_steps(loop: Loop) -> StepCosts:
     """Return the StepCosts of a loop, which takes a few steps and is then put back to where it was.
 
     All processes of the run call it together, and get the same.
     """
+    keep_freed_memory()  # as the training itself does
     before, step, saved_step = loop.checkpoint(), loop.step, loop.saved_step
     optimizer, state = copy.deepcopy((before["optimizer"], before["state"]))  # the weights are copies already
     seconds = mean_seconds(loop.advance, loop.world.device)
@@ -39,6 +48,23 @@ def measure_steps(loop: Loop) -> StepCosts:
                  loop.run_folder.path)
     loop.saved_step = saved_step
     return StepCosts(max(loop.world.gather(seconds)), parameters, _bytes_of(after))
+
+
+def measure_breaks(loop: Loop) -> BreakCosts:
+    """Return the BreakCosts of a loop, which writes nothing and stays as it is; curves.png and the disk's time lack.
+
+    All processes of the run call it together, and get the same: the main one works, the others wait.
+    """
+    save = held_out = 0.0
+    if loop.world.is_main:
+        start = _now(loop.world.device)
+        loop.rehearse_save()
+        saved = _now(loop.world.device)
+        save = saved - start
+        if loop.held_out is not None:
+            loop.measure(on_interval=False)
+            held_out = _now(loop.world.device) - saved
+    return BreakCosts(*map(max, zip(*loop.world.gather((save, held_out)), strict=True)))
 
 
 def mean_seconds(act: Callable[[], Any], device: torch.device) -> float:

@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from add.diffusion import create_named_schedule_sampler
-from add.interfaces import Model, Note, PathLike, Processes, Row
+from add.interfaces import Model, Note, PathLike, Processes, Row, Scorer
 from add.networks.precision import under_autocast
 from add.training import trainer_state
 from add.training.ema import EMA, share_of_start
 from add.training.held_out import UpturnWatch
-from add.training.learning_tasks import Task
+from add.training.learning_tasks import Denoising, Task
 from add.training.loop import Loop
 from add.training.muon import Muon, divide
-from add.training.run_config import RunConfig
+from add.training.run_config import RunConfig, TrainConfig
 from add.training.run_folder import RunFolder
 from add.training.running_means import Window
 from add.training.step_randomness import draw_timesteps, draw_uniforms, step_seed
@@ -41,15 +41,18 @@ class Trainer(Loop):
         config, run, world, report, note: see Loop.
         held_out: (x_start [N, ...], labels or None) to measure on, or None.
         examples: likewise, images that the previews show.
+        scorer: gives the KID (x 1000) of samples; of config.preview_kid of them at each save. None: nothing is scored.
     """
 
     config: RunConfig
 
     def __init__(self, task: Task, model: nn.Module, stream: Stream, config: RunConfig, run: RunFolder,
                  world: Processes, held_out: Labelled | None = None, examples: Labelled | None = None,
-                 report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> None:
+                 report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None,
+                 scorer: Scorer | None = None) -> None:
         super().__init__(config, run, world, report, note)
         self.task, self.stream, self.held_out, self.examples = task, stream, held_out, examples
+        self.scorer = scorer
         self.model: nn.Module = model.to(memory_format=self._memory_format())  # type: ignore[call-overload]
         self.parameters = list(self.model.parameters())
         self.emas = {rate: EMA(self.parameters, float(rate), config.ema_warmup) for rate in config.ema_rates}
@@ -149,6 +152,25 @@ class Trainer(Loop):
         if upturn:
             self.note(upturn)
         return measured
+
+    def quality(self) -> dict[str, float]:
+        """Return {"kid_x1000": ...} of samples made with the first EMA's weights, or {} where none is asked for.
+
+        Where that fails it is noted, once, and nothing is scored any more: it must not end a run of days.
+        """
+        if self.scorer is None:
+            return {}
+        assert isinstance(self.config, TrainConfig) and isinstance(self.task, Denoising), "only images are scored"
+        count, size = self.config.preview_kid, self.config.batch_size
+        try:
+            with self.averaged_model() as model:
+                parts = [self.task.samples(model, self.config, self.world.device, range(count)[first:first + size])
+                         for first in range(0, count, size)]
+            return {"kid_x1000": self.scorer(torch.cat(parts))}
+        except Exception as error:
+            self.scorer = None
+            self.note(f"KID is left out from step {self.step} on ({type(error).__name__}: {error})")
+            return {}
 
     def picture(self) -> np.ndarray | None:
         """Return the task's picture of samples, made with the first EMA's weights."""

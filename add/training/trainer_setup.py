@@ -10,7 +10,7 @@ import torch
 from add import __version__
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
-from add.interfaces import Note, Processes, Row
+from add.interfaces import Note, Processes, Row, Scorer
 from add.networks import create_denoiser
 from add.networks.precision import check_precision
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
@@ -28,7 +28,8 @@ from add.training.training_images import write_training_images
 
 
 def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionConfig, world: Processes,
-            report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None) -> Trainer:
+            report: Callable[[Row], None] = lambda row: None, note: Note = lambda text: None,
+            scorer_against: Callable[[torch.Tensor], Scorer] | None = None) -> Trainer:
     """Return the Trainer of a run, resumed from its newest good checkpoint where there is one.
 
     Nothing is written before all of it is known to be usable, and nothing at all where config.estimate is set.
@@ -37,6 +38,8 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         config: TrainConfig or another of run_config.py, with data_dir and run_dir filled in.
         model_config: config of any kind of network. num_classes 0: as many as data_dir has.
         report, note: see Loop; called in the main process only.
+        scorer_against: makes of real images [N, 3, H, W] in [-1, 1] the Trainer's scorer, in the main process; what
+            config.preview_kid needs.
 
     Raises:
         UserError: unreadable images, another run in the folder, unusable checkpoint.
@@ -65,8 +68,12 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
         note(sentence)
     torch.manual_seed(step_seed(config.seed, 0, 2**33))
     model = create_denoiser(model_config, diffusion_config).to(world.device)
+    scorer = None
+    if source.references is not None and world.is_main:
+        assert scorer_against is not None, "preview_kid needs what scores samples"
+        scorer = scorer_against(source.references)
     trainer = Trainer(task, model, source.stream, config, run, world, held_out=source.held_out,
-                      examples=source.examples, report=report, note=note)
+                      examples=source.examples, report=report, note=note, scorer=scorer)
     note(f"network of {sum(p.numel() for p in trainer.parameters):,} parameters")
     if config.compile:
         note("it is compiled in the first step, which takes minutes")

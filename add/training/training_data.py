@@ -16,9 +16,11 @@ from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
 from add.networks import kind_of
 from add.training.held_out import MAX_IMAGES
+from add.training.run_config import FEWEST_FOR_KID
 from add.training.training_images import HELD_OUT, TRAINED_ON
 
 HELD_OUT_POINTS = 2000
+MOST_REFERENCES = 256  # images that samples are held against: more cost time at the start and tell little more
 
 Labelled: TypeAlias = tuple[torch.Tensor, torch.Tensor | None]  # (x_start [N, ...], class labels int64 [N] or None)
 
@@ -45,6 +47,7 @@ class Source:
         and where images were held out by a share, "held_out_sha256" of their names.
     sentences: for the user. files: the paths that `write_training_images` takes; of points none.
     images: those that are trained on; None of points.
+    references: [N, 3, H, W] that samples are held against, None where the config doesn't ask for it.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Source:
     sentences: list[str]
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     images: ImageSet | None = None
+    references: torch.Tensor | None = None
 
 
 def open_source(config: Any, model_config: Any, world: Processes) -> Source:
@@ -64,7 +68,8 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
         config: RunConfig of the run's kind. model_config: config of any kind of network.
 
     Raises:
-        UserError: unreadable images, labels that are missing, or more classes than the network has.
+        UserError: unreadable images, labels that are missing, more classes than the network has, or too few images for
+            what --preview_kid measures.
     """
     if kind_of(model_config) == "points":
         return _open_points(config, model_config, world)
@@ -81,10 +86,32 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
         split["held_out_sha256"] = hashlib.sha256("\n".join(sorted(held_out.names)).encode()).hexdigest()
     facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)} | split
+    references, told = _references(config, train, held_out)
     stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
-                  _describe(config, images, train, held_out) + _hint(config, images, groups, model_config),
-                  {TRAINED_ON: train.files, HELD_OUT: held_out.files}, train)
+                  _describe(config, images, train, held_out) + told + _hint(config, images, groups, model_config),
+                  {TRAINED_ON: train.files, HELD_OUT: held_out.files}, train, references)
+
+
+def _references(config, train, held_out):
+    """Return ([N, 3, H, W] that --preview_kid measures against, sentences), or (None, []) where it is off.
+
+    Of many images, some that are spread evenly over the set: neighbours in it may be neighbours on a slide.
+    """
+    count = getattr(config, "preview_kid", 0)
+    if not count:
+        return None, []
+    images, which = (held_out, "held-out") if len(held_out) else (train, "training")
+    if len(images) < FEWEST_FOR_KID:
+        advice = "raise --val_fraction" if len(held_out) else "give more images"
+        raise UserError(f"--preview_kid {count} was given and there are {len(images)} {which} images to measure "
+                        f"against: expected {FEWEST_FOR_KID} or more; {advice}, or leave --preview_kid out")
+    places = np.linspace(0, len(images) - 1, min(len(images), MOST_REFERENCES)).round().astype(int)
+    told = [f"KID (x 1000) of {count} samples against {len(places)} {which} images is measured at each save"]
+    if not len(held_out):
+        told.append("no images are held out, and a model that repeats its training images gets a good KID: "
+                    "--val_fraction 0.1 measures against others")
+    return to_model_input(images.batch(places, crop="center")), told
 
 
 def _hint(config, images, groups, model_config):

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
     assert "tensorboard" not in text and "--out_dir results/samples/run" in end.splitlines()[-1]
     assert end.splitlines()[-1].startswith(f"  add image_sample --model_path {out} ")
     assert text.index("reading the images") < text.index("training: 1/2 steps") < text.index("step 1/2  loss")
-    assert str(images) in start and "images/s  ETA" in text and "val_loss" in text
+    assert str(images) in start and "images/s  ETA" in text and re.search(r"  loss \S+ val \d", text)
     assert run("train", *command, "--max_steps", 3) == 0
     assert f"resuming from {out} at step 2" in capsys.readouterr().out
     with open(out / "progress.csv") as file:
@@ -150,13 +151,31 @@ def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, caps
 def test_a_budget_takes_the_place_of_steps_in_a_file_but_not_on_the_command_line(tmp_path, capsys):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     (tmp_path / "config.yaml").write_text("max_steps: 1000000\nlr_anneal_steps: 7\n")
-    command = ["--data_dir", images, "--run_dir", out, *TINY, "--num_preview", 0, "--budget", "0.3s"]
-    assert run("train", *command, "--max_steps", 4, "--lr_anneal_steps", 5) == 2
-    assert "was given with --lr_anneal_steps and --max_steps" in capsys.readouterr().err and not out.exists()
-    assert run("train", *command, "--config", tmp_path / "config.yaml") == 0
+    command = ["--data_dir", images, "--run_dir", out, *TINY, "--num_preview", 0]
+    for given, said in ((["--budget", "2s"], "--budget 2s"), (["--minutes", 10], "--minutes 10")):
+        assert run("train", *command, *given, "--max_steps", 4, "--lr_anneal_steps", 5) == 2
+        refused = capsys.readouterr().err
+        assert f"{said} was given with --lr_anneal_steps and --max_steps" in refused and not out.exists()
+    assert run("train", *command, "--budget", "2s", "--config", tmp_path / "config.yaml") == 0
     last = json.loads((out / "config.json").read_text())["train"]["max_steps"]
     assert 1 <= last < 1000000 and (out / f"state{last:06d}.pt").exists()
-    assert "finished at step" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    first = next(line for line in text.splitlines() if line.startswith("training: 0/"))
+    assert "finished at step" in text and "--budget 2s: a step takes" in text and "ETA" in first
+
+
+@pytest.mark.parametrize("value, text", [("10", "10"), ("1.5", "1.5"), ("'30m'", "30m")])
+def test_minutes_are_a_budget_in_files_too(tmp_path, value, text):
+    (tmp_path / "config.yaml").write_text(f"minutes: {value}\nmax_steps: 7\n")
+    parsed = load("train").build_options().parse(["--config", str(tmp_path / "config.yaml")])
+    assert parsed.budget == text and parsed.take(TrainConfig).max_steps == 7
+
+
+@pytest.mark.parametrize("value", ["0", "true", "-3", "soon"])
+def test_minutes_that_are_none_are_refused(tmp_path, capsys, value):
+    (tmp_path / "config.yaml").write_text(f"minutes: {value}\n")
+    assert run("train", "--config", tmp_path / "config.yaml", "--run_dir", tmp_path / "run") == 2
+    assert "expected " in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_help_as_a_command():

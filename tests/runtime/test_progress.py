@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from add.runtime.progress import EvaluationBar, TrainingDisplay, minutes, status_line
+from add.runtime.progress import EvaluationBar, TrainingDisplay, losses, minutes, status_line
 
 ROW = {"step": 500, "loss": 0.03125, "mse": 0.03125, "grad_norm": 0.5, "lr": 1e-4, "sec_per_step": 2.0,
        "images_per_sec": 8.0, "minutes": 16.0}
@@ -96,7 +96,9 @@ def test_a_terminal_that_tells_no_size_gets_a_bar(monkeypatch):
         with contextlib.closing(EvaluationBar("translating", 96, unit="image")) as bar:
             bar.add(96)
         terminal.flush()
-        shown = os.read(master, 10000).decode()
+        shown = ""
+        while "96/96" not in shown:  # what was written arrives in parts
+            shown += os.read(master, 10000).decode()
     os.close(master)
     assert "96/96" in shown and "image/s" in shown
 
@@ -115,21 +117,91 @@ def test_the_first_step_is_told_of(capsys):
 def test_the_status_line_has_losses_rate_and_eta():
     assert status_line(ROW, 4000, 7000) == (
         "step 500/4000  loss 0.03125  grad_norm 0.5  lr 0.0001  8.0 images/s  ETA 1 h 57 min")
-    assert status_line(ROW | {"mse": 0.03, "vb": 0.00125, "val_loss": 0.04}, 0) == (
-        "step 500  loss 0.03125  mse 0.03  vb 0.00125  val_loss 0.04  grad_norm 0.5  lr 0.0001  8.0 images/s")
+    assert status_line(ROW | {"kid_x1000": 12.345}, 0) == (
+        "step 500  loss 0.03125  grad_norm 0.5  KID 12.3  lr 0.0001  8.0 images/s")
 
 
-def test_the_eta_is_what_ends_first(capsys):
-    for total, max_minutes, expected in ((600, 0, "ETA 3 min"), (600, 2, "ETA 2 min"), (0, 90, "ETA 1 h 30 min")):
-        display = TrainingDisplay(total, max_minutes)
-        display.begin(400)
-        display.report(ROW)
-        display.close()
-        assert expected in capsys.readouterr().out
+@pytest.mark.parametrize("row, said", [
+    ({"loss": 0.03, "mse": 0.03, "val_loss": 0.04}, ["loss 0.03 val 0.04"]),
+    ({"loss": 0.01, "mse": 0.03, "val_loss": 0.04}, ["loss 0.01", "mse 0.03 val 0.04"]),  # min-SNR weights
+    ({"loss": 0.01, "mse": 0.03}, ["loss 0.01", "mse 0.03"]),
+    ({"loss": 0.7, "val_loss": 0.8}, ["loss 0.7 val 0.8"])])
+def test_beside_the_held_out_loss_stands_the_one_that_compares(row, said):
+    assert losses(row) == said
+
+
+def test_a_classifier_tells_its_held_out_accuracy_beside_the_other():
+    row = ROW | {"accuracy": 0.75, "val_loss": 0.5, "val_accuracy": 0.625}
+    del row["mse"]
+    assert "loss 0.03125 val 0.5  accuracy 0.75 val 0.625  grad_norm" in status_line(row, 0)
+
+
+@pytest.mark.parametrize("total, max_minutes, expected", [
+    (500, 0, "ETA 3 min"), (500, 2, "ETA 2 min"), (0, 90, "ETA 1 h 30 min")])
+def test_the_eta_is_what_ends_first(capsys, total, max_minutes, expected):
+    """A step takes 2 s, and at step 400 training goes on."""
+    display, clock = TrainingDisplay(total, max_minutes), Clock()
+    display.begin(400)
+    display.bar.close()
+    display.bar = EvaluationBar("training", total or None, "step", initial=400, max_seconds=60 * max_minutes,
+                                clock=clock)
+    clock.now += 2
+    display.stepped()
+    display.report(ROW)
+    display.close()
+    first, row = capsys.readouterr().out.splitlines()[-3:-1]
+    assert first.endswith(expected) and row.endswith(expected)
+
+
+def test_a_training_without_an_end_has_no_eta(capsys):
     display = TrainingDisplay()
     display.begin(0)
+    display.stepped()
     display.report(ROW)
+    display.close()
     assert "ETA" not in capsys.readouterr().out
+
+
+def test_what_is_expected_tells_the_time_left_from_the_first_line_on(capsys):
+    """At first it alone does, and half-way half of it: 45 s by the rate, and none left of what was expected."""
+    clock = Clock()
+    bar = EvaluationBar("training", 110, "step", initial=10, expected_seconds=100, clock=clock)
+    clock.now += 10
+    assert bar.seconds_left() == 90
+    bar.add(0)  # the first count, at which the rate begins
+    clock.now += 90
+    bar.add(50)
+    assert bar.seconds_left() == 45
+    bar.close()
+    assert capsys.readouterr().out.splitlines()[0] == "training: 10/110 steps, after 0 s, ETA 2 min"
+
+
+def test_a_corrected_end_is_the_one_that_is_shown(capsys):
+    display = TrainingDisplay(10)
+    display.begin(0)
+    display.stepped(10)
+    display.stepped(8)
+    display.report(ROW | {"step": 2})
+    display.close()
+    assert "step 2/8 " in capsys.readouterr().out
+
+
+def test_a_bar_tells_the_time_left_where_only_time_ends_the_work(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = Clock()
+    with contextlib.closing(EvaluationBar("training", unit="step", max_seconds=600, clock=clock)) as bar:
+        assert "ETA 10 min" in capsys.readouterr().err
+        clock.now += 120
+        bar.add()
+        bar.show("loss 0.5")
+    assert "loss 0.5, ETA 8 min" in capsys.readouterr().err
+    with contextlib.closing(EvaluationBar("training", 10, unit="step", expected_seconds=600, clock=clock)) as bar:
+        assert "ETA 10 min" in capsys.readouterr().err
+        clock.now += 60
+        bar.add()
+        bar.show("loss 0.5")  # now the bar's own time left says it
+    shown = capsys.readouterr().err
+    assert "loss 0.5" in shown and "loss 0.5, ETA" not in shown
 
 
 def test_other_processes_are_silent(tmp_path, capsys):

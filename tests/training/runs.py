@@ -23,10 +23,11 @@ def configs(**options):
                  for kind, mine in zip(kinds, names, strict=True))
 
 
-def start(run_dir, data_dir, report=lambda row: None, note=lambda text: None, world=None, **options):
+def start(run_dir, data_dir, report=lambda row: None, note=lambda text: None, world=None, scorer_against=None,
+          **options):
     """Return the Trainer of a tiny run."""
     train, model, diffusion = configs(run_dir=str(run_dir), data_dir=str(data_dir), **options)
-    return prepare(train, model, diffusion, world or World(), report, note)
+    return prepare(train, model, diffusion, world or World(), report, note, scorer_against)
 
 
 def scrambled(trainer):

@@ -50,6 +50,22 @@ def test_a_share_of_the_classes_is_hidden():
     assert Denoising(ModelConfig(), SHORT).conditions(None, None, torch.zeros(2)) == {}
 
 
+def test_samples_have_noise_of_their_own_and_classes_in_turn():
+    """The model predicts a clean image whose shade is that of its class, so that samples show what they were told."""
+    def shade(x_t, t, y):
+        return (y / 2 - 0.5)[:, None, None, None].expand_as(x_t)
+
+    config = SimpleNamespace(preview_steps=2)
+    task = Denoising(ModelConfig(class_cond=True, num_classes=3, image_size=8),
+                     DiffusionConfig(diffusion_steps=50, prediction="x_start"))
+    shades = task.samples(shade, config, CPU, range(2, 6)).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(shades, torch.tensor([0.5, -0.5, 0.0, 0.5]))
+    plain = Denoising(ModelConfig(image_size=8), SHORT)
+    every = plain.samples(lambda x_t, t: 0.1 * x_t, config, CPU, range(5))
+    assert len(every.unique(dim=0)) == 5
+    torch.testing.assert_close(plain.samples(lambda x_t, t: 0.1 * x_t, config, CPU, range(3, 5)), every[3:])
+
+
 def test_low_resolution_images_are_box_averages():
     task = SuperResolution(SuperResConfig(large_size=32, small_size=8), SHORT)
     x_start = torch.randn(2, 3, 32, 32)

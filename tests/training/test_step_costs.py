@@ -5,7 +5,14 @@ import torch
 from add.baselines.baseline_models import METHODS
 from add.baselines.baseline_setup import BaselineConfig, prepare_rival
 from add.runtime.processes import World
-from add.training.step_costs import MEASURED_STEPS, WARM_UP_STEPS, mean_seconds, measure_steps
+from add.training.step_costs import (
+    MEASURED_STEPS,
+    WARM_UP_STEPS,
+    BreakCosts,
+    mean_seconds,
+    measure_breaks,
+    measure_steps,
+)
 from tests.training.runs import start
 from tests.training.test_resume import HARD, assert_same, files
 
@@ -25,6 +32,29 @@ def test_a_run_goes_on_bit_for_bit(tmp_path, images, options, begun):
     written = sum(path.stat().st_size for path in (tmp_path / "plain").glob("*000004.pt"))
     assert costs.parameters == sum(p.numel() for p in trainer.parameters)
     assert 0.5 * written < costs.checkpoint_bytes < written and costs.seconds > 0
+
+
+def test_measuring_what_steps_wait_for_leaves_no_trace(tmp_path, images):
+    options = {"num_preview": 2, "preview_steps": 2, "val_fraction": 0.3, "val_interval": 1, "dropout": 0.3}
+    trainers = [start(tmp_path / name, images, **options | {"max_steps": 2}) for name in ("plain", "measured")]
+    breaks = measure_breaks(trainers[1])
+    assert breaks.save > 0 and breaks.held_out > 0 and not (tmp_path / "measured" / "samples").exists()
+    for trainer in trainers:
+        trainer.run()
+    assert_same(files(tmp_path / "measured", 2), files(tmp_path / "plain", 2))
+    assert measure_breaks(start(tmp_path / "none", images)).held_out == 0
+
+
+def test_others_wait_for_what_the_main_process_does(tmp_path, images):
+    class Other(World):
+        is_main = False
+
+        def gather(self, value):
+            return [(5.0, 2.0), value]
+
+    trainer = start(tmp_path / "run", images)
+    trainer.world = Other()
+    assert measure_breaks(trainer) == BreakCosts(5.0, 2.0)
 
 
 def test_so_does_a_baseline(tmp_path, images):

@@ -38,6 +38,20 @@ def test_curves_of_one_panel_are_in_the_same_unit():
     assert panels_of([{"loss": "0.7", "accuracy": "0.5", "val_loss": "0.7"}])["error"] == ("loss", "val_loss")
 
 
+def test_kid_has_a_panel_of_its_own_where_there_is_any(tmp_path):
+    rows = [{"step": "1", "minutes": "0.1", "mse": "0.2", "kid_x1000": ""},
+            {"step": "2", "minutes": "0.2", "mse": "0.1", "kid_x1000": "-0.3"}]
+    assert list(panels_of(rows)) == ["error", "learning rate", "seconds a step", "KID x 1000"]
+    assert "KID x 1000" not in panels_of(rows[:1])
+    pytest.importorskip("matplotlib")
+    heights = []
+    for number in (1, 2):
+        draw_curves(tmp_path / "curves.png", rows[:number])
+        with Image.open(tmp_path / "curves.png") as picture:
+            heights.append(picture.height)
+    assert heights[1] == heights[0] * 10 / 8
+
+
 @pytest.mark.parametrize("error, said", [
     (ImportError("matplotlib"), "matplotlib is not installed"), (RuntimeError("no font"), "RuntimeError: no font")])
 def test_a_picture_that_fails_is_told_of_once_and_training_goes_on(tmp_path, images, monkeypatch, error, said):

@@ -78,7 +78,7 @@ def _measure_network(config):
             side = config.image_size
             save_png(images / f"{number}.png", rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
         diffusion_config = parsed.take(DiffusionConfig)
-        trainer = prepare(parsed.take(TrainConfig), parsed.take(ModelConfig), diffusion_config, World())
+        trainer = prepare(parsed.take(TrainConfig, preview_kid=0), parsed.take(ModelConfig), diffusion_config, World())
         costs = measure_steps(trainer)
         batch = trainer.config.batch_size
         with torch.no_grad():

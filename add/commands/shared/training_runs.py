@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from add.commands.shared.after_training import commands_after
+from add.commands.shared.sample_quality import kid_against
 from add.commands.shared.training_estimate import describe_costs
 from add.config import split_names
 from add.data import list_domains
@@ -23,6 +24,7 @@ from add.runtime.progress import TrainingDisplay
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import LoopConfig, RunConfig
+from add.training.time_budget import budget_words
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
@@ -41,7 +43,8 @@ def train(parsed: Parsed, runs: Sequence[RunConfig], model_config: Any) -> list[
         model_config: config of any kind of network.
     """
     def prepared(config, world, **said):
-        return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said)
+        return prepare(config, model_config, parsed.take(DiffusionConfig), world, **said,
+                       scorer_against=kid_against(world.device) if getattr(config, "preview_kid", 0) else None)
 
     return run_all(runs, prepared, parsed)
 
@@ -61,8 +64,8 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
         SystemExit: a signal stopped the training, which saved what it had: its status says so to a shell.
     """
     if parsed.budget and (others := sorted(parsed.typed & RIVALS_OF_BUDGET)):
-        raise UserError(f"--budget {parsed.budget} was given with --{' and --'.join(others)}: expected one of them, "
-                        f"for the budget plans the steps and the fall of the learning rate; leave out the other")
+        raise UserError(f"{budget_words(parsed.budget)} was given with --{' and --'.join(others)}: expected one of "
+                        f"them, for a time plans the steps and the fall of the learning rate; leave out the other")
     trainers: list[AnyLoop] = []
     stop_signal = 0
     with process_group(runs[0].device, runs[0].threads) as world:
@@ -111,10 +114,10 @@ def _alone_in(config, world, note):
 def _run(trainer, world, display):
     """Run a Loop and say how it ended; return the number of the signal that stopped it, or 0."""
     config, run_dir = trainer.config, trainer.run_folder.path
-    display.total = config.last_step
-    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None)
+    display.total = config.last_step  # a plan by time may correct it later
+    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None, trainer.seconds_ahead())
     with stop_on_signal(silent=not world.is_main) as should_stop:
-        trainer.run(should_stop, display.stepped)
+        trainer.run(should_stop, lambda: display.stepped(trainer.config.last_step))
         signals = world.gather(should_stop.number)
     display.close()
     ending = "finished" if trainer.finished else "stopped, and the same command continues,"
