@@ -1,10 +1,11 @@
 """Train the diffusion model of one domain, or of each, on a folder of images.
 
 Without --data_dir, the embedded patches of one domain of stained tissue are learned, with the options of their config.
-The same command again resumes.
+The same command again resumes. With --domain all, every domain after the first starts from the first one's weights.
 """
 import dataclasses
 
+from add.commands.shared.neighbour_starts import with_starts
 from add.commands.shared.training_runs import counting_classes, folder_runs, train
 from add.data import embedded
 from add.diffusion import DiffusionConfig
@@ -27,4 +28,5 @@ def main(argv: list[str] | None = None) -> None:
     config = parsed.take(TrainConfig)
     if not config.data_dir:
         config = dataclasses.replace(config, data_dir=str(embedded.train_dir(embedded.DOMAINS[0])))
-    train(parsed, folder_runs(config), counting_classes(parsed, ModelConfig))
+    runs = with_starts(config, folder_runs(config), parsed.given, parsed.class_cond)
+    train(parsed, runs, counting_classes(parsed, ModelConfig))

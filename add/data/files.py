@@ -245,17 +245,18 @@ def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:
     prefix = join(folder, "")
     digest = hashlib.sha256()
     for path in names:
-        digest.update(f"{path.removeprefix(prefix)}\0{_size(path)}\0".encode(errors="surrogateescape"))
+        digest.update(f"{path.removeprefix(prefix)}\0{file_size(path)}\0".encode(errors="surrogateescape"))
     for path in names[::max(1, len(names) // _SAMPLED_FILES)]:
         digest.update(read_bytes(path))
     return digest.hexdigest()
 
 
-def _size(path):
+def file_size(path: PathLike) -> int:
+    """Return the bytes of a local or remote file."""
     if is_url(path):
         import blobfile as bf
 
-        return bf.stat(path).size
+        return bf.stat(str(path)).size
     return os.stat(path).st_size
 
 

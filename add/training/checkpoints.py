@@ -167,6 +167,13 @@ def trained_order(folder: PathLike) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",")) if isinstance(text, str) and text else None
 
 
+def trained_parts(folder: PathLike) -> tuple[str, ...]:
+    """Return the names of the domains that start from the network of a run folder, where it is their base, else ()."""
+    train = (read_facts(folder) or {}).get("train")
+    text = train.get("parts") if isinstance(train, dict) else None
+    return tuple(text.split(",")) if isinstance(text, str) and text else ()
+
+
 def _filled(config_class, values):
     """Return the dataclass of the values; raises TypeError where one is of another type than its default."""
     config = config_class(**values)

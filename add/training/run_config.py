@@ -20,6 +20,7 @@ from add.errors import UserError
 DEFAULT_STEPS = 20000
 FEWEST_FOR_KID, MOST_FOR_KID = 8, 5000  # images; of fewer, chance decides, and the kernel of more fills the memory
 NUMBER = r"\d+(?:\.\d+)?"
+FIRST, BASE, SCRATCH = "first", "base", "scratch"  # what the runs of several domains start from
 TRAINING_GROUPS: HelpGroups = {
     "data": ("method", "data_dir", "domain", "domains", "image_size", "val_data_dir", "val_fraction", "group_pattern",
              "augment", "crop", "noised", "skip_bad"),
@@ -27,7 +28,7 @@ TRAINING_GROUPS: HelpGroups = {
                                  "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "anneal_lr"),
     "what is saved and shown": ("run_dir", "estimate", "save_interval", "log_interval", "val_interval",
                                 "eval_interval", "num_preview", "preview_steps", "preview_kid", "tensorboard"),
-    "start from other weights": ("resume_checkpoint", "init_from"),
+    "start from other weights": ("start_from", "start_share", "base_data_dir", "resume_checkpoint", "init_from"),
     "speed and memory": ("device", "threads", "precision", "microbatch", "compile", "channels_last"),
     "advanced": ("optimizer", "ema_rate", "ema_warmup", "weight_decay", "grad_clip", "schedule_sampler",
                  "fp16_scale_growth", "seed"),
@@ -126,6 +127,14 @@ def duration_seconds(text: str) -> float:
     return sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1)[:len(parts)], strict=True))
 
 
+def duration_text(seconds: float) -> str:
+    """Return a time as `duration_seconds` reads it: 15m, 1h30m, or 0.15s where it is no whole number of minutes."""
+    hours, left = divmod(seconds, 3600)
+    if seconds and left % 60 == 0:
+        return (f"{int(hours)}h" if hours else "") + (f"{int(left // 60)}m" if left else "")
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
 @dataclasses.dataclass(frozen=True)
 class RunConfig(LoopConfig):
     """Optimisation, precision and starting weights of a training run."""
@@ -199,6 +208,14 @@ class FolderTrainConfig(RunConfig):
 class TrainConfig(FolderTrainConfig):
     """Training."""
 
+    start_from: str = option(FIRST, "what the models of several domains start from. first: the first domain's from "
+                                    "random weights, every other one from the first one's; base: all of them from a "
+                                    "model of all images together, trained before in RUN_DIR/base; scratch: each from "
+                                    "random weights, or from --init_from", (FIRST, BASE, SCRATCH))
+    start_share: float = option(0.5, "share of the steps, or of --budget, that a domain takes which starts from "
+                                     "another one's weights")
+    base_data_dir: str = path_option("", "with --start_from base: folder of unlabelled images, in subfolders of any "
+                                         "depth, that the base is trained on in place of the domains' own")
     preview_kid: int = option(0, "samples made at each save, in preview_steps steps, whose KID (x 1000) against the "
                                  "held-out images, else the training images, is told; 0: none, else 8 to 5000. On one "
                                  "CPU core, 64 of 32 pixels take 9 s; needs the extra eval")
@@ -207,6 +224,15 @@ class TrainConfig(FolderTrainConfig):
         super().__post_init__()
         expect(self.preview_kid == 0 or FEWEST_FOR_KID <= self.preview_kid <= MOST_FOR_KID, "preview_kid",
                self.preview_kid, f"0, or {FEWEST_FOR_KID} to {MOST_FOR_KID} samples")
+        expect(0 < self.start_share <= 1, "start_share", self.start_share, "a share above 0, at most 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseTrainConfig(TrainConfig):
+    """Training of the network that several domains start from; what they hold out is left out of it."""
+
+    domains_dir: str = option("", "folder of the domains that start from it")
+    parts: str = option("", "names of these domains, with commas")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from add.networks import create_denoiser
 from add.networks.precision import check_precision
 from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
 from add.training.config_differences import described
+from add.training.domain_starts import images_before, saved_start
 from add.training.head_start_fit import fit_head_start, with_own_head_start
 from add.training.learning_tasks import make_task
 from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
@@ -81,10 +82,14 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     world.agree("steps to start from", trainer.step)
     plan_by_time(trainer, given)
     if world.is_main and not config.estimate:
+        kept = saved_start(run.path)
+        before = images_before(run.path, kept.get("init_from", config.resume_checkpoint or config.init_from), note)
         if trainer.saved_step is None:
             run.set_aside_pieces(note)
-        run.open(described(model_config, diffusion_config) | run_facts(trainer.config, world, source))
-        write_training_images(run.path, source.files, note)
+        facts = run_facts(trainer.config, world, source)
+        facts["train"] |= kept
+        run.open(described(model_config, diffusion_config) | facts)
+        write_training_images(run.path, source.files, note, before)
     world.barrier()  # it may take longer than the others wait for a step
     return trainer
 

@@ -1,6 +1,7 @@
 """Data of a training run, images of a folder or points: the stream of batches, held-out data and examples."""
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -9,15 +10,16 @@ import torch
 
 from add.config import split_names
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
-from add.data.files import fingerprint
+from add.data.files import fingerprint, join, relative_name
+from add.data.folders import say_few
 from add.data.groups import hint_at_groups, read_groups, refuse_shared
 from add.data.points import POINT_SETS, PointStream, draw_points
 from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
 from add.networks import kind_of
 from add.training.held_out import MAX_IMAGES
-from add.training.run_config import FEWEST_FOR_KID
-from add.training.training_images import HELD_OUT, TRAINED_ON
+from add.training.run_config import FEWEST_FOR_KID, BaseTrainConfig
+from add.training.training_images import HELD_OUT, TRAINED_ON, copies_of
 
 HELD_OUT_POINTS = 2000
 MOST_REFERENCES = 256  # images that samples are held against: more cost time at the start and tell little more
@@ -73,6 +75,8 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
     """
     if kind_of(model_config) == "points":
         return _open_points(config, model_config, world)
+    if isinstance(config, BaseTrainConfig):
+        return _open_base(config, model_config, world)
     images = read_images(config.data_dir, config, model_config)
     assert images.paths is not None, "the images were read from files"
     groups = read_groups(config.data_dir, images.files, config.group_pattern)
@@ -83,7 +87,7 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
                       "training and held-out images")
     else:
         train, held_out = images.split(config.val_fraction, config.seed, groups)
-        split["held_out_sha256"] = hashlib.sha256("\n".join(sorted(held_out.names)).encode()).hexdigest()
+        split["held_out_sha256"] = _digest_names(held_out.names)
     facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)} | split
     references, told = _references(config, train, held_out)
@@ -112,6 +116,77 @@ def _references(config, train, held_out):
         told.append("no images are held out, and a model that repeats its training images gets a good KID: "
                     "--val_fraction 0.1 measures against others")
     return to_model_input(images.batch(places, crop="center")), told
+
+
+def _open_base(config, model_config, world):
+    """Return the Source of the network that several domains start from, without the images that any of them holds out.
+
+    Their held-out images, of all domains, are what it is measured on.
+    """
+    train: list[str] = []
+    held_out: list[str] = []
+    bad: list[tuple[str, str]] = []
+    groups: dict[str, set[str]] = {TRAINED_ON: set(), HELD_OUT: set()}
+    for name in config.parts.split(","):
+        folder = join(config.domains_dir, name)
+        images = read_images(folder, config, model_config)
+        own = read_groups(folder, images.files, config.group_pattern)
+        group_of = {} if own is None else dict(zip(images.files, own, strict=True))
+        for kept, part, use in zip((train, held_out), images.split(config.val_fraction, config.seed, own),
+                                   (TRAINED_ON, HELD_OUT), strict=True):
+            kept += part.files
+            groups[use] |= {group_of[path] for path in part.files if path in group_of}
+        bad += images.bad
+    if config.base_data_dir:
+        images, listed, sentences = _other_images(config, model_config, held_out, groups[HELD_OUT])
+    else:
+        images = ImageSet.from_paths(train, model_config.image_size, crop=config.crop, folder=config.domains_dir)
+        images.bad, listed, sentences = bad, train + held_out, _say_shared(groups[TRAINED_ON] & groups[HELD_OUT])
+    measured = held_out[::max(1, math.ceil(len(held_out) / MAX_IMAGES))]  # of all domains
+    names = [relative_name(config.domains_dir, path) for path in held_out]
+    facts = {"images": len(listed), "bad": len(images.bad), "classes": None,
+             "fingerprint": fingerprint(config.data_dir, listed), "held_out": len(held_out),
+             "held_out_sha256": _digest_names(names)}
+    measured_set = ImageSet.from_paths(measured, model_config.image_size) if measured else images.subset([])
+    references, told = _references(config, images, measured_set)
+    stream = BatchStream(images, config.batch_size, config.seed, world.rank, world.size, config.augment)
+    return Source(config.data_dir, stream, _whole(measured_set, MAX_IMAGES), _whole(images, config.num_preview), facts,
+                  _describe(config, images, images, held_out) + told + sentences,
+                  {TRAINED_ON: images.files, HELD_OUT: held_out}, images, references)
+
+
+def _say_shared(groups):
+    """Return a sentence on groups that one domain holds out and another is trained on, or []."""
+    if not groups:
+        return []
+    return [f"{say_few(sorted(groups))}: groups such as patients, of which one domain holds out its images and another "
+            f"is trained on its own; held-out losses are those of new images, not of new patients"]
+
+
+def _other_images(config, model_config, held_out, groups_held_out):
+    """Return (ImageSet to train on, all paths, sentences) of --base_data_dir, without what the domains hold out."""
+    images = read_images(config.base_data_dir, config, model_config)
+    groups = read_groups(config.base_data_dir, images.files, config.group_pattern)
+    copies = copies_of(held_out, images.files)
+    kept = [place for place in range(len(images))
+            if not copies[place] and (groups is None or groups[place] not in groups_held_out)]
+    if not kept:
+        raise UserError(f"all {len(images)} images of --base_data_dir {config.base_data_dir} are held out by a domain, "
+                        f"or of a group that is: expected others to train the base on; give another folder, or leave "
+                        f"it out for the domains' own images")
+    sentences = []
+    if left_out := len(images) - len(kept):
+        sentences.append(f"{left_out} of {len(images)} images of {config.base_data_dir} are left out: a domain holds "
+                         f"them out, or others of their group")
+    if groups is None and groups_held_out:
+        sentences.append(f"the domains hold out groups such as patients, and nothing tells those of "
+                         f"{config.base_data_dir}: only copies of held-out files are left out; give --group_pattern, "
+                         f"or a groups.csv in the folder")
+    return images.subset(kept), images.files, sentences
+
+
+def _digest_names(names):
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def _hint(config, images, groups, model_config):

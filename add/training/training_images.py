@@ -1,29 +1,34 @@
-"""Which images a run was trained on: training_images.json in its folder, with a SHA-256 for each file."""
+"""Which images a run was trained on: training_images.json in its folder, with a SHA-256 for each file.
+
+A run that started from another's weights has learned from that one's images, too: its file holds that run's whole file.
+"""
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from add.data.files import read_bytes, read_json, save_json
+from add.data.files import file_size, read_bytes, read_json, save_json
 from add.errors import UserError
-from add.interfaces import Note, PathLike
+from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import find_checkpoint
 
 IMAGES_NAME = "training_images.json"
-TRAINED_ON, HELD_OUT = "trained_on", "held_out"
+TRAINED_ON, HELD_OUT, STARTED_FROM = "trained_on", "held_out", "started_from"
 THREADS = 8
 MANY = 5000  # images whose reading is told of
 
 
-def write_training_images(run_dir: PathLike, images: Mapping[str, Sequence[str]], note: Note = lambda text: None
-                          ) -> None:
+def write_training_images(run_dir: PathLike, images: Mapping[str, Sequence[str]], note: Note = lambda text: None,
+                          before: Row | None = None) -> None:
     """Write training_images.json unless it is there: {"trained_on": {path: SHA-256 of its bytes}, "held_out": {...}}.
 
     A run goes on with the same images only, so that it is written once.
 
     Args:
         images: {TRAINED_ON: paths, HELD_OUT: paths}; empty for a run on points, which has no such file.
-        note: called with a sentence where that takes a while.
+        note: called with a sentence where that takes a while, or where the run that this one started from was trained
+            on images that are held out here.
+        before: the list of that run, as `read_training_images` gives it, kept as "started_from"; None: there is none.
     """
     path = Path(run_dir) / IMAGES_NAME
     if not images or path.exists():
@@ -31,24 +36,65 @@ def write_training_images(run_dir: PathLike, images: Mapping[str, Sequence[str]]
     if (count := sum(map(len, images.values()))) > MANY:
         note(f"taking the SHA-256 of {count} images, which are kept in {IMAGES_NAME}")
     with ThreadPoolExecutor(THREADS) as pool:
-        save_json(path, {use: dict(zip(map(_shown, paths), pool.map(_digest, paths), strict=True))
-                         for use, paths in images.items()})
+        content: Row = {use: dict(zip(map(_shown, paths), pool.map(_digest, paths), strict=True))
+                        for use, paths in images.items()}
+    if before is not None:
+        content[STARTED_FROM] = before
+        held_out, known = content[HELD_OUT].values(), _digests_trained_on(before)
+        if seen := sum(digest in known for digest in held_out):
+            note(f"{seen} of {len(held_out)} held-out images were trained on by the run that this one starts from: "
+                 f"val_loss is too good on them; give that run's --seed, --val_fraction and --group_pattern, or start "
+                 f"from a run that was not trained on them")
+    save_json(path, content)
+
+
+def read_training_images(run_dir: PathLike) -> Row | None:
+    """Return the content of a run's training_images.json, or None where it has none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = Path(run_dir) / IMAGES_NAME
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+        _digests_trained_on(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
+                        f"restore it, or remove it and start the same training again, which writes it anew") from error
+    assert isinstance(content, dict), "only a dict has digests"
+    return content
 
 
 def read_training_digests(run_dir: PathLike) -> frozenset[str]:
     """Return the SHA-256 of the files that a run was trained on, as hexadecimal digits; none where it doesn't say.
 
+    Those of the run whose weights it started from are among them.
+
     Raises:
         UserError: the run's training_images.json is damaged.
     """
-    path = Path(run_dir) / IMAGES_NAME
-    if not path.exists():
-        return frozenset()
-    try:
-        return frozenset(read_json(path)[TRAINED_ON].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
-                        f"restore it, or remove it and start the same training again, which writes it anew") from error
+    content = read_training_images(run_dir)
+    return frozenset() if content is None else _digests_trained_on(content)
+
+
+def _digests_trained_on(content):
+    """Return the digests trained on in the content of a training_images.json, and in those that it holds."""
+    own = frozenset(content[TRAINED_ON].values())
+    return own | _digests_trained_on(content[STARTED_FROM]) if STARTED_FROM in content else own
+
+
+def copies_of(known: Sequence[PathLike], paths: Sequence[PathLike]) -> list[bool]:
+    """Return for each of some files whether its bytes are those of a known file.
+
+    Args:
+        known, paths: files, or their URLs. Only files of a known file's size are read.
+    """
+    sizes = set(map(file_size, known))
+    with ThreadPoolExecutor(THREADS) as pool:
+        digests = set(pool.map(_digest, known))
+        return list(pool.map(lambda path: file_size(path) in sizes and _digest(path) in digests, paths))
 
 
 def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:

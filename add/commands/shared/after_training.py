@@ -7,8 +7,8 @@ from add.data.files import is_url
 from add.errors import UserError
 from add.runtime.next_steps import command_line
 from add.training import find_checkpoint
-from add.training.checkpoints import read_facts
-from add.training.run_config import LoopConfig
+from add.training.checkpoints import read_facts, trained_parts
+from add.training.run_config import BaseTrainConfig, LoopConfig
 
 
 def commands_after(runs: Sequence[LoopConfig]) -> list[str]:
@@ -17,7 +17,7 @@ def commands_after(runs: Sequence[LoopConfig]) -> list[str]:
     Args:
         runs: configs, with data_dir and run_dir filled in, whose run folders are there.
     """
-    commands = [_use(config) for config in runs]
+    commands = [_use(config) for config in runs if not isinstance(config, BaseTrainConfig)]
     if parents := _parents_of_domains(runs[-1]):
         models_dir, data_dir = parents
         commands.append(command_line("translate", models_dir=models_dir, data_dir=data_dir))
@@ -45,12 +45,16 @@ def _kind_of(run_dir):
 
 
 def _parents_of_domains(config):
-    """Return (folder of run folders, folder of image folders) where both hold the same two or more domains, or None."""
+    """Return (folder of run folders, folder of image folders) where both hold the same two or more domains, or None.
+
+    What the domains started from (--start_from base) is none of them.
+    """
     data_dir = getattr(config, "data_dir", "")
     if not data_dir or is_url(data_dir):
         return None
     models, data = Path(config.run_dir).parent, Path(data_dir).parent
-    names, folders = _subfolders(models), _subfolders(data)
+    names = {name for name in _subfolders(models) if not trained_parts(models / name)}
+    folders = _subfolders(data)
     if len(names) < 2 or names != folders:
         return None
     try:

@@ -10,7 +10,7 @@ from add.data import embedded, files
 from add.data.folders import list_domains
 from add.errors import UserError
 from add.training import find_checkpoint
-from add.training.checkpoints import read_facts, trained_order
+from add.training.checkpoints import read_facts, trained_order, trained_parts
 from add.transition import soft_labels
 
 SHOWN = 5  # names in a message
@@ -186,6 +186,8 @@ def _run_names(models_dir):
             others[path.name] = str(facts["kind"])
         elif facts is None and not any(path.glob("*.pt")):
             others[path.name] = "no run folder"
+        elif trained_parts(path):
+            others[path.name] = "what the domains started from"
         else:
             find_checkpoint(path)  # refuses a folder without one, whose place would shift the other numbers
             names.append(path.name)

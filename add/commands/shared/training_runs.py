@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from add.commands.shared.after_training import commands_after
+from add.commands.shared.neighbour_starts import say_turn, without_missing_start
 from add.commands.shared.sample_quality import kid_against
-from add.commands.shared.training_estimate import describe_costs
+from add.commands.shared.training_estimate import describe_sum, measure_costs
 from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
@@ -23,7 +24,7 @@ from add.runtime.processes import process_group, stop_on_signal
 from add.runtime.progress import TrainingDisplay
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
-from add.training.run_config import LoopConfig, RunConfig
+from add.training.run_config import BaseTrainConfig, LoopConfig, RunConfig
 from add.training.time_budget import budget_words
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
@@ -52,7 +53,7 @@ def train(parsed: Parsed, runs: Sequence[RunConfig], model_config: Any) -> list[
 def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed: Parsed) -> list[AnyLoop]:
     """Run one Loop for each config in `runs`, one after the other, and return the Loops of those begun.
 
-    With --estimate, what each would take is said, nothing is written, and none is begun.
+    With --estimate, what each would take is said, and all of them together; nothing is written, and none is begun.
 
     Args:
         runs: with run_dir filled in.
@@ -67,12 +68,15 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
         raise UserError(f"{budget_words(parsed.budget)} was given with --{' and --'.join(others)}: expected one of "
                         f"them, for a time plans the steps and the fall of the learning rate; leave out the other")
     trainers: list[AnyLoop] = []
+    costs = []
     stop_signal = 0
     with process_group(runs[0].device, runs[0].threads) as world:
         _check_all_images(runs, world)
-        for config in runs:
+        for config in map(without_missing_start, runs):
             with (closing(TrainingDisplay(max_minutes=config.max_minutes, silent=not world.is_main)) as display,
                   _alone_in(config, world, display.note)):
+                if turn := say_turn(config, runs):
+                    display.note(turn)
                 display.note(f"training on {world.place}\n"
                              f"config: {parsed.config_path or 'defaults'}\n"
                              f"run folder: {Path(config.run_dir).resolve()}")
@@ -81,12 +85,15 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
                     display.note(f"{_parameters(trainer):,} parameters take days on a CPU, as --estimate tells; for a "
                                  f"smaller network give --config tissue_gland.yaml (64 pixels) or phantom.yaml (32)")
                 if config.estimate:
-                    display.note(describe_costs(trainer))
+                    costs.append(measure_costs(trainer))
+                    display.note(costs[-1].text)
                     continue
                 trainers.append(trainer)
                 stop_signal = _run(trainer, world, display)
             if stop_signal:
                 break
+        if len(costs) > 1 and world.is_main:
+            print(describe_sum(costs), flush=True)
         if trainers and world.is_main and not stop_signal:
             print(next_steps(*commands_after(runs[:len(trainers)])), flush=True)
     if stop_signal:
@@ -98,7 +105,8 @@ def _check_all_images(runs, world):
     """Refuse unreadable images of any of several runs before the first of them begins."""
     if world.is_main:
         for config in runs if len(runs) > 1 else ():
-            read_all(list_images(config.data_dir), read_header, config.skip_bad)
+            if not isinstance(config, BaseTrainConfig) or config.base_data_dir:  # else it has the domains' images
+                read_all(list_images(config.data_dir), read_header, config.skip_bad)
     world.barrier()
 
 
