@@ -33,9 +33,11 @@ LEVERS = {
     "head_start": dict.fromkeys((32, 64), {"diffusion": {"head_start": "gaussian"}}),
     "patch": {32: {"model": {"patch_size": 2, "channel_mult": "1,2"}},
               64: {"model": {"patch_size": 2, "channel_mult": "1,2,2"}}},
+    "less_attention": dict.fromkeys((32, 64), {"model": {"attention_resolutions": ""}}),
     "muon": dict.fromkeys((32, 64), {"train": {"optimizer": "muon", "lr": 3e-3}}),
     "small_batch": dict.fromkeys((32, 64), {"train": {"batch_size": 8}}),
-    "min_snr": {32: {"diffusion": {"min_snr_gamma": 0.0}}, 64: {"diffusion": {"min_snr_gamma": 5.0}}},
+    "timesteps": dict.fromkeys((32, 64), {"train": {"schedule_sampler": "loss-weight"},
+                                          "diffusion": {"min_snr_gamma": 100.0}}),
 }
 # guided-diffusion's defaults; its network follows from the size of the images.
 GUIDED_DIFFUSION = {
