@@ -39,6 +39,7 @@ LEVERS = {
     "timesteps": dict.fromkeys((32, 64), {"train": {"schedule_sampler": "loss-weight"},
                                           "diffusion": {"min_snr_gamma": 100.0}}),
 }
+LEFT_OUT = {32: ("patch",), 64: ()}  # of `all`: a cell of 32 pixels needs the finest level
 # guided-diffusion's defaults; its network follows from the size of the images.
 GUIDED_DIFFUSION = {
     "train": {"optimizer": "adamw", "batch_size": 16, "lr": 1e-4, "ema_rate": "0.9999", "ema_warmup": False,
@@ -71,19 +72,22 @@ def options_of(recipe, image_size):
         return copy.deepcopy(RIVALS[recipe])
     if recipe == "gd":
         return merged(GUIDED_DIFFUSION, {"model": {"image_size": image_size}})
-    return merged(BEFORE[image_size], *(LEVERS[lever][image_size] for lever in levers_of(recipe)))
+    return merged(BEFORE[image_size], *(LEVERS[lever][image_size] for lever in levers_of(recipe, image_size)))
 
 
-def levers_of(recipe):
-    """Return the levers that a recipe on top of `before` has."""
+def levers_of(recipe, image_size):
+    """Return the levers that a recipe on top of `before` has at a size of images."""
     if recipe == "before":
         return ()
     if recipe in LEVERS:
         return (recipe,)
     left_out = recipe.removeprefix("all").removeprefix("_but_")
-    return tuple(lever for lever in LEVERS if lever != left_out)
+    return tuple(lever for lever in LEVERS if lever not in (left_out, *LEFT_OUT[image_size]))
 
 
 def runs_on(recipe, name):
-    """Return whether a recipe has a row on a set: the embedded models are those of the tissue."""
-    return recipe != "embedded" or bool(SETS[name][1])
+    """Return whether a recipe has a row on a set: the embedded models are of the tissue, and `all` is not all alike."""
+    size, domain = SETS[name]
+    if recipe == "embedded":
+        return bool(domain)
+    return recipe.removeprefix("all_but_") not in LEFT_OUT[size] or recipe in LEVERS
