@@ -1,4 +1,4 @@
-"""The tables of time_to_quality.py, and the core-seconds to a given quality, from rows that it has measured."""
+"""The tables of time_to_quality.py, and the core-seconds to a given quality, which neighbour_starts.py gives, too."""
 import math
 from statistics import mean
 
@@ -46,10 +46,10 @@ def broken(rows):
             for row in rows if row["broke_down"]]
 
 
-def grouped(rows):
-    """Return {(recipe, budget): rows of all seeds}, by budget and in the order of RECIPES, without broken ones."""
+def grouped(rows, recipes=RECIPES):
+    """Return {(recipe, budget): rows of all seeds}, by budget and in the order of `recipes`, without broken ones."""
     good = [row for row in rows if not row["broke_down"]]
-    keys = sorted({(row["recipe"], row["budget"]) for row in good}, key=lambda key: (key[1], RECIPES.index(key[0])))
+    keys = sorted({(row["recipe"], row["budget"]) for row in good}, key=lambda key: (key[1], recipes.index(key[0])))
     return {key: [row for row in good if (row["recipe"], row["budget"]) == key] for key in keys}
 
 
@@ -66,10 +66,10 @@ def line_of(recipe, group):
             f"{mean(row['v_error'] for row in group):.4f}" if first["v_error"] is not None else "-"]
 
 
-def spread(values):
+def spread(values, digits=1):
     """Return the mean of values with half their range, as text."""
-    middle = f"{mean(values):.1f}"
-    return middle if len(values) == 1 else f"{middle} +- {(max(values) - min(values)) / 2:.1f}"
+    middle = f"{mean(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} +- {(max(values) - min(values)) / 2:.{digits}f}"
 
 
 def curves(groups):
@@ -99,12 +99,12 @@ def seconds_to_reach(curve, level):
     return None
 
 
-def to_quality(groups):
-    """Return [the table of core-seconds to the KID that `before` has at its largest budget], [] without `before`."""
+def to_quality(groups, reference="before"):
+    """Return [the table of core-seconds to the KID that a recipe has at its largest budget], [] without that recipe."""
     found = curves(groups)
-    if "before" not in found:
+    if reference not in found:
         return []
-    own, level = found["before"][-1]
+    own, level = found[reference][-1]
     body = []
     for recipe, curve in found.items():
         reached = seconds_to_reach(curve, level)
@@ -114,5 +114,5 @@ def to_quality(groups):
         bound = curve[0][1] <= level and curve[0] != (own, level)
         body.append([recipe, f"{'at most ' if bound else ''}{reached:.0f}",
                      f"{'at least ' if bound else ''}{own / reached:.2f}"])
-    return [f"Core-seconds to a held-out KID x 1000 of {level:.1f}, what `before` has after {own:.0f}:",
+    return [f"Core-seconds to a held-out KID x 1000 of {level:.1f}, what `{reference}` has after {own:.0f}:",
             table(["recipe", "core-seconds", "times fewer"], body)]

@@ -27,8 +27,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import math
-import platform
 import sys
 import tempfile
 import time
@@ -39,37 +37,35 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from against_libraries import load_libraries
-from quality_plan import FALL_STARTS, planned_fall, planned_start
+from budget_training import (
+    BATCH,
+    BrokeDown,
+    OwnTraining,
+    cpu_name,
+    draw_samples,
+    kid_of,
+    own_versions,
+    read_folder,
+    train_for,
+)
+from quality_options import count_of, names_of, numbers_of
 from quality_recipes import EMBEDDED_CORE_SECONDS, PHANTOM, RECIPES, REFERENCES, RIVALS, SETS, SLOW, options_of, runs_on
 from quality_tables import report
 from rivals_common import say
 
-from add import __version__
-from add.data import ImageSet, embedded, save_json, save_png, to_model_input
+from add.data import embedded, save_json, save_png
 from add.data.phantom import make_phantom_set
-from add.diffusion import DiffusionConfig, ModelMeanType
+from add.diffusion import ModelMeanType
 from add.errors import UserError
-from add.metrics import kid, load_features
-from add.networks import ModelConfig
-from add.runtime.world import World
-from add.training import TrainConfig, load_model, prepare
-from add.training.ema import share_of_start
+from add.metrics import load_features
+from add.training import load_model
 from add.training.held_out import MAX_IMAGES, held_out_loss
 from add.training.loop import keep_freed_memory
 from add.training.previews import tile
-from add.training.step_costs import measure_steps
-from add.transition.from_noise import FromNoise, OwnNoise
 from add.transition.two_way_samplers import LEAST_STEPS
 
-NOISE_SEED, SUBSET_SEED = 7, 11
-BATCH = 32  # images sampled or measured at once
 IN_PICTURE, COLUMNS = 32, 8
-USELESS_SHARE = 0.9  # an EMA with more of its start than this is not measured
 PACKAGES = {"diffusers": "diffusers", "ddpm_pytorch": "denoising-diffusion-pytorch"}
-
-
-class BrokeDown(Exception):
-    """A loss that is no finite number; the message says which, and at which step."""
 
 
 # The rows
@@ -178,13 +174,9 @@ class TrainingSet:
             make_phantom_set(scratch / "phantom", size=self.image_size, **PHANTOM)
             self.train_dir, test_dir = (scratch / "phantom" / split / "mild" for split in ("train", "test"))
         self.domain = domain
-        self.training, self.held_out = self._read(self.train_dir), self._read(test_dir)
+        self.training, self.held_out = (read_folder(path, self.image_size) for path in (self.train_dir, test_dir))
         self.features = features
         self.of_training, self.of_held_out = features(self.training), features(self.held_out)
-
-    def _read(self, folder):
-        images = ImageSet.from_folder(folder, self.image_size)
-        return to_model_input(images.batch(range(len(images))))
 
     def distances(self, x):
         """Return {"held_out", "training"}: KID x 1000 of x [n, 3, S, S] in [-1, 1], its mean and spread of a subset."""
@@ -192,58 +184,13 @@ class TrainingSet:
         return {"held_out": kid_of(found, self.of_held_out), "training": kid_of(found, self.of_training)}
 
 
-def kid_of(features, real):
-    """Return [mean, spread of a subset] of KID x 1000."""
-    found = kid(features, real, generator=torch.Generator().manual_seed(SUBSET_SEED))
-    return [1000 * found.mean, 1000 * found.spread]
-
-
 # Training
 
 
-class OwnTraining:
-    """One of this package's recipes in training.
-
-    Args:
-        folder: an empty one, for the run.
-    """
-
-    def __init__(self, row, images, folder):
-        options = row.settings["options"]
-        self.planned, self.folder = row.recipe != "gd", folder
-        self.weights = ("model", "ema") if row.recipe == "gd" else ("ema",)
-        config = TrainConfig(data_dir=str(images.train_dir), run_dir=str(folder), seed=row.seed, device="cpu",
-                             threads=1, max_steps=0, num_preview=0, tensorboard=False, **options["train"])
-        model, diffusion = ModelConfig(**options["model"]), DiffusionConfig(**options["diffusion"])
-        self.trainer = prepare(config, model, diffusion, World())
-        self.parameters = sum(p.numel() for p in self.trainer.parameters)
-        if self.planned:
-            self.trainer.config = planned_start(config, int(row.budget / core_seconds_of_a_step(self.trainer)))
-
-    @property
-    def finished(self):
-        """Whether the rate has fallen to 0."""
-        return self.trainer.finished
-
-    def step(self, core_seconds, budget):
-        """Take one step, `core_seconds` of the budget being spent; return the loss."""
-        trainer = self.trainer
-        if self.planned and not trainer.config.lr_anneal_steps and core_seconds >= FALL_STARTS * budget:
-            trainer.config = planned_fall(trainer.config, trainer.step, core_seconds, budget)
-        losses, *_ = trainer.advance()
-        return losses["loss"].mean().item()
-
-    def models(self):
-        """Yield (name of the weights, model, diffusion) to sample from."""
-        trainer = self.trainer
-        trainer.save(pictured=False)
-        rate, ema = next(iter(trainer.emas.items()))
-        for weights in self.weights:
-            if weights == "ema" and share_of_start(ema.rate, trainer.step, ema.warmup) > USELESS_SHARE:
-                continue
-            prefix = "model" if weights == "model" else f"ema_{rate}_"
-            model, diffusion, _ = load_model(self.folder / f"{prefix}{trainer.step:06d}.pt")
-            yield weights, model.to(memory_format=torch.channels_last), diffusion
+def own_training(row, train_dir, folder):
+    """Return the OwnTraining of a Row, in an empty folder."""
+    ways = {"planned": False, "weights": ("model", "ema")} if row.recipe == "gd" else {}
+    return OwnTraining(row.settings["options"], train_dir, folder, row.seed, row.budget, **ways)
 
 
 class Embedded:
@@ -256,30 +203,6 @@ class Embedded:
     def models(self):
         """Yield (name of the weights, model, diffusion) to sample from."""
         yield "ema", self.model.to(memory_format=torch.channels_last), self.diffusion
-
-
-def core_seconds_of_a_step(trainer):
-    """Return the processor time of a step, in seconds, from a few that leave no trace."""
-    wall, core = time.monotonic(), time.process_time()
-    seconds = measure_steps(trainer).seconds
-    return seconds * (time.process_time() - core) / (time.monotonic() - wall)
-
-
-def train_for(training, budget):
-    """Train for a budget of core-seconds; return (steps, core-seconds spent).
-
-    Raises:
-        BrokeDown: a loss is NaN or infinite.
-    """
-    steps, spent = 0, 0.0
-    while spent < budget and not training.finished:
-        start = time.process_time()
-        loss = training.step(spent, budget)
-        spent += time.process_time() - start
-        steps += 1
-        if not math.isfinite(loss):
-            raise BrokeDown(f"the loss was {loss} at step {steps}")
-    return steps, spent
 
 
 # Measuring
@@ -298,7 +221,7 @@ def measure(row, images, library, folder, args):
         training = Embedded(images.domain)
         record["core_seconds"] = EMBEDDED_CORE_SECONDS
     else:
-        training = (OwnTraining(row, images, folder) if library is None else
+        training = (own_training(row, images.train_dir, folder) if library is None else
                     library.OwnRecipe(images.training, row.seed, row.settings["options"]))
     record |= {"preparing_core_seconds": time.process_time() - start, "parameters": training.parameters}
     if row.recipe != "embedded":
@@ -336,60 +259,13 @@ def v_error_of(row, model, diffusion, images):
     return held_out_loss(model, diffusion, images.held_out[:MAX_IMAGES], torch.device("cpu"), BATCH)
 
 
-@torch.no_grad()
-def draw_samples(model, diffusion, image_size, count, evaluations):
-    """Return samples [count, 3, S, S] in [-1, 1], from the same noise every time."""
-    way, shape = FromNoise("unipc", decode_steps=evaluations), (3, image_size, image_size)
-    parts = [OwnNoise(NOISE_SEED, range(first, min(first + BATCH, count)), shape) for first in range(0, count, BATCH)]
-    return torch.cat([way.images(model, diffusion, noise) for noise in parts]).clamp(-1, 1)
-
-
-def cpu_name():
-    """Return the name of the processor."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-                platform.processor() or platform.machine())
-
-
 def versions(recipe):
     """Return {package: version} of what a recipe's row depends on."""
     other = {PACKAGES[recipe]: version(PACKAGES[recipe])} if recipe in RIVALS else {}
-    return {"add": __version__, "python": platform.python_version(), "torch": torch.__version__} | other
+    return own_versions() | other
 
 
 # The command
-
-
-def names_of(choices):
-    """Return the type of an option that takes some of the choices, joined by commas."""
-    def parse(text):
-        names = [name.strip() for name in text.split(",")]
-        if unknown := [name for name in names if name not in choices]:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join(choices)}")
-        return list(dict.fromkeys(names))
-    return parse
-
-
-def numbers_of(kind, least):
-    """Return the type of an option that takes numbers of a kind, `least` or more, joined by commas."""
-    def parse(text):
-        numbers = [kind(number) for number in text.split(",")]
-        if min(numbers) < least:
-            raise argparse.ArgumentTypeError(f"{text}: expected numbers of {least} or more")
-        return numbers
-    parse.__name__ = f"list of {kind.__name__}"
-    return parse
-
-
-def count_of(least):
-    """Return the type of an option that takes a whole number, `least` or more."""
-    def parse(text):
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
-        return int(text)
-    parse.__name__ = "whole number"
-    return parse
 
 
 def build_parser():

@@ -1,23 +1,18 @@
-"""The pure parts of benchmarks/time_to_quality.py: recipes, plans, rows, tables, and a training of a tiny network."""
+"""The pure parts of benchmarks/time_to_quality.py: recipes, plans, rows and tables."""
 import argparse
-import itertools
 import json
 import math
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
-
-from tests.tiny import MODEL, make_images
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import time_to_quality
+from quality_options import names_of
 from quality_plan import cosine_share, planned_fall, planned_start
 from quality_recipes import BEFORE, LEFT_OUT, LEVERS, RECIPES, SETS, options_of, runs_on
 from quality_tables import report, seconds_to_reach
-from time_to_quality import BrokeDown, OwnTraining, Row, build_parser, measured_rows, train_for, wanted_rows
+from time_to_quality import build_parser, measured_rows, wanted_rows
 
 from add.training import TrainConfig
 
@@ -77,59 +72,6 @@ def test_the_cosine_rises_by_steps_or_by_time_whichever_is_faster():
     assert cosine_share(9000, 1.0, 500) == pytest.approx(0)
 
 
-# Training for a budget
-
-
-class Scripted:
-    """A training whose steps cost a second and whose losses are given."""
-
-    finished = False
-
-    def __init__(self, losses):
-        self.losses, self.spent = list(losses), []
-
-    def step(self, core_seconds, budget):
-        self.spent.append(core_seconds / budget)
-        return self.losses[len(self.spent) - 1]
-
-
-@pytest.fixture
-def second_each(monkeypatch):
-    """A processor clock that two looks move by a second."""
-    ticks = itertools.count()
-    monkeypatch.setattr(time_to_quality, "time", SimpleNamespace(process_time=lambda: float(next(ticks))))
-
-
-def test_training_stops_at_the_first_step_that_reaches_the_budget(second_each):
-    training = Scripted([0.1] * 9)
-    assert train_for(training, 2.5) == (3, 3.0)
-    assert training.spent == [0, 0.4, 0.8]
-
-
-def test_a_loss_that_is_no_number_ends_training(second_each):
-    with pytest.raises(BrokeDown, match="the loss was nan at step 2"):
-        train_for(Scripted([0.1, math.nan, 0.1]), 9.0)
-
-
-def test_a_recipe_trains_and_gives_its_average_to_sample_from(tmp_path):
-    make_images(tmp_path / "images", 4)
-    options = {"train": {"batch_size": 2, "lr": 1e-3, "lr_warmup_steps": 200, "ema_rate": "0.999"},
-               "model": MODEL, "diffusion": {"prediction": "v"}}
-    row = Row("phantom", "before", 0, 0.5, {"options": options})
-    training = OwnTraining(row, SimpleNamespace(train_dir=tmp_path / "images"), tmp_path / "run")
-    steps, spent = train_for(training, row.budget)
-    plan = training.trainer.config
-    assert spent == pytest.approx(row.budget, rel=0.3)
-    assert 0 < plan.lr_anneal_start < steps <= plan.last_step
-    (weights, model, diffusion), = training.models()
-    samples = time_to_quality.draw_samples(model, diffusion, 16, 3, 4)
-    assert weights == "ema"
-    torch.testing.assert_close(samples[:2], time_to_quality.draw_samples(model, diffusion, 16, 2, 4))
-    average = training.trainer.emas["0.999"].parameters
-    for own, kept in zip(model.parameters(), average, strict=True):
-        torch.testing.assert_close(own, kept)
-
-
 # Rows
 
 
@@ -156,7 +98,7 @@ def test_only_rows_of_the_same_settings_are_reported_and_the_others_counted(tmp_
 
 def test_unknown_recipes_are_refused_with_those_there_are():
     with pytest.raises(argparse.ArgumentTypeError, match="ours: expected some of gd, before"):
-        time_to_quality.names_of(RECIPES)("before,ours")
+        names_of(RECIPES)("before,ours")
 
 
 # Tables
