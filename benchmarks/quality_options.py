@@ -1,4 +1,4 @@
-"""Types of the options of time_to_quality.py and neighbour_starts.py: names, numbers and counts."""
+"""Types of the options of time_to_quality.py and neighbour_starts.py: some of several names, and numbers."""
 import argparse
 
 
@@ -23,11 +23,11 @@ def numbers_of(kind, least):
     return parse
 
 
-def count_of(least):
-    """Return the type of an option that takes a whole number, `least` or more."""
+def number_of(kind, least):
+    """Return the type of an option that takes one number of a kind, `least` or more."""
     def parse(text):
-        if int(text) < least:
+        if kind(text) < least:
             raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
-        return int(text)
-    parse.__name__ = "whole number"
+        return kind(text)
+    parse.__name__ = {int: "whole number", float: "number"}[kind]
     return parse

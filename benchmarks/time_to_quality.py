@@ -48,7 +48,7 @@ from budget_training import (
     read_folder,
     train_for,
 )
-from quality_options import count_of, names_of, numbers_of
+from quality_options import names_of, number_of, numbers_of
 from quality_recipes import EMBEDDED_CORE_SECONDS, PHANTOM, RECIPES, REFERENCES, RIVALS, SETS, SLOW, options_of, runs_on
 from quality_tables import report
 from rivals_common import say
@@ -278,11 +278,11 @@ def build_parser():
                         help=f"some of {', '.join(RECIPES)} (all)")
     parser.add_argument("--seeds", type=numbers_of(int, 0), default=[0, 1], help="seeds of training (0,1)")
     parser.add_argument("--budgets", type=numbers_of(float, 1), default=[500.0], help="core-seconds of training (500)")
-    parser.add_argument("--num_samples", type=count_of(2), default=500,
+    parser.add_argument("--num_samples", type=number_of(int, 2), default=500,
                         help="images drawn of our recipes, for their KID (500)")
-    parser.add_argument("--num_samples_rivals", type=count_of(2), default=128,
+    parser.add_argument("--num_samples_rivals", type=number_of(int, 2), default=128,
                         help=f"images drawn of {', '.join(SLOW)}, which are slow (128)")
-    parser.add_argument("--evaluations", type=count_of(LEAST_STEPS), default=20,
+    parser.add_argument("--evaluations", type=number_of(int, LEAST_STEPS), default=20,
                         help="network evaluations of a sample (20)")
     return parser
 
