@@ -34,7 +34,7 @@ LEVERS = {
     "patch": {32: {"model": {"patch_size": 2, "channel_mult": "1,2"}},
               64: {"model": {"patch_size": 2, "channel_mult": "1,2,2"}}},
     "less_attention": dict.fromkeys((32, 64), {"model": {"attention_resolutions": ""}}),
-    "muon": dict.fromkeys((32, 64), {"train": {"optimizer": "muon", "lr": 3e-3}}),
+    "muon": dict.fromkeys((32, 64), {"train": {"optimizer": "muon", "lr": 2e-3}}),
     "small_batch": dict.fromkeys((32, 64), {"train": {"batch_size": 8}}),
     "timesteps": dict.fromkeys((32, 64), {"train": {"schedule_sampler": "loss-weight"},
                                           "diffusion": {"min_snr_gamma": 100.0}}),

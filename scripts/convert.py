@@ -1,4 +1,4 @@
-"""Convert a model to a folder of diffusers, or such a folder to a run folder."""
+"""Convert a model to a folder of diffusers or back, or to a small run folder to pass on."""
 import sys
 
 from add.commands import run_command

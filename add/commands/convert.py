@@ -1,14 +1,18 @@
-"""Convert a model to a folder of diffusers, or such a folder to a run folder.
+"""Convert a model to a folder of diffusers or back, or to a small run folder to pass on.
 
 FOLDER/unet holds the network, a UNet2DModel, FOLDER/scheduler the diffusion, and FOLDER/model_index.json names the
 pipeline that puts them together: DDIMPipeline, or DDPMPipeline for learned variances, which of diffusers' schedulers
 DDPMScheduler alone can use. Weights are written as safetensors, which hold tensors and cannot run code. diffusers
 itself is not needed.
+
+--model_path RUN --run_dir OUT writes a run folder cut down to what use needs: the newest averaged weights as
+safetensors, in float16 at half the size, config.json, and what tells of the run.
 """
 import contextlib
 import dataclasses
 import functools
 import json
+import math
 import shlex
 import shutil
 import uuid
@@ -17,8 +21,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from add.commands.shared.lean_folder import check_lean_source, size_in_mb, write_lean
 from add.config import option, path_option
-from add.data.files import is_url, read_json, save_json, save_torch, write_atomically
+from add.data.files import is_url, read_json, save_json, save_torch
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.interfaces import Note
@@ -29,7 +34,7 @@ from add.networks.network_configs import IMAGE_CHANNELS
 from add.runtime.given_models import load_given, run_facts
 from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options, Parsed
-from add.training.checkpoints import read_state
+from add.training.checkpoints import find_checkpoint, read_state, save_safetensors
 from add.training.config_differences import described
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -40,18 +45,20 @@ PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffuser
 class ConvertConfig:
     """What is converted."""
 
-    model_path: str = path_option("", "checkpoint or run folder to convert to diffusers", "model")
+    model_path: str = path_option("", "checkpoint or run folder to convert", "model")
     to_diffusers: str = path_option("", "folder to write, for DDIMPipeline.from_pretrained; it must be new")
     drop_variances: bool = option(False, "to diffusers: leave learned variances out, so that DDIM and all other "
                                          "samplers there work; only DDPMScheduler can use them")
     from_diffusers: str = path_option("", "folder to read: of a pipeline, or of a UNet2DModel alone")
     run_dir: str = path_option("", "run folder to write; it must be new", "out")
+    half: bool = option(True, "from a run to a run folder: store weights in float16, at half the size; refused where "
+                              "that changes outputs by more than a PSNR of 50 dB")
 
     def __post_init__(self) -> None:
-        out, back = (self.model_path, self.to_diffusers), (self.from_diffusers, self.run_dir)
-        if not (all(out) and not any(back)) and not (all(back) and not any(out)):
+        given = {name for name in ("model_path", "to_diffusers", "from_diffusers", "run_dir") if getattr(self, name)}
+        if given not in ({"model_path", "to_diffusers"}, {"from_diffusers", "run_dir"}, {"model_path", "run_dir"}):
             raise UserError("expected either --model_path MODEL --to_diffusers FOLDER, or --from_diffusers FOLDER "
-                            "--run_dir RUN: give one of these pairs")
+                            "--run_dir RUN, or --model_path RUN --run_dir OUT: give one of these pairs")
         if self.drop_variances and not self.to_diffusers:
             raise UserError("--drop_variances was given without --to_diffusers: expected them together; leave it out")
         for name in ("to_diffusers", "from_diffusers", "run_dir"):
@@ -79,16 +86,19 @@ def convert(parsed: Parsed, device: torch.device, note: Note) -> None:
     """
     config = parsed.take(ConvertConfig)
     note(f"converting {config.model_path or config.from_diffusers} to {config.to_diffusers or config.run_dir}")
+    if "half" in parsed.given and not (config.model_path and config.run_dir):
+        raise UserError("--half was given without --model_path RUN --run_dir OUT: expected them together; leave it "
+                        "out, a conversion from or to diffusers keeps float32")
     if config.to_diffusers:
         write_pipeline(config, parsed, device, note)
+    elif config.model_path:
+        write_lean_run(config, parsed, device, note)
     else:
         write_run(config, parsed, device, note)
 
 
 def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write the diffusers folder of a checkpoint."""
-    from safetensors.torch import save
-
     _check_new(config.to_diffusers, "to_diffusers")
     model, _, loaded = load_given(config.model_path, parsed, device)
     assert isinstance(model, nn.Module), "the backend torch gives the network itself"
@@ -103,10 +113,9 @@ def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, 
     if loaded.model.class_dropout > 0:
         notes.append(f"label {loaded.model.num_classes} stands for no class")
     pipeline = scheduler["_class_name"].replace("Scheduler", "Pipeline")
-    content = save({key: value.contiguous() for key, value in weights.items()}, metadata={"format": "pt"})
     with _whole_folder(config.to_diffusers) as folder:
         save_json(folder / "unet" / CONFIG, {"_class_name": "UNet2DModel", **unet})
-        write_atomically(folder / "unet" / WEIGHTS, lambda file: file.write(content))
+        save_safetensors(folder / "unet" / WEIGHTS, weights)
         save_json(folder / "scheduler" / "scheduler_config.json", scheduler)
         save_json(folder / "model_index.json", {
             "_class_name": pipeline, "scheduler": ["diffusers", scheduler["_class_name"]],
@@ -132,6 +141,23 @@ def _without_variances(state, model_config, diffusion_config):
                         "--learn_sigma; leave it out")
     state = state | {key: state[key][:IMAGE_CHANNELS] for key in ("out.2.weight", "out.2.bias")}
     return state, *(dataclasses.replace(part, learn_sigma=False) for part in (model_config, diffusion_config))
+
+
+def write_lean_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
+    """Write what use needs of a run to another run folder."""
+    _check_new(config.run_dir, "run_dir")
+    source, out = find_checkpoint(config.model_path), Path(config.run_dir).resolve()
+    check_lean_source(source)
+    model, diffusion, loaded = load_given(source, parsed, device)
+    assert isinstance(model, nn.Module), "the backend torch gives the network itself"
+    with _whole_folder(out) as folder:
+        psnr = write_lean(folder, model, diffusion, loaded, config.half)
+    note("its outputs are the run's, to the last bit" if psnr == math.inf else
+         f"its outputs differ from the run's by a PSNR of {psnr:.1f} dB or more (x_start in [-1, 1], of noise)")
+    sizes = f"{size_in_mb(source):.1f} MB before, {size_in_mb(find_checkpoint(out)):.1f} MB now"
+    stored = "float16" if config.half else "float32"
+    note(f"done: {source} in {out}, {size_in_mb(out):.1f} MB, with weights in {stored} ({sizes})")
+    note(next_steps(command_line("image_sample", model_path=config.run_dir)))
 
 
 def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
@@ -197,14 +223,7 @@ def _read_weights(folder):
             raise UserError(f"{folder} holds no weights: expected {WEIGHTS} or {PICKLED}, in one file; save the model "
                             f"again with save_pretrained")
         return read_state(folder / PICKLED)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS} can't be read ({error}): expected a whole safetensors file; copy it again"
-                        ) from error
+    return read_state(folder / WEIGHTS)
 
 
 def _refuse_contradictions(parsed, model_config, diffusion_config):

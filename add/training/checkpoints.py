@@ -1,4 +1,7 @@
-"""Checkpoint files: named as in guided-diffusion, plain state dicts, read strictly and without running code."""
+"""Checkpoint files: named as in guided-diffusion, plain state dicts, read strictly and without running code.
+
+Training writes .pt files. Weights to pass on may be .safetensors, in float16 too; they are float32 once they are read.
+"""
 import dataclasses
 import logging
 import pickle
@@ -9,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from add.data.files import read_json
+from add.data.files import read_json, write_atomically
 from add.diffusion import DiffusionConfig, GaussianDiffusion, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import PathLike, Row
@@ -17,7 +20,9 @@ from add.networks import KINDS, create_denoiser, kind_of
 from add.networks.foreign.recognition import recognise
 from add.networks.foreign.wrapped_weights import unwrap
 
-NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})\.pt$")
+NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})"
+                  r"(?P<suffix>\.pt|\.safetensors)$")
+SUFFIXES = (".pt", ".safetensors")  # of files of weights; of two of the same step, the first is taken
 CONFIG_NAME = "config.json"
 MADE_BY = {"image": "add train", "super_res": "add super_res_train", "classifier": "add classifier_train",
            "points": "add synthetic_train"}
@@ -26,16 +31,30 @@ MADE_BY = {"image": "add train", "super_res": "add super_res_train", "classifier
 def step_of(path: PathLike) -> int:
     """Return the step of a model file, such as 500 of model000500.pt; raises UserError for another name."""
     match = NAME.match(Path(path).name)
+    if is_safetensors(path):
+        raise UserError(f"{path} holds weights alone, and no training can be continued from them: expected "
+                        f"modelNNNNNN.pt that training wrote; give --init_from {path} to start at step 0 from it")
     if match is None or match["kind"] or match["rate"]:
         raise UserError(f"no step to continue from can be read from the name {Path(path).name}: expected "
                         f"modelNNNNNN.pt, such as model000500.pt; use --init_from for weights of another name")
     return int(match["step"])
 
 
+def is_safetensors(path: PathLike) -> bool:
+    """Return whether a file is named as safetensors are, which hold tensors and nothing that could run."""
+    return Path(path).suffix.lower() == ".safetensors"
+
+
 def read_state(path: PathLike) -> dict[str, Any]:
-    """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code."""
+    """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code.
+
+    Tensors of a .safetensors file that are stored in less precision than float32 come back as float32.
+    """
     if not Path(path).is_file():
-        raise UserError(f"checkpoint {path} does not exist: give a .pt file that is there, or a run folder")
+        raise UserError(f"checkpoint {path} does not exist: give a .pt or .safetensors file that is there, or a run "
+                        f"folder")
+    if is_safetensors(path):
+        return _read_safetensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -50,6 +69,27 @@ def read_state(path: PathLike) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} holds a {type(state).__name__}, expected a state dict of tensors; "
                         f"save model.state_dict() instead")
     return state
+
+
+def _read_safetensors(path):
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except Exception as error:  # SafetensorError of damaged files, others of tensors that torch has no type for
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"checkpoint {path} can't be read, it is damaged or not a safetensors file ({reason}): "
+                        f"expected a whole one; copy it again") from error
+    return {name: value.float() if value.is_floating_point() and value.itemsize < 4 else value
+            for name, value in state.items()}
+
+
+def save_safetensors(path: PathLike, state: dict[str, torch.Tensor]) -> None:
+    """Write tensors as a .safetensors file, in the precision that they have."""
+    from safetensors.torch import save
+
+    content = save({name: value.contiguous() for name, value in state.items()}, metadata={"format": "pt"})
+    write_atomically(path, lambda file: file.write(content))
 
 
 def read_weights(path: PathLike) -> dict[str, Any]:
@@ -99,7 +139,8 @@ class LoadedConfig:
 def find_checkpoint(path: PathLike) -> Path:
     """Return the checkpoint file that `path` names: itself, or a run folder's newest EMA (else newest model).
 
-    Of several EMAs at that step, the one that stands first in the run's --ema_rate is taken.
+    Of several EMAs at that step, the one that stands first in the run's --ema_rate is taken, and of a .pt and a
+    .safetensors file of the same name the .pt.
     """
     path = Path(path)
     if path.is_file():
@@ -107,11 +148,12 @@ def find_checkpoint(path: PathLike) -> Path:
     if not path.is_dir():
         raise UserError(f"model path {path} does not exist: give a checkpoint file or a run folder")
     rates = _configured_rates(path)
-    found = [(match["rate"] is not None, int(match["step"]), -_place(match["rate"], rates), file)
+    found = [(match["rate"] is not None, int(match["step"]), -_place(match["rate"], rates),
+              -SUFFIXES.index(match["suffix"]), file)
              for file in path.iterdir() if (match := NAME.match(file.name)) and match["kind"] is None]
     if not found:
-        raise UserError(f"{path} holds no checkpoint, expected ema_RATE_NNNNNN.pt or modelNNNNNN.pt: give a folder "
-                        f"that training wrote")
+        raise UserError(f"{path} holds no checkpoint, expected ema_RATE_NNNNNN or modelNNNNNN, .pt or .safetensors: "
+                        f"give a folder that training wrote")
     return max(found)[-1]
 
 
@@ -199,7 +241,7 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
     by its keys, see add.networks.foreign.recognition; what had to be assumed is said in the log.
 
     Args:
-        path: a .pt file, or a run folder, of which the newest EMA is taken.
+        path: a .pt or .safetensors file, or a run folder, of which the newest EMA is taken.
         model_config, diffusion_config: used in place of recognition where no config.json lies beside the checkpoint.
         timestep_respacing: steps to sample with, in place of the configured ones, such as "50".
         kind: what network is wanted, one of add.networks.KINDS.

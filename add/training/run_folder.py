@@ -16,7 +16,7 @@ from add.data.files import (
 )
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
-from add.training.checkpoints import CONFIG_NAME, NAME, read_state
+from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state
 
 UNFINISHED = re.compile(r"\.(?:model|opt|state|ema_).*\.pt\.[0-9a-f]{32}\.tmp")  # of files.written_together
 ASIDE = "incomplete"  # folder of pieces of checkpoints
@@ -57,15 +57,18 @@ class RunFolder:
     def is_broken_off(self) -> bool:
         """Return whether no checkpoint here is one that can be continued, and none has weights that were kept.
 
-        Averages without a state file come from a checkpoint that was whole and was thinned out, or from elsewhere.
+        Averages without a state file come from a checkpoint that was whole and was thinned out, or from elsewhere, and
+        so do all .safetensors, which training doesn't write.
         """
+        if any(is_safetensors(match.string) for match in self._matches()):
+            return False
         kinds = {(match["step"], "ema" if match["rate"] else match["kind"] or "model") for match in self._matches()}
         with_state = {step for step, kind in kinds if kind == "state"}
         return not any(kind == "ema" and step not in with_state for step, kind in kinds)
 
     def set_aside_pieces(self, note: Note) -> None:
         """Move checkpoint files of which none is whole, and the rows of their steps, out of a new run's way."""
-        names = sorted(match.string for match in self._matches())
+        names = sorted(match.string for match in self._matches() if not is_safetensors(match.string))
         if not names:
             return
         aside = self / ASIDE
@@ -108,7 +111,8 @@ class RunFolder:
 
     def steps(self) -> list[int]:
         """Return the steps that have a state file, newest first."""
-        return sorted((int(match["step"]) for match in self._matches() if match["kind"] == "state"), reverse=True)
+        return sorted((int(match["step"]) for match in self._matches()
+                       if match["kind"] == "state" and not is_safetensors(match.string)), reverse=True)
 
     def newest_good(self, note: Note) -> dict[str, Any] | None:
         """Return the content of the newest undamaged checkpoint as `read` does, or None where there is none.

@@ -1,14 +1,18 @@
 """convert: diffusers itself opens the folders, and both sides compute and sample the same."""
 import dataclasses
 import json
+import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from add.commands.convert import ConvertConfig, convert
-from add.data import save_json
+from add.commands.shared.lean_folder import agreement
+from add.data import embedded, save_json
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.errors import UserError
 from add.networks import ModelConfig
@@ -257,11 +261,146 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline", "source"]
 
 
-@pytest.mark.parametrize("argv", [[], ["--model_path", "a"], ["--model_path", "a", "--run_dir", "b"],
+@pytest.mark.parametrize("argv", [[], ["--model_path", "a"], ["--model_path", "a", "--from_diffusers", "b"],
                                   ["--model_path", "a", "--to_diffusers", "b", "--run_dir", "c"]])
 def test_one_pair_of_options_is_needed(argv):
     with pytest.raises(UserError, match="expected either --model_path MODEL --to_diffusers FOLDER, or"):
         converted(*argv)
+
+
+# A run folder to pass on
+
+
+def lean_source(folder, **model):
+    """Return a run folder with all that a lean one takes over, and more."""
+    run_dir = make_run(folder, classes=["mild", "severe"], **model)
+    facts = json.loads((run_dir / "config.json").read_text())
+    save_json(run_dir / "config.json", facts | {"train": {"ema_rate": "0.9999"}})
+    for name in ("progress.csv", "training_images.json", "opt000010.pt", "model000012.pt", "samples/samples000010.png",
+                 "samples/samples000005.png"):
+        (run_dir / name).parent.mkdir(exist_ok=True)
+        (run_dir / name).write_bytes(name.encode())
+    return run_dir
+
+
+LEAN_FILES = ["config.json", "ema_0.9999_000010.safetensors", "progress.csv", "samples000010.png",
+              "training_images.json"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("diffusion", "model"), [
+    ({"prediction": "v"}, {}), ({}, {"class_cond": True, "num_classes": 3}),
+    ({"learn_sigma": True}, {"learn_sigma": True})], ids=str)
+def test_a_run_to_pass_on_is_small_and_computes_nearly_the_same(tmp_path, diffusion, model):
+    source = lean_source(tmp_path / "source", diffusion=diffusion, **model)
+    notes = converted("--model_path", source, "--run_dir", tmp_path / "lean")
+    assert sorted(path.name for path in (tmp_path / "lean").iterdir()) == LEAN_FILES
+    for name in ("config.json", "progress.csv", "training_images.json", "samples/samples000010.png"):
+        assert (tmp_path / "lean" / name.split("/")[-1]).read_bytes() == (source / name).read_bytes()
+    weights = tmp_path / "lean" / "ema_0.9999_000010.safetensors"
+    assert weights.stat().st_size < 0.55 * (source / "ema_0.9999_000010.pt").stat().st_size
+    (ours, _, before), (theirs, _, after) = load_model(source), load_model(tmp_path / "lean")
+    assert after.path == weights and (after.model, after.diffusion, after.classes) == (
+        before.model, before.diffusion, before.classes)
+    assert all(value.dtype == torch.float32 for value in theirs.state_dict().values())
+    x, t, y = inputs(classes="class_cond" in model)
+    expected = ours(x, t, y)
+    assert 0 < (theirs(x, t, y) - expected).abs().max() < 0.01 * expected.std()
+    psnr = float(re.search(r"a PSNR of ([0-9.]+) dB", notes[1])[1])
+    assert 50 < psnr < 150 and "with weights in float16 (" in notes[2]
+
+
+@torch.no_grad()
+def test_a_run_in_float32_computes_the_same_and_so_does_one_from_it(tmp_path):
+    source = lean_source(tmp_path / "source")
+    notes = converted("--model_path", source, "--run_dir", tmp_path / "lean", "--half", "False")
+    assert "to the last bit" in notes[1] and "with weights in float32 (" in notes[2]
+    ours, theirs = (load_model(path)[0].state_dict() for path in (source, tmp_path / "lean"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    converted("--model_path", tmp_path / "lean", "--run_dir", tmp_path / "half")
+    notes = converted("--model_path", tmp_path / "half", "--run_dir", tmp_path / "again")
+    assert "to the last bit" in notes[1]
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == LEAN_FILES
+    for name in LEAN_FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "half" / name).read_bytes()
+
+
+def test_a_head_start_stays_in_float32(tmp_path):
+    source = make_run(tmp_path / "source", diffusion={"head_start": "gaussian", "prediction": "v"})
+    path = source / "ema_0.9999_000010.pt"
+    state = torch.load(path)
+    state["head_start.variances"][..., -4:] *= 1e-9  # float16 ends at 6e-8
+    torch.save(state, path)
+    converted("--model_path", source, "--run_dir", tmp_path / "lean")
+    found = load_model(tmp_path / "lean")[0].state_dict()
+    kept = [name for name, value in state.items() if torch.equal(value, found[name])]
+    assert {"head_start.mean", "head_start.variances", "head_start.axes"} <= set(kept)
+    with safe_open(tmp_path / "lean" / "ema_0.9999_000010.safetensors", "pt") as file:
+        stored = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    assert all(kind == (torch.float32 if name.startswith("head_start.") else torch.float16)
+               for name, kind in stored.items()) and stored.keys() == state.keys()
+
+
+@pytest.mark.parametrize("beyond", [1e5, float("nan")])
+def test_weights_that_float16_cannot_hold_are_refused_and_leave_no_trace(tmp_path, beyond):
+    source = make_run(tmp_path / "source")
+    state = torch.load(source / "ema_0.9999_000010.pt")
+    state["time_embed.0.bias"][0] = beyond
+    torch.save(state, source / "ema_0.9999_000010.pt")
+    with pytest.raises(UserError, match="time_embed.0.bias holds weights beyond float16's 65504.* --half False"):
+        converted("--model_path", source, "--run_dir", tmp_path / "lean")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_weights_whose_outputs_change_are_refused_and_leave_no_trace(tmp_path, monkeypatch):
+    source = make_run(tmp_path / "source")
+    monkeypatch.setattr("add.commands.shared.lean_folder.LEAST_PSNR", 200.0)
+    with pytest.raises(UserError, match=r"with a PSNR of [0-9.]+ dB: expected 200 or more; .* --half False"):
+        converted("--model_path", source, "--run_dir", tmp_path / "lean")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    converted("--model_path", source, "--run_dir", tmp_path / "lean", "--half", "False")
+
+
+def test_the_agreement_of_outputs_is_the_smallest_over_timesteps():
+    """A network that is off by delta where it predicts x_start has a PSNR of 20 log10(2 / delta)."""
+    def network(delta):
+        return lambda x, t: torch.full_like(x, 0.1) + delta * (t == 300).float()[:, None, None, None]
+
+    diffusion = diffusion_from_config(DiffusionConfig(prediction="x_start"))
+    assert agreement(network(0.0), network(0.02), diffusion, ModelConfig(image_size=16)) == pytest.approx(40, abs=1e-4)
+    assert agreement(network(0.0), network(0.0), diffusion, ModelConfig(image_size=16)) == np.inf
+
+
+def test_what_is_no_run_of_a_diffusion_model_is_not_passed_on(tmp_path):
+    source = make_run(tmp_path / "source")
+    (tmp_path / "lean").mkdir()
+    with pytest.raises(UserError, match="--run_dir .*lean exists"):
+        converted("--model_path", source, "--run_dir", tmp_path / "lean")
+    (source / "ema_0.9999_000010.pt").rename(source / "weights.pt")
+    with pytest.raises(UserError, match="weights.pt is not a checkpoint of a run folder"):
+        converted("--model_path", source / "weights.pt", "--run_dir", tmp_path / "out")
+    with pytest.raises(UserError, match="of the kind 'classifier', expected 'image'"):
+        converted("--model_path", make_run(tmp_path / "c", kind="classifier"), "--run_dir", tmp_path / "out")
+    with pytest.raises(UserError, match="--num_channels 64, but it was trained with 32"):
+        converted("--model_path", make_run(tmp_path / "d"), "--run_dir", tmp_path / "out", "--num_channels", 64)
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_belongs_to_a_run_that_is_passed_on(tmp_path):
+    source = make_run(tmp_path / "source")
+    with pytest.raises(UserError, match="--half was given without --model_path RUN --run_dir OUT"):
+        converted("--model_path", source, "--to_diffusers", tmp_path / "pipeline", "--half", "True")
+
+
+def test_the_embedded_models_may_be_lean_ones(tmp_path, monkeypatch):
+    for domain in embedded.DOMAINS:
+        converted("--model_path", embedded.model_dir(domain), "--run_dir", tmp_path / "models" / domain)
+        shutil.copytree(embedded.source_dir(domain), tmp_path / "tissue" / "sources" / domain)
+    monkeypatch.setattr("add.data.embedded.ASSETS", tmp_path)
+    assert run("translate", "--amount", 2, "--num_images", 1, "--direction", "forward", "--timestep_respacing", "4",
+               "--out_dir", tmp_path / "demo", "--device", "cpu", "--threads", 1) == 0
+    facts = json.loads((tmp_path / "demo" / "translation_0_1" / "run.json").read_text())
+    assert facts["checkpoints"]["source"]["path"].endswith(".safetensors")
 
 
 # The command line as a user starts it

@@ -12,6 +12,7 @@ from PIL import Image
 from add.data import read_image, to_uint8
 from add.results.translation_series import read_series
 from add.training import load_model
+from add.training.checkpoints import read_state, save_safetensors
 from add.transition import translate
 from tests.commands.commands import run, with_changes
 from tests.tiny import make_images, make_run
@@ -163,6 +164,28 @@ def test_some_of_the_domains_may_be_named(stages, tmp_path):
     assert run(SCRIPT, *stages, "--domains", "severe,normal", "--data_dir", stages[3], "--out_dir", tmp_path) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["translation_0_1", "translation_1_0"]
     assert json.loads((tmp_path / "translation_0_1" / "run.json").read_text())["domains"] == ["severe", "normal"]
+
+
+def test_weights_as_safetensors_are_translated_with_as_well(stages, tmp_path):
+    runs = shutil.copytree(stages[1], tmp_path / "runs")
+    for path in runs.glob("*/*.pt"):
+        save_safetensors(path.with_suffix(".safetensors"), read_state(path))
+        path.unlink()
+    words = [*stages, "--models_dir", runs, "--pairs", "normal-mild"]
+    for models, out in ((runs, "lean"), (stages[1], "whole")):
+        assert run(SCRIPT, *words, "--models_dir", models, "--out_dir", tmp_path / out) == 0
+    folder, = (tmp_path / "whole").iterdir()
+    images = sorted((folder / "images").iterdir())
+    assert images and all(path.read_bytes() == (tmp_path / "lean" / folder.name / "images" / path.name).read_bytes()
+                          for path in images)
+
+
+def test_a_folder_without_a_config_counts_by_its_weights(stages, tmp_path, capsys):
+    runs = shutil.copytree(stages[1], tmp_path / "runs")
+    (runs / "theirs").mkdir()
+    (runs / "theirs" / "weights.safetensors").touch()
+    assert run(SCRIPT, *stages, "--models_dir", runs, "--pairs", "normal-mild", "--out_dir", tmp_path / "out") == 2
+    assert "theirs holds no checkpoint, expected ema_RATE_NNNNNN or modelNNNNNN" in capsys.readouterr().err
 
 
 def test_runs_of_other_kinds_are_passed_over_with_a_word(stages, tmp_path, capsys):

@@ -10,7 +10,7 @@ from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
 from add.training import find_checkpoint, load_model
-from add.training.checkpoints import read_state, step_of
+from add.training.checkpoints import read_state, read_weights, save_safetensors, step_of
 from tests.tiny import MODEL, make_run
 
 
@@ -58,12 +58,47 @@ def test_other_things_than_a_state_dict_are_refused(tmp_path):
         read_state(tmp_path / "none.pt")
 
 
+def test_safetensors_of_less_precision_come_back_as_float32(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    state = {"half": torch.tensor([1.5, 2**-20]), "brain": torch.tensor([3.0]), "whole": torch.tensor([1 + 2**-20]),
+             "count": torch.tensor([7])}
+    save_safetensors(path, state | {"half": state["half"].half(), "brain": state["brain"].bfloat16()})
+    for read in (read_state, read_weights):
+        found = read(path)
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype
+                   for name, value in state.items())
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
+def test_a_truncated_safetensors_file_is_refused_in_a_sentence(tmp_path, share):
+    path = tmp_path / "model000001.safetensors"
+    save_safetensors(path, {"a": torch.randn(1000), "b": torch.randn(10)})
+    content = path.read_bytes()
+    path.write_bytes(content[:int(share * len(content))])
+    with pytest.raises(UserError, match="damaged or not a safetensors file .*copy it again") as error:
+        read_state(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_other_files_that_are_named_as_safetensors_are_refused(tmp_path):
+    path = tmp_path / "model000001.safetensors"
+    torch.save({"a": torch.randn(1000)}, path)
+    with pytest.raises(UserError, match="damaged or not a safetensors file"):
+        read_state(path)
+    path.write_text("weights, honestly")
+    with pytest.raises(UserError, match="damaged or not a safetensors file"):
+        read_state(path)
+
+
 def test_steps_come_from_model_names_only():
     assert step_of("some/where/model000500.pt") == 500
     assert step_of("model1000000.pt") == 1000000
     for name in ("model.pt", "model5.pt", "ema_0.9999_000500.pt", "opt000500.pt", "weights000500.pt"):
         with pytest.raises(UserError, match="--init_from"):
             step_of(name)
+    with pytest.raises(UserError, match="weights alone.* expected modelNNNNNN.pt .*--init_from a/model000500.safetens"):
+        step_of("a/model000500.safetensors")
 
 
 def test_a_folder_gives_its_newest_ema_of_the_first_rate(tmp_path):
@@ -81,6 +116,17 @@ def test_a_folder_without_ema_gives_its_newest_model(tmp_path):
     assert find_checkpoint(tmp_path).name == "model000030.pt"
 
 
+@pytest.mark.parametrize(("names", "expected"), [
+    (["ema_0.99_000020.safetensors", "ema_0.99_000020.pt"], "ema_0.99_000020.pt"),
+    (["ema_0.99_000030.safetensors", "ema_0.99_000020.pt"], "ema_0.99_000030.safetensors"),
+    (["ema_0.99_000020.safetensors", "model000020.pt"], "ema_0.99_000020.safetensors"),
+    (["model000020.safetensors", "opt000030.safetensors"], "model000020.safetensors")], ids=str)
+def test_a_folder_gives_safetensors_too(tmp_path, names, expected):
+    for name in names:
+        (tmp_path / name).touch()
+    assert find_checkpoint(tmp_path).name == expected
+
+
 def test_paths_without_a_checkpoint_are_refused(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint"):
         find_checkpoint(tmp_path)
@@ -95,6 +141,16 @@ def test_load_model_gives_a_run_folders_model(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
     assert not model.training and diffusion.num_timesteps == 10
     assert config.path.name == "ema_0.9999_000010.pt" and config.diffusion.prediction == "v"
+
+
+def test_load_model_takes_safetensors_by_any_name_and_without_a_config(tmp_path):
+    run = make_run(tmp_path / "run")
+    saved = read_state(run / "ema_0.9999_000010.pt")
+    path = tmp_path / "theirs.safetensors"
+    save_safetensors(path, {f"module.{name}": value.half() for name, value in saved.items()})
+    model, _, config = load_model(path, given={"image_size": 16})
+    assert config.path == path
+    assert all(torch.equal(value, saved[name].half().float()) for name, value in model.state_dict().items())
 
 
 def test_load_model_without_a_config_recognises_the_network_and_says_what_it_assumes(tmp_path, caplog):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from add.errors import UserError
+from add.training.checkpoints import read_state, save_safetensors
 from tests.tiny import make_images
 from tests.training.runs import start, weights
 
@@ -54,6 +55,26 @@ def test_a_finished_run_does_nothing_more(tmp_path, images):
     again = start(tmp_path / "run", images, max_steps=2)
     again.run()
     assert again.step == 2 and before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*.pt")}
+
+
+def test_safetensors_are_no_checkpoint_to_continue_but_weights_to_start_from(tmp_path, images):
+    start(tmp_path / "run", images, max_steps=2).run()
+    lean = tmp_path / "lean"
+    lean.mkdir()
+    shutil.copy(tmp_path / "run" / "config.json", lean)
+    expected = read_state(tmp_path / "run" / "ema_0.9999_000002.pt")
+    save_safetensors(lean / "ema_0.9999_000002.safetensors", expected)
+    with pytest.raises(UserError, match="holds weights alone, .*give --init_from"):
+        start(tmp_path / "new", images, resume_checkpoint=str(lean / "ema_0.9999_000002.safetensors"))
+    with pytest.raises(UserError, match="lean holds checkpoint files, but none that is whole"):
+        start(lean, images)
+    assert sorted(path.name for path in lean.iterdir()) == ["config.json", "ema_0.9999_000002.safetensors"]
+    for path in (lean, lean / "ema_0.9999_000002.safetensors"):
+        trainer = start(tmp_path / "new", images, init_from=str(path))
+        assert trainer.step == 0
+        assert all(torch.equal(value, expected[name]) for name, value in trainer.model.state_dict().items())
+    shutil.copy(lean / "ema_0.9999_000002.safetensors", tmp_path / "run")
+    assert start(tmp_path / "run", images, max_steps=3).step == 2
 
 
 def test_a_truncated_newest_checkpoint_is_passed_over(tmp_path, images):

@@ -72,7 +72,8 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_piece(tmp_path, monkeypatch):
     (["model000003.pt"], True), (["model000003.pt", "opt000003.pt"], True),
     (["model000003.pt", "ema_0.9_000003.pt", "opt000003.pt", "state000003.pt"], True),  # one of them is damaged
     (["ema_0.9_000003.pt"], False), (["model000003.pt", "ema_0.9_000003.pt", "opt000003.pt"], False),
-    (["model000003.pt", "ema_0.9_000005.pt", "state000003.pt"], False)], ids=str)
+    (["model000003.pt", "ema_0.9_000005.pt", "state000003.pt"], False), (["model000003.safetensors"], False),
+    (["model000003.pt", "ema_0.9_000003.safetensors", "state000003.pt"], False)], ids=str)
 def test_pieces_are_told_from_weights_that_were_kept(tmp_path, names, broken_off):
     for name in names:
         (tmp_path / name).touch()
@@ -83,14 +84,23 @@ def test_pieces_are_set_aside_and_what_a_kill_left_goes(tmp_path):
     run, notes = RunFolder(tmp_path), []
     run.set_aside_pieces(notes.append)
     assert notes == [] and list(tmp_path.iterdir()) == []
-    left = [f".model000003.pt.{'0' * 32}.tmp", f".labels.csv.{'0' * 32}.tmp", "model000003.pt", "progress.csv", "a.txt"]
+    left = [f".model000003.pt.{'0' * 32}.tmp", f".labels.csv.{'0' * 32}.tmp", "model000003.pt", "progress.csv", "a.txt",
+            "ema_0.9_000003.safetensors"]
     for name in left:
         (tmp_path / name).touch()
     run.set_aside_pieces(notes.append)
     run.open({})
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left[1], "a.txt", "config.json", "incomplete"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left[1], *left[4:], "config.json", "incomplete"])
     assert sorted(path.name for path in (tmp_path / "incomplete").iterdir()) == ["model000003.pt", "progress.csv"]
     assert len(notes) == 1 and "starts at step 0" in notes[0] and "model000003.pt" in notes[0]
+
+
+def test_only_files_that_training_writes_are_continued(tmp_path):
+    run = RunFolder(tmp_path)
+    save(run, 7)
+    for name in ("ema_0.9_000009.safetensors", "state000009.safetensors"):
+        (tmp_path / name).touch()
+    assert run.steps() == [7] and run.newest_good(print)["step"] == 7
 
 
 def test_progress_keeps_the_rows_of_steps_that_are_done(tmp_path):

@@ -10,7 +10,7 @@ from add.data import embedded, files
 from add.data.folders import list_domains
 from add.errors import UserError
 from add.training import find_checkpoint
-from add.training.checkpoints import read_facts, trained_order, trained_parts
+from add.training.checkpoints import SUFFIXES, read_facts, trained_order, trained_parts
 from add.transition import soft_labels
 
 SHOWN = 5  # names in a message
@@ -184,7 +184,7 @@ def _run_names(models_dir):
         facts = read_facts(path)
         if facts is not None and facts.get("kind", "image") != "image":
             others[path.name] = str(facts["kind"])
-        elif facts is None and not any(path.glob("*.pt")):
+        elif facts is None and not any(file.suffix in SUFFIXES for file in path.iterdir()):
             others[path.name] = "no run folder"
         elif trained_parts(path):
             others[path.name] = "what the domains started from"
