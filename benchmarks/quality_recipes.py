@@ -8,7 +8,6 @@ import copy
 # set: (side of its images in pixels, domain of the embedded tissue; none: the phantom)
 SETS = {"phantom": (32, ""), "tissue": (64, "gland"), "stroma": (64, "stroma")}
 PHANTOM = {"bands": {"mild": (0.0, 0.3)}, "num_train": 50, "num_test": 500, "seed": 0}
-EMBEDDED_CORE_SECONDS = 4580  # of 6000 steps at 0.763 each, an earlier measurement of `before`
 
 
 def merged(*parts):

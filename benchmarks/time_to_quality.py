@@ -24,6 +24,7 @@ whatever trained the network. Of `gd` plain weights and EMA are measured, and th
 is left out while more than 90 % of it are the weights that it started from.
 """
 import argparse
+import csv
 import dataclasses
 import hashlib
 import json
@@ -49,7 +50,7 @@ from budget_training import (
     train_for,
 )
 from quality_options import names_of, number_of, numbers_of
-from quality_recipes import EMBEDDED_CORE_SECONDS, PHANTOM, RECIPES, REFERENCES, RIVALS, SETS, SLOW, options_of, runs_on
+from quality_recipes import PHANTOM, RECIPES, REFERENCES, RIVALS, SETS, SLOW, options_of, runs_on
 from quality_tables import report
 from rivals_common import say
 
@@ -197,7 +198,11 @@ class Embedded:
     """The published model of a domain, which is not trained here."""
 
     def __init__(self, domain):
-        self.model, self.diffusion, _ = load_model(embedded.model_dir(domain))
+        folder = embedded.model_dir(domain)
+        self.model, self.diffusion, _ = load_model(folder)
+        with open(folder / "progress.csv", newline="", encoding="utf-8") as file:
+            *_, last = csv.DictReader(file)
+        self.core_seconds = 60 * float(last["minutes"])
         self.parameters = sum(p.numel() for p in self.model.parameters())
 
     def models(self):
@@ -219,7 +224,7 @@ def measure(row, images, library, folder, args):
     start = time.process_time()
     if row.recipe == "embedded":
         training = Embedded(images.domain)
-        record["core_seconds"] = EMBEDDED_CORE_SECONDS
+        record["core_seconds"] = training.core_seconds
     else:
         training = (own_training(row, images.train_dir, folder) if library is None else
                     library.OwnRecipe(images.training, row.seed, row.settings["options"]))

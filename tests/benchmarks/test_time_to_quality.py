@@ -12,9 +12,10 @@ from quality_options import names_of
 from quality_plan import cosine_share, planned_fall, planned_start
 from quality_recipes import BEFORE, LEFT_OUT, LEVERS, RECIPES, SETS, options_of, runs_on
 from quality_tables import report, seconds_to_reach
-from time_to_quality import build_parser, measured_rows, wanted_rows
+from time_to_quality import Embedded, build_parser, measured_rows, wanted_rows
 
 from add.training import TrainConfig
+from tests.tiny import make_run
 
 
 def args_of(out_dir, *more):
@@ -70,6 +71,16 @@ def test_the_cosine_rises_by_steps_or_by_time_whichever_is_faster():
     assert cosine_share(0, 0.05, 500) == pytest.approx(0.5 * 0.5 * (1 + math.cos(0.05 * math.pi)))
     assert cosine_share(0, 0.5, 500) == pytest.approx(0.5)
     assert cosine_share(9000, 1.0, 500) == pytest.approx(0)
+
+
+# The embedded models
+
+
+def test_the_core_seconds_of_an_embedded_model_are_those_of_its_progress(tmp_path, monkeypatch):
+    run_dir = make_run(tmp_path / "models" / "gland", diffusion={"prediction": "v"})
+    (run_dir / "progress.csv").write_text("step,minutes\n50,1.5\n100,14.25\n", encoding="utf-8")
+    monkeypatch.setattr("add.data.embedded.ASSETS", tmp_path)
+    assert Embedded("gland").core_seconds == 855
 
 
 # Rows
