@@ -1,13 +1,15 @@
 """Translation, sampling and training beside diffusers, MONAI and denoising-diffusion-pytorch. Prints Markdown tables.
 
 pip install diffusers monai denoising-diffusion-pytorch    (those that are missing are left out, and named)
-python benchmarks/against_libraries.py --reference /tmp/reference.pt
+python benchmarks/against_libraries.py --models runs/plain/stroma runs/plain/gland --reference reference.pt
 
 Contenders take turns, each once a round and every second round in reverse order; a table gives the median over the
 rounds with the quartiles. All run on --threads threads of the CPU.
 
-Translation: the embedded source patches, N depths evenly spaced up to 999. diffusers runs the embedded models' own
-weights. PSNR (range 2) is the distance of its images from DDIM over all 1000 timesteps, which --reference keeps.
+Translation: the embedded source patches, N depths evenly spaced up to 999. --models names a pair of plain models, whose
+weights diffusers runs as well: trained with --head_start none --patch_size 1, as docs/speed.md shows. PSNR (range 2) is
+the distance of images from DDIM over all 1000 timesteps, which --reference keeps. Without --models the weights are
+random, the same for this package and diffusers, and time alone is compared.
 Training: each contender in a process of its own, images in memory, as near to the same network as its library has.
 """
 import argparse
@@ -50,32 +52,37 @@ def chosen(contenders, only):
 
 
 def translation(modules, args):
-    """Return the table of translations, ours first."""
+    """Return the table of translations, ours first; with PSNR where the weights are not random."""
+    from plain_models import plain_pair
     from solvers import psnr
 
-    x = modules["ours"].read_sources(args.images)
-    reference = read_reference(modules["ours"], x, args)
-    contenders = chosen(offered(modules, "translations", x, args.amount), args.only)
+    x, models = modules["ours"].read_sources(args.images), plain_pair(args.models)
+    reference = read_reference(modules["ours"], models, x, args) if args.models else None
+    contenders = chosen(offered(modules, "translations", models, x, args.amount), args.only)
     found = take_turns(contenders, args.rounds)
     base = median(found[contenders[0].name][0])
     rows = []
     for name, (seconds, images, evaluations) in found.items():
-        far = ["own weights", ""]
-        if images is not None:
+        far = ["own weights", ""] if args.models else []
+        if args.models and images is not None:
             decibel = psnr(images, reference)
             far = [f"{decibel.median():.1f}", f"{decibel.quantile(0.05):.1f}"]
         rows.append([name, spread([value / args.images for value in seconds]), f"{median(seconds) / base:.2f}",
                      f"{evaluations / args.images:.0f}", f"{1000 * median(seconds) / evaluations:.2f}", *far])
     return table(["translation", "seconds per source image", "of ours", "network evaluations", "ms per evaluation",
-                  "PSNR median, dB", "5th percentile"], rows)
+                  *(["PSNR median, dB", "5th percentile"] if args.models else [])], rows)
 
 
-def read_reference(ours, x, args):
+def read_reference(ours, models, x, args):
     """Return the full-schedule images [B, N, 3, H, W], from --reference where it holds them."""
     import torch
 
+    digests = [model.digest for model in models]
     if args.reference is not None and args.reference.exists():
         kept = torch.load(args.reference, weights_only=True)
+        if kept.get("models") != digests:
+            raise SystemExit(f"--reference {args.reference} holds images of other models than --models names: expected "
+                             f"the same; name another file")
         same = kept["targets"].shape[1] == args.amount and torch.equal(kept["sources"][:len(x)], x)
         if not same:
             raise SystemExit(f"--reference {args.reference} holds {len(kept['sources'])} images at "
@@ -83,15 +90,17 @@ def read_reference(ours, x, args):
                              f"{args.amount}; name another file")
         return kept["targets"][:len(x)]
     say(f"translating {len(x)} images on 1000 timesteps, for reference")
-    targets = ours.reference(x, args.amount)
+    targets = ours.reference(models, x, args.amount)
     if args.reference is not None:
-        torch.save({"sources": x, "targets": targets}, args.reference)
+        torch.save({"sources": x, "targets": targets, "models": digests}, args.reference)
     return targets
 
 
 def sampling(modules, args):
     """Return the table of sampling from noise."""
-    contenders = offered(modules, "samplers", args.images, args.sample_steps)
+    from plain_models import plain_pair
+
+    contenders = offered(modules, "samplers", plain_pair(args.models), args.images, args.sample_steps)
     found = take_turns(contenders, args.rounds)
     base = median(found[contenders[0].name][0])
     sizes = {contender.name: count_parameters(contender.networks[0]) for contender in contenders}
@@ -194,6 +203,14 @@ def versions():
     return ", ".join(found)
 
 
+def weights_of(args):
+    """Return a sentence on the weights that translate and sample."""
+    if args.models:
+        return f"Translation and sampling: the weights of {' and '.join(args.models)} in add and diffusers."
+    return ("Translation and sampling: random weights of fixed seeds, the same in add and diffusers; only time is "
+            "compared.")
+
+
 TABLES = {"network": network, "sampling": sampling, "translation": translation}
 PARTS = ("training", *TABLES)
 
@@ -203,6 +220,8 @@ def build_parser():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="tables to make (default: all)")
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES[1:], default=LIBRARIES[1:],
                         help="libraries to compare with (default: all)")
+    parser.add_argument("--models", nargs=2, metavar=("SOURCE", "TARGET"),
+                        help="run folders of plain models of 64 pixels, v-prediction (default: random weights)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in each of which every contender runs once (5)")
     parser.add_argument("--images", type=int, default=4, help="source images, or images to sample, at once (4)")
     parser.add_argument("--amount", type=int, default=10, help="depths of a translation (10)")
@@ -222,7 +241,10 @@ def build_parser():
 
 
 def main(argv=None):
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.reference and not args.models:
+        parser.error("--reference keeps images of --models: give both, or neither for random weights")
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries draw bars for every sample
     if args.worker:
@@ -231,6 +253,8 @@ def main(argv=None):
     names, missing = ["ours", *args.libraries], []
     print(f"{versions()}; {args.threads} thread{'s' if args.threads > 1 else ''}, {args.rounds} rounds; "
           f"{args.images} images at once where the batch is not named.")
+    if {"translation", "sampling"} & set(args.parts):
+        print(weights_of(args), flush=True)
     if "training" in args.parts:  # before this process imports anything large
         lines, missing = training(names, args)
         print("\n" + lines, flush=True)

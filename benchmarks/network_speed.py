@@ -1,11 +1,16 @@
 """Time the network against guided-diffusion's own, with the same weights, in one run; prints a Markdown table.
 
+The weights are random ones of a fixed seed, or those of --model: a plain one, which guided-diffusion's network can
+hold, trained with --head_start none --patch_size 1 as docs/speed.md shows.
+
 python benchmarks/network_speed.py --guided_diffusion ~/guided-diffusion    (your checkout of openai/guided-diffusion)
 
 Every round times every contender once, in an order that rotates, so that other work on the machine hits all alike.
 """
 import argparse
+import copy
 import dataclasses
+import inspect
 import os
 import sys
 import tempfile
@@ -14,11 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from plain_models import load_plain, random_plain
 
-from add import load_model
-from add.data import embedded
 from add.runtime.backends import BACKENDS, PRECISIONS, with_backend
-from add.runtime.given_models import sha256
 
 CONTENDERS = ("contiguous", *BACKENDS)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -28,8 +31,8 @@ def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guided_diffusion", type=Path, required=True, metavar="PATH",
                         help="folder that holds the package guided_diffusion; nothing is fetched, copied or built")
-    parser.add_argument("--model", default=str(embedded.model_dir("stroma")),
-                        help="unconditional checkpoint or run folder (default: embedded stroma)")
+    parser.add_argument("--model", help="checkpoint or run folder of a plain model without classes (default: random "
+                                        "weights)")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS),
                         help="what is timed against guided-diffusion (default: all; compile takes minutes to start)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="batch sizes (default: 1 8)")
@@ -51,32 +54,30 @@ def guided_diffusion_network(folder, config, state):
     sys.path.insert(0, str(folder))
     from guided_diffusion.script_util import create_model
 
-    options = dataclasses.asdict(config)
-    del options["num_classes"]
-    network = create_model(**options | {"class_cond": False, "use_fp16": False})
+    known = inspect.signature(create_model).parameters
+    options = {name: value for name, value in dataclasses.asdict(config).items() if name in known}
+    network = create_model(**options | {"use_fp16": False})
     network.load_state_dict(state)
     return network.eval()
 
 
 def make_contenders(args, device, cache):
     """Return ({name: call(x, t)}, image size); the first is guided-diffusion's. `cache`: folder for ONNX files."""
-    reference = load_model(args.model, device)
-    config = reference[2]
-    if config.model.class_cond:
-        raise SystemExit(f"error: {args.model} is class-conditional: give an unconditional model")
+    plain = load_plain(args.model) if args.model else random_plain(0)
+    size = plain.model.image_size
     calls = {"guided-diffusion": guided_diffusion_network(
-        args.guided_diffusion, config.model, reference[0].state_dict()).to(device)}
+        args.guided_diffusion, plain.model, plain.network.state_dict()).to(device)}
     for name in args.contenders:
-        model, _, _ = load_model(args.model, device)
+        model = copy.deepcopy(plain.network).to(device)
         if name == "contiguous":
             calls["torch, contiguous"] = model
             continue
         label = "torch, channels-last" if name == "torch" else name
         precision = "fp32" if name == "onnx" else args.precision
         calls[label + ("" if precision == "fp32" else f", {precision}")] = with_backend(
-            model, name, sha256=sha256(args.model), image_size=config.model.image_size, device=device,
-            precision=precision, cache_dir=cache, threads=args.threads)
-    return calls, config.model.image_size
+            model, name, sha256=plain.digest, image_size=size, device=device, precision=precision, cache_dir=cache,
+            threads=args.threads)
+    return calls, size
 
 
 def compare(calls, x, t, rounds, images, clock):
@@ -111,7 +112,8 @@ def main(argv=None):
     device = torch.device(args.device)
     with torch.no_grad(), tempfile.TemporaryDirectory() as cache:
         calls, size = make_contenders(args, device, cache)
-        print(f"{size} px, {args.threads} thread(s) of {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, torch "
+        print(f"{args.model or 'random weights of seed 0'}, {size} px, {args.threads} thread(s) of {os.cpu_count()}, "
+              f"load {os.getloadavg()[0]:.1f}, torch "
               f"{torch.__version__}, {args.clock} time, {args.rounds} rounds of at least {args.images} images\n")
         print("| batch | network | ms/image, median | quartiles | times as fast, median | largest difference |")
         print("| --- | --- | --- | --- | --- | --- |")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-# The network of the embedded models, on three levels of halving. Libraries build what comes nearest.
+# The network of all contenders, on three levels of halving: that of the embedded models of 22 November 2026. Libraries
+# build what comes nearest.
 CHANNELS = 32
 CHANNEL_MULT = (1, 1, 2, 2)
 RES_BLOCKS = 1

@@ -72,13 +72,13 @@ def build_network():
 
 
 def build_diffusion(network, image_size=64, steps=None):
-    """Return the diffusion of the embedded models' schedule; `steps` are those of DDIM sampling."""
+    """Return the diffusion of plain_models.COMPARED's schedule; `steps` are those of DDIM sampling."""
     return library.GaussianDiffusion(network, image_size=image_size, timesteps=NUM_TIMESTEPS, beta_schedule="linear",
                                      objective="pred_v", sampling_timesteps=steps)
 
 
-def samplers(count, steps):
-    """Return the contender that samples `count` images from noise."""
+def samplers(models, count, steps):
+    """Return the contender that samples `count` images from noise, with random weights; `models` are left alone."""
     network = build_network().eval()
     diffusion = build_diffusion(network, steps=steps)
     return [Contender("denoising-diffusion-pytorch, DDIM", lambda: diffusion.sample(batch_size=count), (network,))]

@@ -1,11 +1,12 @@
 """diffusers (PyPI) as a contender, used as its documentation shows: a loop over the scheduler's timesteps.
 
-Its UNet2DModel gets the embedded models' own weights (add.networks.foreign.diffusers_keys), so that images can be
-compared.
+Its UNet2DModel gets the same weights as this package's network (add.networks.foreign.diffusers_keys), so that images
+can be compared.
 """
 from functools import partial
 
 import torch
+from plain_models import model_config
 from quality_plan import cosine_share
 from rivals_common import (
     EMA_RATE,
@@ -18,30 +19,27 @@ from rivals_common import (
     needs,
     shuffled_batches,
 )
-from rivals_ours import SOURCE, TARGET, model_config, read_training_images
+from rivals_ours import read_training_images
 from torch.nn import functional as F
 
-from add.data import embedded
 from add.diffusion import DiffusionConfig, diffusion_from_config
 from add.networks import create_model
 from add.networks.foreign.diffusers_keys import to_diffusers
-from add.training import load_model
 
 with needs("diffusers"):
     import diffusers
     from diffusers.training_utils import EMAModel
 
 NAME = "diffusers"
-# The schedule of the embedded models. clip_sample is on unless told otherwise, and an encoder must not clip.
+# The schedule of plain_models.COMPARED. clip_sample is on unless told otherwise, and an encoder must not clip.
 SCHEDULE = {"num_train_timesteps": NUM_TIMESTEPS, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02,
             "prediction_type": "v_prediction"}
 DDIM_STEPS, DPM_STEPS = (50, 100), (20, 30, 50)
 
 
-def load(domain):
-    """Return an embedded model as a UNet2DModel."""
-    model, _, config = load_model(embedded.model_dir(domain))
-    their_config, weights = to_diffusers(model.state_dict(), config.model)
+def as_theirs(model):
+    """Return a PlainModel as a UNet2DModel."""
+    their_config, weights = to_diffusers(model.network.state_dict(), model.model)
     network = diffusers.UNet2DModel(**their_config).eval()
     network.load_state_dict(weights)
     return network
@@ -83,9 +81,9 @@ def dpm_pair():
     return diffusers.DPMSolverMultistepInverseScheduler(**SCHEDULE), diffusers.DPMSolverMultistepScheduler(**SCHEDULE)
 
 
-def translations(x, amount):
+def translations(models, x, amount):
     """Return the contenders that translate x into `amount` images each."""
-    source, target = load(SOURCE), load(TARGET)
+    source, target = map(as_theirs, models)
 
     def contender(name, pair, steps, lag=0):
         return Contender(f"diffusers, {name}, {steps} steps",
@@ -108,9 +106,9 @@ def sample(network, count, steps):
     return x
 
 
-def samplers(count, steps):
+def samplers(models, count, steps):
     """Return the contender that samples `count` images from noise."""
-    network = load(TARGET)
+    network = as_theirs(models[1])
     return [Contender("diffusers, DDIM", partial(sample, network, count, steps), (network,))]
 
 

@@ -1,8 +1,9 @@
 """MONAI (PyPI) as a contender: DiffusionModelUNet, DDIMScheduler.reversed_step, DiffusionInferer.
 
-Its network has no scale-shift normalisation and other paddings, so the embedded weights can't be its own: it runs with
-random weights, and only time and network evaluations can be compared.
+Its network has no scale-shift normalisation and other paddings, so the other contenders' weights can't be its own: it
+runs with random ones, and only time and network evaluations can be compared.
 """
+import importlib
 from functools import partial
 
 import torch
@@ -23,6 +24,8 @@ from rivals_common import (
 from rivals_ours import read_training_images
 from torch.nn import functional as F
 
+with needs("einops, which MONAI's attention asks for,"):
+    importlib.import_module("einops")
 with needs("monai"):
     from monai.inferers import DiffusionInferer
     from monai.networks.nets import DiffusionModelUNet
@@ -61,15 +64,15 @@ def translate(source, target, num_steps, x, amount):
             y, _ = scheduler.step(target(y, t[None]), t, y)
 
 
-def translations(x, amount):
-    """Return the contenders that do a translation's work, with random weights."""
+def translations(models, x, amount):
+    """Return the contenders that do a translation's work, with random weights; `models` are left alone."""
     source, target = build_network().eval(), build_network().eval()
     return [Contender(f"MONAI, DDIM, {steps} steps (random weights)",
                       partial(translate, source, target, steps, x, amount), (source, target)) for steps in STEPS]
 
 
-def samplers(count, steps):
-    """Return the contender that samples `count` images from noise."""
+def samplers(models, count, steps):
+    """Return the contender that samples `count` images from noise, with random weights; `models` are left alone."""
     network, scheduler = build_network().eval(), DDIMScheduler(**SCHEDULE)
     scheduler.set_timesteps(steps)
     inferer = DiffusionInferer(scheduler)

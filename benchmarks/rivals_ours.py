@@ -1,30 +1,22 @@
 """This package as a contender. A new way to translate needs one line in TRANSLATIONS."""
+import copy
+import dataclasses
 import tempfile
 from functools import partial
 
 import torch
-from rivals_common import (
-    ATTENDS,
-    CHANNEL_MULT,
-    CHANNELS,
-    EMA_RATE,
-    GRAD_CLIP,
-    HEAD_CHANNELS,
-    LEARNING_RATE,
-    RES_BLOCKS,
-    Contender,
-    count_parameters,
-)
+from plain_models import model_config
+from rivals_common import EMA_RATE, GRAD_CLIP, LEARNING_RATE, Contender, count_parameters
 
 from add.data import ImageSet, embedded, to_model_input
-from add.diffusion import DiffusionConfig
-from add.networks import ModelConfig, create_model
+from add.diffusion import DiffusionConfig, diffusion_from_config
+from add.networks import create_model
 from add.runtime.processes import World
-from add.training import TrainConfig, load_model, prepare
+from add.training import TrainConfig, prepare
 from add.transition import translate
 
 NAME = "add"
-SOURCE, TARGET = embedded.DOMAINS
+SOURCE = embedded.DOMAINS[0]
 
 
 def read_sources(count):
@@ -41,29 +33,28 @@ def read_training_images(image_size):
     return images.batch(range(len(images)))
 
 
-def load_pair(respacing=""):
-    """Return (source model, target model, diffusion), channels-last as the command makes them."""
-    source, diffusion, _ = load_model(embedded.model_dir(SOURCE), timestep_respacing=respacing)
-    target, _, _ = load_model(embedded.model_dir(TARGET))
-    source, target = (model.to(memory_format=torch.channels_last) for model in (source, target))
-    return source, target, diffusion
+def networks_of(models, respacing=""):
+    """Return (source network, target network, diffusion) of two PlainModels, channels-last as the command has them."""
+    source, target = (copy.deepcopy(model.network).to(memory_format=torch.channels_last) for model in models)
+    diffusion = dataclasses.replace(models[0].diffusion, timestep_respacing=respacing)
+    return source, target, diffusion_from_config(diffusion)
 
 
-def translate_ddim(steps, x, amount):
+def translate_ddim(steps, models, x, amount):
     """Return (function without arguments -> images [B, N, 3, H, W], networks): DDIM, depths evenly spaced."""
-    source, target, diffusion = load_pair(str(steps))
+    source, target, diffusion = networks_of(models, str(steps))
     options = {"sampler": "ddim", "rule": "uniform", "batch_size": len(x)}
     return lambda: translate(source, target, x, amount, diffusion, **options).targets, (source, target)
 
 
-def translate_fast(sampler, x, amount):
+def translate_fast(sampler, models, x, amount):
     """Return the same for another sampler, at its own numbers of steps."""
-    source, target, diffusion = load_pair()
+    source, target, diffusion = networks_of(models)
     options = {"sampler": sampler, "rule": "uniform", "batch_size": len(x)}
     return lambda: translate(source, target, x, amount, diffusion, **options).targets, (source, target)
 
 
-# (name, function of (x, amount) that returns what translate_ddim does); the first is what others are compared with.
+# (name, function of (models, x, amount) that returns what translate_ddim does); others are compared with the first.
 TRANSLATIONS = [
     ("add, unipc (the default)", partial(translate_fast, "unipc")),
     ("add, DDIM, 50 steps", partial(translate_ddim, 50)),
@@ -71,30 +62,22 @@ TRANSLATIONS = [
 ]
 
 
-def translations(x, amount):
+def translations(models, x, amount):
     """Return the contenders of TRANSLATIONS."""
-    return [Contender(name, *make(x, amount)) for name, make in TRANSLATIONS]
+    return [Contender(name, *make(models, x, amount)) for name, make in TRANSLATIONS]
 
 
-def reference(x, amount):
+def reference(models, x, amount):
     """Return the images [B, N, 3, H, W] of the full schedule: DDIM, every timestep, both ways."""
-    run, _ = translate_ddim(1000, x, amount)
+    run, _ = translate_ddim(1000, models, x, amount)
     return run()
 
 
-def samplers(count, steps):
+def samplers(models, count, steps):
     """Return the contender that samples `count` images from noise."""
-    _, target, diffusion = load_pair(str(steps))
+    _, target, diffusion = networks_of(models, str(steps))
     shape = (count, 3, 64, 64)
     return [Contender("add, DDIM", lambda: diffusion.ddim_sample_loop(target, shape, clip_denoised=False), (target,))]
-
-
-def model_config(image_size=64):
-    """Return the ModelConfig of the shared network."""
-    sizes = [image_size // 2**level for level in range(len(ATTENDS)) if ATTENDS[level]]
-    return ModelConfig(
-        image_size=image_size, num_channels=CHANNELS, num_res_blocks=RES_BLOCKS, num_head_channels=HEAD_CHANNELS,
-        channel_mult=",".join(map(str, CHANNEL_MULT)), attention_resolutions=",".join(map(str, sizes)))
 
 
 def networks():

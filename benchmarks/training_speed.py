@@ -5,9 +5,9 @@ python benchmarks/training_speed.py --guided_diffusion PATH    (prints Markdown 
 PATH is your own checkout of github.com/openai/guided-diffusion; nothing of it is copied or fetched. It runs its own
 TrainLoop.run_step (EMA, optimiser, sampler and logging included) on its own network, ours Trainer.advance, both with
 the window of ten steps that a status line covers. Every contender has a process of its own, so that peaks of resident
-memory are its own, and they take turns, so that what else the machine does falls on all alike. The network is the
-embedded default's unless told otherwise; the prediction is epsilon, the loss the plain squared error, the EMA rate
-0.9999 for all.
+memory are its own, and they take turns, so that what else the machine does falls on all alike. The network is that of
+the embedded models of 22 November 2026 unless told otherwise; the prediction is epsilon, the loss the plain squared
+error, the EMA rate 0.9999 for all.
 
 Ratios are medians over rounds of the same round's times. CPU seconds count the work of all threads, and tell more than
 the clock where other work shares the machine.
