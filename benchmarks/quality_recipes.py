@@ -21,7 +21,7 @@ _BEFORE = {
               "ema_rate": "0.999", "ema_warmup": True, "schedule_sampler": "stratified", "augment": "dihedral"},
     "model": {"num_channels": 32, "num_res_blocks": 1, "attention_resolutions": "16,8", "num_heads": 4,
               "patch_size": 1},
-    "diffusion": {"prediction": "v", "head_start": "none"},
+    "diffusion": {"prediction": "v", "head_start": "none", "even_share": 0.0},
 }
 # By the side of the images: what configs/phantom.yaml and configs/tissue_gland.yaml said before the levers came.
 BEFORE = {
@@ -36,7 +36,7 @@ LEVERS = {
     "muon": dict.fromkeys((32, 64), {"train": {"optimizer": "muon", "lr": 2e-3}}),
     "small_batch": dict.fromkeys((32, 64), {"train": {"batch_size": 8}}),
     "timesteps": dict.fromkeys((32, 64), {"train": {"schedule_sampler": "loss-weight"},
-                                          "diffusion": {"min_snr_gamma": 100.0}}),
+                                          "diffusion": {"min_snr_gamma": 100.0, "even_share": 0.1}}),
 }
 LEFT_OUT = {32: ("patch",), 64: ()}  # of `all`: a cell of 32 pixels needs the finest level
 # guided-diffusion's defaults; its network follows from the size of the images.

@@ -32,6 +32,8 @@ class DiffusionConfig:
         False, "the last timestep is pure noise (arXiv:2305.08891); needs prediction 'v' or 'x_start'")
     min_snr_gamma: float = option(
         0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights")
+    even_share: float = option(
+        0.0, "share of the loss, from 0 to below 1, in which all timesteps count alike, beside min_snr_gamma's weights")
     head_start: str = option(
         "none", "gaussian: the network learns only what the best linear denoiser of its training images leaves, which "
                 "is fitted when training begins and kept with the weights", HEAD_STARTS)
@@ -47,6 +49,9 @@ class DiffusionConfig:
         if self.zero_terminal_snr and self.predicted == "epsilon":
             raise UserError("zero_terminal_snr needs a model that predicts v or x_start, got 'epsilon': "
                             "set prediction to 'v', or zero_terminal_snr to False")
+        if not 0 <= self.even_share < 1 or (self.even_share and not self.min_snr_gamma):
+            raise UserError(f"even_share {self.even_share}: expected a share from 0 to below 1, with min_snr_gamma "
+                            "above 0; without that all timesteps count alike: leave it out")
         if self.min_snr_gamma < 0:
             raise UserError(
                 f"min_snr_gamma {self.min_snr_gamma}: expected a number above 0, or 0 for no weights")
@@ -78,6 +83,7 @@ def diffusion_from_config(config: DiffusionConfig) -> GaussianDiffusion:
         loss_type=_loss_type(config),
         rescale_timesteps=config.rescale_timesteps,
         min_snr_gamma=config.min_snr_gamma,
+        even_share=config.even_share,
     )
 
 

@@ -38,17 +38,19 @@ class GaussianDiffusion:
         use_timesteps: the timesteps of it to keep, as from `space_timesteps`; None keeps all.
         rescale_timesteps: tell the model floats in [0, 1000), whatever the length of the original schedule.
         min_snr_gamma: above 0, squared errors are weighted by min(SNR, gamma) (arXiv:2303.09556).
+        even_share: share of these weights that is spread evenly over the timesteps.
     """
 
     def __init__(self, *, betas: np.ndarray | Sequence[float], model_mean_type: ModelMeanType,
                  model_var_type: ModelVarType, loss_type: LossType, rescale_timesteps: bool = False,
-                 use_timesteps: Iterable[int] | None = None, min_snr_gamma: float = 0.0) -> None:
+                 use_timesteps: Iterable[int] | None = None, min_snr_gamma: float = 0.0,
+                 even_share: float = 0.0) -> None:
         betas = _check_betas(betas)
         self.model_mean_type = ModelMeanType(model_mean_type)
         self.model_var_type = ModelVarType(model_var_type)
         self.loss_type = LossType(loss_type)
         self.rescale_timesteps = rescale_timesteps
-        self.min_snr_gamma = min_snr_gamma
+        self.min_snr_gamma, self.even_share = min_snr_gamma, even_share
         self.original_num_steps = len(betas)
         self.timestep_map = list(range(len(betas)))
         if use_timesteps is not None:

@@ -67,7 +67,10 @@ def training_losses(diffusion: "GaussianDiffusion", model: Model, x_start: torch
 
 
 def timestep_weights(diffusion: "GaussianDiffusion") -> np.ndarray:
-    """Return the weight [T] of the squared error at each timestep; all ones without min-SNR weighting."""
+    """Return the weight [T] of the squared error at each timestep; all ones without min-SNR weighting.
+
+    With an even share, that share of all weights is spread evenly over the timesteps.
+    """
     if not diffusion.min_snr_gamma:
         return np.ones(diffusion.num_timesteps)
     if diffusion.loss_type.is_vb():
@@ -76,7 +79,8 @@ def timestep_weights(diffusion: "GaussianDiffusion") -> np.ndarray:
     if diffusion.model_mean_type not in MIN_SNR_PREDICTIONS:
         raise UserError(f"min_snr_gamma is not defined for {diffusion.model_mean_type.name} predictions")
     prediction = MIN_SNR_PREDICTIONS[diffusion.model_mean_type]
-    return min_snr_weights(diffusion.alphas_cumprod, diffusion.min_snr_gamma, prediction)
+    weights = min_snr_weights(diffusion.alphas_cumprod, diffusion.min_snr_gamma, prediction)
+    return (1 - diffusion.even_share) * weights + diffusion.even_share * weights.mean()
 
 
 @torch.no_grad()

@@ -13,8 +13,6 @@ from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.losses import timestep_weights
 from add.errors import UserError
 
-EVEN_SHARE = 0.1
-
 Rng: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState
 
 
@@ -74,8 +72,7 @@ class LossWeightSampler(StratifiedSampler):
     """A stratified sampler that draws timesteps in proportion to the weights of their losses (min-SNR's, say).
 
     What is drawn often weighs as much less: the expected loss is the uniform sampler's, and its gradient varies less,
-    since no draw is spent on a timestep that hardly counts. EVEN_SHARE of the draws stay uniform, so that each timestep
-    is trained. Without weights, it is the stratified sampler.
+    since no draw is spent on a timestep that hardly counts. Without weights, it is the stratified sampler.
 
     Args:
         diffusion: a diffusion, or its number of timesteps.
@@ -83,13 +80,12 @@ class LossWeightSampler(StratifiedSampler):
 
     def __init__(self, diffusion: GaussianDiffusion | int) -> None:
         super().__init__(diffusion)
-        weights = np.ones(self.num_timesteps)
+        self.shares = np.ones(self.num_timesteps)
         if isinstance(diffusion, GaussianDiffusion) and not diffusion.loss_type.is_vb():
-            weights = timestep_weights(diffusion)
-        self.shares = (1 - EVEN_SHARE) * weights / weights.sum() + EVEN_SHARE / self.num_timesteps
+            self.shares = timestep_weights(diffusion)
 
     def weights(self) -> np.ndarray:
-        """Return the probabilities [T]."""
+        """Return the weights [T] of the losses; a timestep whose loss weighs nothing is never drawn."""
         return self.shares
 
 

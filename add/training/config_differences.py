@@ -13,7 +13,8 @@ from add.networks import kind_of
 
 EXECUTION = {"use_fp16", "classifier_use_fp16", "use_checkpoint", "dropout"}  # how a network is run
 SAMPLING = {"timestep_respacing"}  # training walks every timestep
-LOSS = {"use_kl", "rescale_learned_sigmas", "min_snr_gamma"}  # what the weights were found by, not what they mean
+# What the weights were found by, not what they mean.
+LOSS = {"use_kl", "rescale_learned_sigmas", "min_snr_gamma", "even_share"}
 
 
 def described(model_config: Any, diffusion_config: DiffusionConfig) -> Row:

@@ -14,6 +14,7 @@ from add.diffusion import (
     create_gaussian_diffusion,
     diffusion_from_config,
 )
+from add.diffusion.losses import timestep_weights
 from add.errors import UserError
 
 
@@ -91,3 +92,20 @@ def test_a_copy_computes_the_same():
     assert torch.equal(copy.deepcopy(diffusion).q_sample(x, t, noise=x), first)
     np.testing.assert_allclose(first, x * (diffusion.sqrt_alphas_cumprod[4]
                                            + diffusion.sqrt_one_minus_alphas_cumprod[4]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"even_share": 0.1}, "even_share 0.1: expected a share from 0 to below 1, with min_snr_gamma above 0"),
+    ({"even_share": 1.0, "min_snr_gamma": 5.0}, "even_share 1.0: expected a share from 0 to below 1"),
+    ({"head_start": "wiener"}, "unknown head start 'wiener': expected one of none, gaussian"),
+])
+def test_options_of_ours_are_refused_where_they_make_no_sense(options, message):
+    with pytest.raises(UserError, match=message):
+        DiffusionConfig(**options)
+
+
+def test_an_even_share_lets_a_part_of_the_loss_count_all_timesteps_alike():
+    weighted, shared = (timestep_weights(diffusion_from_config(DiffusionConfig(
+        prediction="v", min_snr_gamma=5.0, even_share=share))) for share in (0.0, 0.25))
+    np.testing.assert_allclose(shared, 0.75 * weighted + 0.25 * weighted.mean())
+    assert shared.min() > 0.25 * weighted.mean() > 50 * weighted.min()

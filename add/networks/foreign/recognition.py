@@ -20,7 +20,7 @@ ConfigT = TypeVar("ConfigT", bound=NetworkConfig | DiffusionConfig)
 
 # What may differ from a published file's options without making the weights another file's.
 HARMLESS = {"use_fp16", "classifier_use_fp16", "use_checkpoint", "dropout", "timestep_respacing", "use_kl",
-            "rescale_learned_sigmas", "min_snr_gamma"}
+            "rescale_learned_sigmas", "min_snr_gamma", "even_share"}
 # What a user may spell in another way, or give in vain; the architecture decides it.
 TOLD = {"attention_resolutions", "classifier_attention_resolutions", "channel_mult", "num_classes"}
 # What decides the meaning of the weights, or what is made with them, and is not told by keys and shapes.
