@@ -13,7 +13,8 @@ def test_differences_name_old_and_new():
 
 def test_what_does_not_change_the_meaning_of_weights():
     given = (ModelConfig(use_fp16=True, use_checkpoint=True, dropout=0.2, num_classes=5),
-             DiffusionConfig(timestep_respacing="ddim50", use_kl=True, rescale_learned_sigmas=True, min_snr_gamma=5.0))
+             DiffusionConfig(timestep_respacing="ddim50", use_kl=True, rescale_learned_sigmas=True, min_snr_gamma=5.0,
+                             even_share=0.1))
     trained = ModelConfig(), DiffusionConfig()
     assert differences(trained, given, EVERYTHING) == {}
     found = differences(trained, given, set())  # classes don't matter without class_cond
