@@ -97,7 +97,8 @@ def inputs(folder):
 def assert_written(folder, targets):
     """Hold the images of a folder against targets [B, N, 3, H, W]."""
     expected = to_uint8(targets.flatten(0, 1)).numpy().astype(int)
-    assert np.abs(written(folder) - expected).max() <= 1
+    error = np.abs(written(folder) - expected)  # strong guidance enlarges rounding, which differs between processors
+    assert error.max() <= 3 and error.mean() < 0.05
     assert expected.std() > 20
 
 
@@ -297,7 +298,7 @@ def bad(root, tmp_path_factory):
         "a guidance scale": (["--guidance_scale", 2], "without class dropout"),
         "a scale without classifier": (["--classifier_path", ""], "without --classifier_path"),
         "folders not named by number": (["--model_path", root / "nameless"], "class numbers from 0 to 999"),
-        "too many images": (["--amount", 7], "expected 1 to 6"),
+        "too many images": (["--amount", 7, "--path", "depth"], "expected 1 to 6"),
     }
 
 
