@@ -167,6 +167,7 @@ class Step:
     start, end: float64 [B], timesteps. x: [B, C, H, W], the images at `end`. seen, value: [B, C, H, W], the images
         that were evaluated there (x before the corrector, if any) and the solver's quantity found in them.
     at: the dense output, at(t float64 [B]) -> the images [B, C, H, W] at timesteps between start and end.
+    history: (row of timesteps, values) of the evaluations that the next step uses, newest first.
     """
 
     start: np.ndarray
@@ -175,10 +176,12 @@ class Step:
     seen: torch.Tensor
     value: torch.Tensor
     at: Callable[[np.ndarray], torch.Tensor]
+    history: list[tuple[int, torch.Tensor]]
 
 
 def walk(solver: Solver, predict: Predict, levels: NoiseLevels, x: torch.Tensor, timesteps: np.ndarray,
-         joins: np.ndarray | Sequence[int] | None = None) -> Iterator[Step]:
+         joins: np.ndarray | Sequence[int] | None = None,
+         history: Sequence[tuple[int, torch.Tensor]] = ()) -> Iterator[Step]:
     """Yield the `Step`s of images x [B, C, H, W] along timesteps: n + 1 evaluations for n steps (2 n + 1 with `twice`).
 
     The last timestep is evaluated, too: it corrects the last step, and tells x_start or eps there.
@@ -188,6 +191,7 @@ def walk(solver: Solver, predict: Predict, levels: NoiseLevels, x: torch.Tensor,
         timesteps: float64 [n + 1, B], a column per image, ascending to encode, descending to decode.
         joins: int [B], ascending: the row of its column at which an image stands at first; left out: 0. A step holds
             the images that move by then, the first so many.
+        history: of a Step, to go on with images x that stand where it ended; left out: from the first row.
     """
     joins = np.zeros(len(x), dtype=int) if joins is None else np.asarray(joins)
     carry = functools.partial(_carry, solver, levels, timesteps, joins)
@@ -196,8 +200,8 @@ def walk(solver: Solver, predict: Predict, levels: NoiseLevels, x: torch.Tensor,
         standing = int((joins <= row).sum())
         return row, predict(x[:standing], timesteps[row, :standing])
 
-    history = [evaluate(0, x)]  # (row, values of the images that stood there), newest first
-    for row in range(len(timesteps) - 1):
+    history = list(history) or [evaluate(0, x)]  # (row, values of the images that stood there), newest first
+    for row in range(history[0][0], len(timesteps) - 1):
         moving = int((joins <= row).sum())
         start, end = timesteps[row:row + 2, :moving]
         behind, before = x, history[:solver.order]
@@ -211,7 +215,7 @@ def walk(solver: Solver, predict: Predict, levels: NoiseLevels, x: torch.Tensor,
             seen, new = x, (row + 1, torch.cat([predict(x[:moving], end), new[1][moving:]]))
         history = [new, *history][:solver.order]
         dense = functools.partial(carry, behind[:moving], used, start)
-        yield Step(start, end, x[:moving], seen[:moving], new[1][:moving], dense)
+        yield Step(start, end, x[:moving], seen[:moving], new[1][:moving], dense, history)
 
 
 def _carry(solver, levels, timesteps, joins, x, used, start, end):
