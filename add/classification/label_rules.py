@@ -12,6 +12,8 @@ ends. So both are calibrated by real images with nothing but their domain known.
 - `likelihood`: how much better the target's diffusion model restores the image from noise than the source's does.
 - `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
   off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
+- `anchored`: from the line's value of the source image to that of its full translation, by the place in the series. The
+  classifier says where a series begins and ends, the place what lies between.
 """
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -30,7 +32,7 @@ from add.metrics.progression import projection
 
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
-LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend")
+LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend", "anchored")
 RULES_OF_PLACE = ("depth", "power")  # look at no image
 PLACE_WEIGHT = 0.3  # of depth in blend
 LABEL_FOLDS = 5  # cross-fitted classifiers
@@ -97,6 +99,18 @@ def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: tor
         scores = [_mean_log_odds(network, part) for part in (images, *held_out)]
         positions.append(line_between(*scores))
     return torch.stack(positions).mean(dim=0)
+
+
+def anchored_positions(places: torch.Tensor, series: torch.Tensor, sources: torch.Tensor,
+                       ends: torch.Tensor) -> torch.Tensor:
+    """Return float64 [n], a + place (b - a) of each image, a being its source's position and b its full translation's.
+
+    Args:
+        places: [n], from 0 at the source to 1. series: int64 [n], the number of each image's source image.
+        sources, ends: [number of source images], positions.
+    """
+    a, b = sources.double()[series], ends.double()[series]
+    return a + places.double() * (b - a)
 
 
 def likelihood_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, models: Models,

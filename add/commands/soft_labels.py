@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig
@@ -17,6 +18,7 @@ from add.classification.label_rules import (
     POWER,
     RULES_OF_PLACE,
     TIMESTEP_SHARES,
+    anchored_positions,
     classifier_positions,
     likelihood_positions,
     two_sided,
@@ -33,6 +35,7 @@ from add.config import (
     skip_bad_option,
     threads_option,
 )
+from add.data import ImageSet
 from add.data.files import changed_settings, read_json, save_json
 from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
@@ -59,7 +62,7 @@ class RelabelConfig:
 
     help_groups: ClassVar[HelpGroups] = {
         "what is labelled": ("translations", "rule"),
-        "real images": ("data_dir", "calibration_dir", "domains", "group_pattern"),
+        "real images": ("data_dir", "calibration_dir", "source_dir", "domains", "group_pattern"),
         "details": ("gamma", "label_folds", "seed", "skip_bad", "estimate", "threads")}
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
@@ -67,16 +70,19 @@ class RelabelConfig:
     rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
                                      "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
                                      "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
-                                     "depth", LABEL_RULES)
+                                     "depth; anchored: by the place, from classifier's label of the source image to "
+                                     "that of its full translation", LABEL_RULES)
     data_dir: str = path_option("", "real images, one subfolder per domain: what classifiers are trained on, and "
                                     "every rule that looks at images is calibrated with", "images")
     calibration_dir: str = path_option("", "real images, likewise, that the diffusion models were not trained on; "
                                            "left out: --data_dir. For likelihood, whose scores training images bias",
                                            "calibration_images")
+    source_dir: str = path_option("", "source images of the translations, for anchored; left out: where run.json says "
+                                      "that they were")
     domains: str = domains_option("that of the translations, else sorted by name")
     group_pattern: str = group_option()
     gamma: float = option(POWER, "exponent of the rule power")
-    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend")
+    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, blend and anchored")
     seed: int = option(0, "of classifiers and noise")
     skip_bad: bool = skip_bad_option()
     estimate: bool = estimate_option()
@@ -209,6 +215,8 @@ def _by_image(found, pair, config, classifier_config, note, silent):
     models = _models(found[0], pair) if config.rule == "likelihood" else None
     note(f"rule {config.rule}: {real.names[pair[0]]} is domain {pair[0]}, {real.names[pair[1]]} is domain {pair[1]}")
     images = torch.cat([all_images(series.image_set(size)) for series in found])
+    sources = [_sources(series, config, size) for series in found] if config.rule == "anchored" else []
+    count, images = len(images), torch.cat([images, *sources])
     low, high = (real.of(number) for number in pair)
     if models is not None:
         total = 2 * len(TIMESTEP_SHARES) * (len(images) + len(low) + len(high))
@@ -226,10 +234,39 @@ def _by_image(found, pair, config, classifier_config, note, silent):
         if config.rule == "blend":
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place
+        elif config.rule == "anchored":
+            positions = torch.cat([
+                anchored_positions(torch.from_numpy(series.labels[:, series.target]), torch.from_numpy(series.groups),
+                                   starts, own[torch.from_numpy(series.m == series.amount)])
+                for series, own, starts in zip(found, positions[:count].split([len(series) for series in found]),
+                                               positions[count:].split(list(map(len, sources))), strict=True)])
     num_domains = found[0].labels.shape[1]
     labels = two_sided(positions, pair[0], pair[1], num_domains)
     ends = torch.tensor([len(series) for series in found]).cumsum(0).tolist()
     return [labels[end - len(series):end] for series, end in zip(found, ends, strict=True)]
+
+
+def _sources(series, config, size):
+    """Return the source images [k, 3, H, W] of a Series, in the order of its groups."""
+    folder = config.source_dir or _recorded(series, "source_dir")
+    images = ImageSet.from_folder(folder, size)
+    places = {name: i for i, name in enumerate(images.names)}
+    _, firsts = np.unique(series.groups, return_index=True)
+    names = [series.source_images[i] for i in firsts]
+    if missing := [name for name in names if name not in places]:
+        raise UserError(f"{folder} lacks {len(missing)} of the {len(names)} source images of {series.folder}, such as "
+                        f"{missing[0]}: expected the folder that was translated from; give it as --source_dir")
+    return all_images(images.subset([places[name] for name in names]))
+
+
+def _recorded(series, name):
+    """Return the entry of a translation's run.json."""
+    path = Path(series.folder) / "run.json"
+    try:
+        return read_json(path)[name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not say the {name} ({error!r}): expected a finished translation of this version; "
+                        f"give --{name}, or run its command again") from error
 
 
 def _groups(config, real, pair):

@@ -315,3 +315,24 @@ def test_labels_made_with_other_options_are_replaced_with_a_word(study, by_brigh
     assert not any("is replaced" in text for text in said)
     relabel(with_rule(study, "classifier", seed=7), note=said.append)
     assert sum("was made with other options (seed), and is replaced" in text for text in said) == 2
+
+
+def test_anchored_labels_go_from_the_source_image_to_its_full_translation(study, by_brightness, tmp_path):
+    """By hand: sources of brightness 0.2, full translation 1.0, so 1/3 of the way is 0.2 + 0.8 / 3."""
+    write_shaded(tmp_path / "sources", ["s0.png", "s1.png"], [0.2, 0.2], seed=5)
+    config = with_rule(study, "anchored", source_dir=str(tmp_path / "sources"),
+                       translations=study.translations.split(",")[0])
+    relabel(config)
+    expected = [0.2 + 0.8 * place for place in PLACES] * 2
+    assert np.allclose(labels_of(config, "anchored")[0][:, 1], expected, atol=0.03)
+
+
+def test_anchored_labels_need_the_source_images(study, by_brightness, tmp_path):
+    folder = study.translations.split(",")[0]
+    config = with_rule(study, "anchored", translations=folder)
+    with pytest.raises(UserError, match="does not say the source_dir"):
+        relabel(config)
+    write_shaded(tmp_path / "sources", ["s0.png"], [0.2], seed=5)
+    save_json(Path(folder) / "run.json", {"source_dir": str(tmp_path / "sources")})
+    with pytest.raises(UserError, match="lacks 1 of the 2 source images .* such as s1.png"):
+        relabel(config)
