@@ -10,33 +10,37 @@ from typing import Any
 import torch
 
 from add.diffusion.gaussian import GaussianDiffusion
-from add.errors import UserError
 from add.interfaces import Model
 from add.transition.depths import DepthPlan, check_depth_options
-from add.transition.labels import soft_labels
-from add.transition.translation import Translation, check_schedules, translate
+from add.transition.labels import chain_labels
+from add.transition.translation import Translation, check_path, check_schedules, translate, translate_weighted
 from add.transition.two_way_samplers import Sampler, make_sampler
 
 
 def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffusions: Sequence[GaussianDiffusion],
                     domains: Sequence[int], num_domains: int = 2, sampler: str | Sampler = "unipc",
-                    rule: str = "progress", **options: Any) -> Translation:
+                    rule: str = "progress", path: str = "depth", **options: Any) -> Translation:
     """Return the Translation of images x [B, 3, H, W] along a chain of K >= 2 domains: K - 1 legs of N images each.
 
-    A leg translates the last image, the full translation, of the leg before, unrounded and not clipped. What a
-    Translation has N of, this one has (K - 1) N of: targets, latents, depths and labels run on over the legs, and the
-    curves [B, (K - 1) T] as well. Evaluations are summed. With two domains it is what `translate` gives.
+    On the path "depth" a leg translates the last image, the full translation, of the leg before, unrounded and not
+    clipped; on the others one latent serves all legs, see `translate_weighted`. What a Translation has N of, this one
+    has (K - 1) N of: targets, latents, depths and labels run on over the legs, and the curves [B, (K - 1) T] as well.
+    Evaluations are summed. With two domains it is what `translate` gives.
 
     Args:
         models: K networks, called as model(x, t); diffusions: K, on one schedule of levels.
         amount: number of progressive images per leg, N.
         domains: K different domain numbers of label vectors with num_domains entries.
-        sampler, rule, options: as `translate` takes them, the same for every leg.
+        sampler, rule, path, options: as `translate` takes them, the same for every leg.
 
     Raises:
         UserError: as `translate`, of every leg before the first network evaluation; or an encode that diverges.
     """
-    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
+    sampler = make_sampler(sampler, path=check_path(path)) if isinstance(sampler, str) else sampler
+    if path != "depth":
+        for_depths = ("feature",)
+        return translate_weighted(models, x, amount, diffusions, domains, num_domains, sampler, path,
+                                  **{name: value for name, value in options.items() if name not in for_depths})
     for diffusion in diffusions:
         check_schedules(diffusions[0], diffusion)
         sampler.check(diffusion)
@@ -49,18 +53,6 @@ def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffu
                               domains=leg, num_domains=num_domains, **options))
         x = legs[-1].targets[:, -1]
     return legs[0] if len(legs) == 1 else _joined(legs, domains)
-
-
-def chain_labels(amount: int, domains: Sequence[int], num_domains: int) -> torch.Tensor:
-    """Return the soft labels of a chain, float64 [(K - 1) N, num_domains]: on each leg from one domain to the next.
-
-    Raises:
-        UserError: fewer than two domains, one that comes twice, or numbers outside the label vectors.
-    """
-    if len(domains) != 2 and len(set(domains)) < max(2, len(domains)):
-        raise UserError(f"the way leads through the domains {', '.join(map(str, domains))}: expected two different "
-                        f"domain numbers or more, and none of them twice; correct --source, --target or --pairs")
-    return torch.cat([soft_labels(amount, *leg, num_domains) for leg in pairwise(domains)])
 
 
 def _joined(legs, domains):

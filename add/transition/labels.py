@@ -1,4 +1,7 @@
 """Soft labels of progressive images: class probabilities by the place in the series."""
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 
 from add.errors import UserError
@@ -26,4 +29,31 @@ def soft_labels(amount: int, source: int, target: int, num_domains: int = 2, gam
     labels = torch.zeros(amount, num_domains, dtype=torch.float64)
     labels[:, source] = 1 - weight
     labels[:, target] = weight
+    return labels
+
+
+def chain_labels(amount: int, domains: Sequence[int], num_domains: int) -> torch.Tensor:
+    """Return the soft labels of a chain, float64 [(K - 1) N, num_domains]: on each leg from one domain to the next.
+
+    Raises:
+        UserError: fewer than two domains, one that comes twice, or numbers outside the label vectors.
+    """
+    if len(domains) != 2 and len(set(domains)) < max(2, len(domains)):
+        raise UserError(f"the way leads through the domains {', '.join(map(str, domains))}: expected two different "
+                        f"domain numbers or more, and none of them twice; correct --source, --target or --pairs")
+    return torch.cat([soft_labels(amount, *leg, num_domains) for leg in pairwise(domains)])
+
+
+def series_labels(amount: int, domains: Sequence[int], num_domains: int,
+                  points: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the soft labels of a way through domains: those of its chain, or the given weights of its domains.
+
+    Args:
+        points: float64 [M, K], of the K domains on the way; the labels are then [M, num_domains].
+    """
+    labels = chain_labels(amount, domains, num_domains)
+    if points is None:
+        return labels
+    labels = torch.zeros(len(points), num_domains, dtype=torch.float64)
+    labels[:, list(domains)] = points.double()
     return labels

@@ -90,12 +90,7 @@ class Pilot:
             x: [B, 3, H, W], source images; images: [B, K, 3, H, W], decoded from `depths`.
             classifier: as for `translate`; asked about one source image and its pilot at a time.
         """
-        if classifier is None:
-            values = torch.stack([torch.cat([torch.zeros(1, dtype=torch.float64), move(decoded, source).cpu()])
-                                  for source, decoded in zip(x, images, strict=True)])
-        else:
-            values = torch.stack([_ask(classifier, torch.cat([source[None], decoded]).clamp(-1, 1))
-                                  for source, decoded in zip(x, images, strict=True)])
+        values = measure_progress(x, images, classifier)
         steps = np.arange(1, self.num_steps + 1)
         curves = [np.interp(steps, (0, *self.depths), row) for row in values.numpy()]
         return values[:, 0], torch.from_numpy(np.stack(curves))
@@ -104,6 +99,20 @@ class Pilot:
         """Return the DepthPlan of every image where there is no pilot."""
         return DepthPlan(uniform_depths(self.num_steps, self.amount), "uniform" if self._reason else "progress",
                          self._reason)
+
+
+def measure_progress(x: torch.Tensor, images: torch.Tensor,
+                     classifier: Callable[[torch.Tensor], Any] | None = None) -> torch.Tensor:
+    """Return float64 [B, 1 + K], the progress measure of source images x [B, 3, H, W] and of K images after each.
+
+    Args:
+        images: [B, K, 3, H, W]. classifier: as for `translate`; left out: how far they have moved, see `move`.
+    """
+    if classifier is None:
+        return torch.stack([torch.cat([torch.zeros(1, dtype=torch.float64), move(decoded, source).cpu()])
+                            for source, decoded in zip(x, images, strict=True)])
+    return torch.stack([_ask(classifier, torch.cat([source[None], decoded]).clamp(-1, 1))
+                        for source, decoded in zip(x, images, strict=True)])
 
 
 def _ask(classifier, images):

@@ -1,10 +1,11 @@
 """Translation between domains: images are encoded with the source's model and decoded with the target's.
 
-Su et al. 2023 (DDIB, arXiv:2203.08382), cut short at a series of depths by ADD (arXiv:2311.12316). One encode serves
-all depths of an image, and all of them are decoded in one sweep; two_way_samplers.py says at which levels they
-stand.
+Su et al. 2023 (DDIB, arXiv:2203.08382), made a series in one of three ways, the paths. `depth`, as ADD (arXiv:
+2311.12316): the encode is cut short at a series of depths, and the target's model decodes from each. `blend` and
+`mosaic`: all decodes start from full depth, and both models take part, with weights for all pixels or for each.
+One encode serves all of them, and they are decoded together; two_way_samplers.py says at which levels depths stand.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ from add.interfaces import Model
 from add.transition.depths import DepthPlan, check_depth_options, choose_depths
 from add.transition.fixed_batches import InBatches
 from add.transition.fourier_measure import measure_feature
-from add.transition.labels import soft_labels
+from add.transition.labels import chain_labels, series_labels
 from add.transition.progress_rule import Pilot, Rough
+from add.transition.simplex_weights import PATHS, check_mosaic
 from add.transition.two_way_samplers import Sampler, make_sampler
+from add.transition.weighted_decode import Mosaic, check_weights, decode_weighted
 
 MEASURED = ("reference", "even")  # rules that follow the feature F along the encode
 SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before
@@ -38,6 +41,8 @@ class Translation:
         None where the rule needs none.
     nfe: network evaluations per source image, those of a repeated encode and of a pilot included.
     pilot_nfe: those of the pilot alone, which only "progress" has.
+    weights: float64 [B, N, K], by which the domains' models took part in each image's decode, of the path "mosaic" on
+        average over the pixels; None on the path "depth", where the target's is alone.
     """
 
     targets: torch.Tensor
@@ -48,6 +53,7 @@ class Translation:
     curves: torch.Tensor | None
     nfe: float
     pilot_nfe: float = 0.0
+    weights: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -56,10 +62,12 @@ def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source
               rule: str = "progress", feature: str = "reference", domains: tuple[int, int] = (0, 1),
               num_domains: int = 2, max_memory: float = 2 * 1024**3, batch_size: int = 8,
               on_step: Callable[[int], None] | None = None,
-              classifier: Callable[[torch.Tensor], Any] | None = None) -> Translation:
+              classifier: Callable[[torch.Tensor], Any] | None = None, path: str = "depth", weight_rule: str = "even",
+              points: torch.Tensor | None = None, mosaic: Mosaic | None = None, pad: bool = True) -> Translation:
     """Return the Translation of images x [B, 3, H, W] in [-1, 1].
 
-    An image's result does not depend on the others of its batch, nor on max_memory.
+    An image's result does not depend on the others of its batch, nor on max_memory. The source's model encodes; then
+    the target's alone decodes on the path "depth", and both do on the others.
 
     Args:
         source, target: networks, called as model(x, t).
@@ -76,51 +84,107 @@ def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source
         on_step: called after each network evaluation with the number of images in it.
         classifier: what the rule "progress" measures images by instead of their features: classifier(images
             [B, 3, H, W] in [-1, 1]) -> [B], such as the probability of the target domain.
+        path: "depth", "blend" or "mosaic"; see above. rule and feature are for "depth", the next ones for the others.
+        weight_rule: "even" weights, m / N; or "progress", which spaces them so that images come as far each time.
+        points: float64 [M, 2], weights in place of `amount` even ones; they are the soft labels.
+        mosaic: how the fields of the path "mosaic" are drawn.
+        pad: False spares the evaluations that pad a batch; images then depend on their company, by rounding.
 
     Raises:
         UserError: schedules that differ, an amount out of range, unknown sampler, rule or feature, images or a batch
             size that can't be worked on, all before the first network evaluation; or an encode that diverges.
     """
     target_diffusion = source_diffusion if target_diffusion is None else target_diffusion
-    sampler = make_sampler(sampler) if isinstance(sampler, str) else sampler
+    sampler = make_sampler(sampler, path=check_path(path)) if isinstance(sampler, str) else sampler
+    if path != "depth":
+        return translate_weighted((source, target), x, amount, (source_diffusion, target_diffusion), domains,
+                                  num_domains, sampler, path, weight_rule=weight_rule, points=points, mosaic=mosaic,
+                                  max_memory=max_memory, batch_size=batch_size, on_step=on_step, classifier=classifier,
+                                  pad=pad)
     num_steps = source_diffusion.num_timesteps
-    check_schedules(source_diffusion, target_diffusion)
-    for diffusion in (source_diffusion, target_diffusion):
-        sampler.check(diffusion)
-    _check_images(x)
+    _check(x, (source_diffusion, target_diffusion), sampler)
     check_depth_options(num_steps, amount, rule)
-    labels = soft_labels(amount, *domains, num_domains)
+    labels = chain_labels(amount, domains, num_domains)
     starts = measure_feature(x, feature) if rule in MEASURED else None  # refuses what can't be measured
-    source, target = (in_batches(model, batch_size, on_step) for model in (source, target))
+    source, target = (in_batches(model, batch_size, on_step, pad) for model in (source, target))
     pilot = Pilot(sampler, source_diffusion, target_diffusion, amount) if rule == "progress" else None
     curves, pilot_nfe = None, 0.0
     if rule == "uniform" or pilot and not pilot.depths:
         plans = [pilot.plan() if pilot else choose_depths(np.zeros(num_steps), amount, rule)] * len(x)
-        path = _Path(sampler, source, source_diffusion, x, plans[0].depths)
+        walked = _Path(sampler, source, source_diffusion, x, plans[0].depths)
     else:
-        path = _Path(sampler, source, source_diffusion, x, None, max_memory)
+        walked = _Path(sampler, source, source_diffusion, x, None, max_memory)
         if pilot:
             tried = torch.tensor([pilot.depths] * len(x))
-            images = decode(target, target_diffusion, path.latents(tried), tried, pilot.sampler, max_memory)
+            images = decode(target, target_diffusion, walked.latents(tried), tried, pilot.sampler, max_memory)
             pilot_nfe = _evaluations(target) / len(x)
             starts, curves = pilot.curves(x, images, classifier)
         else:
-            curves = path.curves(feature)
+            curves = walked.curves(feature)
         assert starts is not None  # every rule but "uniform" is MEASURED or has a pilot
         plans = [choose_depths(curve, amount, rule, start)
                  for curve, start in zip(curves.numpy(), starts.tolist(), strict=True)]
     depths = torch.tensor([plan.depths for plan in plans])
-    latents = path.latents(depths)
+    latents = walked.latents(depths)
     targets = decode(target, target_diffusion, latents, depths, sampler, max_memory)
     return Translation(targets, latents[:, :, :x.shape[1]], depths, plans, labels, curves,
                        (_evaluations(source) + _evaluations(target)) / len(x), pilot_nfe)
 
 
-def in_batches(model: Model, batch_size: int, on_step: Callable[[int], None] | None = None) -> InBatches:
+@torch.no_grad()
+def translate_weighted(models: Sequence[Model], x: torch.Tensor, amount: int, diffusions: Sequence[GaussianDiffusion],
+                       domains: Sequence[int], num_domains: int, sampler: Sampler, path: str = "blend", *,
+                       weight_rule: str = "even", points: torch.Tensor | None = None, mosaic: Mosaic | None = None,
+                       max_memory: float = 2 * 1024**3, batch_size: int = 8,
+                       on_step: Callable[[int], None] | None = None,
+                       classifier: Callable[[torch.Tensor], Any] | None = None, pad: bool = True) -> Translation:
+    """Return the Translation of images x [B, 3, H, W] through K domains on the path "blend" or "mosaic".
+
+    The first domain's model encodes once; each image's decode evaluates those models that have weight in it. The
+    weights walk along the edges from each domain to the next, N on each, or are `points`, float64 [M, K]. A Translation
+    has (K - 1) N or M images of each source image; `targets` and labels as `translate_chain` gives them.
+
+    Args:
+        models, diffusions: K each; domains: K different numbers in label vectors of num_domains entries.
+        others: as `translate` takes them.
+    """
+    _check(x, diffusions, sampler)
+    check_weights(weight_rule)
+    labels = series_labels(amount, domains, num_domains, points)
+    if path == "mosaic":
+        mosaic = mosaic or Mosaic()
+        check_mosaic(mosaic.scale, mosaic.edge)
+    networks = [in_batches(model, batch_size, on_step, pad) for model in models]
+    latents = encode(networks[0], diffusions[0], x, torch.full((len(x), 1), diffusions[0].num_timesteps), sampler)[:, 0]
+    found = decode_weighted(networks, diffusions, latents, x, amount, sampler, weight_rule, points,
+                            mosaic if path == "mosaic" else None, max_memory, classifier)
+    count = found.weights.shape[1]
+    return Translation(found.images, latents[:, None, :x.shape[1]].expand(-1, count, -1, -1, -1),
+                       torch.full((len(x), count), diffusions[0].num_timesteps), found.plans, labels, found.curves,
+                       sum(map(_evaluations, networks)) / len(x), found.pilot_nfe, found.weights)
+
+
+def check_path(path: str) -> str:
+    """Return the path's name; raise UserError where there is none of that name."""
+    if path not in PATHS:
+        raise UserError(f"unknown path '{path}': expected one of {', '.join(PATHS)}; change --path")
+    return path
+
+
+def _check(x, diffusions, sampler):
+    """Raise UserError where images or diffusions can't be worked on."""
+    for diffusion in diffusions:
+        check_schedules(diffusions[0], diffusion)
+        sampler.check(diffusion)
+    _check_images(x)
+
+
+def in_batches(model: Model, batch_size: int, on_step: Callable[[int], None] | None = None,
+               pad: bool = True) -> InBatches:
     """Return the model as `InBatches`; raise UserError where the batch size is below 1."""
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: expected at least 1; raise --batch_size")
-    return InBatches(model, batch_size, on_step)
+    return InBatches(model, batch_size, on_step, pad)
 
 
 def _evaluations(in_batches):

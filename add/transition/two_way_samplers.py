@@ -41,18 +41,18 @@ class Interval:
     at: Callable[[float], torch.Tensor]
 
 
+@dataclass(frozen=True)
 class DDIM:
     """DDIM (Song et al. 2021, arXiv:2010.02502) on the diffusion's own steps, which --timestep_respacing thins.
 
     Guidance moves the mean of each step as guided-diffusion does (arXiv:2105.05233, Algorithm 2).
     """
 
-    name = "ddim"
-    copies = 1  # of an image that each Interval holds
-
-    def __init__(self, clip_denoised: bool = False, cond_fn: Gradient | None = None,
-                 clip_encoded: bool | None = None) -> None:
-        self.clip_denoised, self.cond_fn, self.clip_encoded = clip_denoised, cond_fn, clip_encoded
+    clip_denoised: bool = False
+    cond_fn: Gradient | None = None
+    clip_encoded: bool | None = None
+    name: str = field(default="ddim", init=False)
+    copies: int = field(default=1, init=False)  # of an image that each Interval holds
 
     def check(self, diffusion: GaussianDiffusion) -> None:
         """Accept any diffusion."""
@@ -282,15 +282,17 @@ PRESETS: dict[str, Fast | OBELM] = {
     "draft": Fast("draft", SOLVERS["unipc"], SOLVERS["deis"], GRIDS["cubic"], Grid(0.3), 15, 9),
 }
 SAMPLERS = ("ddim", *PRESETS)
+# Of decodes that all start from full depth fewer steps are as near to the exact ones.
+FROM_FULL_DEPTH = {"unipc": (24, 14)}
 
 
 def make_sampler(name: str = "unipc", encode_steps: int = 0, decode_steps: int = 0, clip_denoised: bool = False,
-                 clip_encoded: bool | None = None, cond_fn: Gradient | None = None) -> Sampler:
+                 clip_encoded: bool | None = None, cond_fn: Gradient | None = None, path: str = "depth") -> Sampler:
     """Return the sampler of a name in SAMPLERS.
 
     Args:
         encode_steps: steps from the image to noise; decode_steps: evaluations from noise to the image. 0: the
-            sampler's own number. DDIM's are those of its diffusion, O-BELM's are the same both ways.
+            sampler's own number for the path. DDIM's are those of its diffusion, O-BELM's are the same both ways.
         clip_denoised, clip_encoded, cond_fn: see above.
 
     Raises:
@@ -312,5 +314,6 @@ def make_sampler(name: str = "unipc", encode_steps: int = 0, decode_steps: int =
         if decode_steps:
             raise UserError("sampler obelm decodes on the steps it encoded on: leave out --decode_steps")
         return replace(preset, encode_steps=encode_steps or preset.encode_steps)
-    return replace(preset, encode_steps=encode_steps or preset.encode_steps,
-                   decode_steps=decode_steps or preset.decode_steps)
+    own = preset.encode_steps, preset.decode_steps
+    there, back = own if path == "depth" else FROM_FULL_DEPTH.get(name, own)
+    return replace(preset, encode_steps=encode_steps or there, decode_steps=decode_steps or back)
