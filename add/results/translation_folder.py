@@ -19,6 +19,7 @@ from add.results.overview import draw_overview
 from add.results.translation_series import write_rows
 
 SETTINGS_NAME = "settings.json"
+WITHOUT_PATH = {"path": "depth"}  # what settings mean that were written before there were other paths
 
 
 class TranslationFolder:
@@ -37,7 +38,7 @@ class TranslationFolder:
         """Raise UserError where the folder holds images made with other settings (JSON values)."""
         if not self._recorded():
             return
-        saved = _read_json(self._settings)
+        saved = WITHOUT_PATH | _read_json(self._settings)
         changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
                    for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
         if changed:

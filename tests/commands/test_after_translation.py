@@ -6,7 +6,7 @@ import pytest
 
 from add.commands.shared import translation_estimate
 from add.commands.shared.after_translation import commands_after
-from add.commands.shared.translation_estimate import image_bytes, leg_seconds
+from add.commands.shared.translation_estimate import image_bytes, model_seconds
 from add.runtime.world import World
 
 
@@ -72,7 +72,7 @@ def test_decoding_is_measured_with_its_guidance_and_each_model_once(monkeypatch)
     images = SimpleNamespace(image_size=16)
     chain = direction((0, 1, 2), "x", ("a", "b", "c"), models=("a", "b", "c"), guidance={}, images=images)
     led = direction((0, 1), "x", ("a", "b"), models=("a", "b"), guidance={"cond_fn": "g"}, images=images)
-    assert leg_seconds([chain, led], World()) == [[(1, 2), (2, 4)], [(1, 10)]]
+    assert model_seconds([chain, led], World()) == [[(1, 1), (2, 2), (0, 4)], [(1, 1), (0, 10)]]
     assert sorted(asked, key=str) == [("a", None), ("b", "g"), ("b", None), ("c", None)]
 
 

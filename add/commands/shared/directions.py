@@ -24,6 +24,7 @@ from add.data.files import require_local
 from add.data.groups import read_groups
 from add.data.spread import choose_spread
 from add.diffusion import GaussianDiffusion
+from add.diffusion.solvers import predicted_quantity
 from add.errors import UserError
 from add.interfaces import Model, Processes, Row
 from add.results.translation_folder import TranslationFolder, distinct_names
@@ -31,15 +32,19 @@ from add.runtime.options import Parsed
 from add.training import LoadedConfig
 from add.transition import (
     FEATURES,
+    PATHS,
     RULES,
     SAMPLERS,
+    WEIGHT_RULES,
     check_depth_options,
     check_schedules,
     expected_evaluations,
     make_sampler,
     measure_feature,
 )
+from add.transition.simplex_weights import check_mosaic, parse_weights
 from add.transition.two_way_samplers import Sampler
+from add.transition.weighted_decode import weighted_evaluations
 
 Config = TypeVar("Config", bound=Any)
 TRANSLATION_GROUPS: HelpGroups = {
@@ -47,7 +52,8 @@ TRANSLATION_GROUPS: HelpGroups = {
         "model_path", "source_model_path", "target_model_path", "models_dir", "data_dir", "val_dir", "target_data_dir",
         "domains", "class_names", "pairs", "direction", "source", "target", "num_domains", "num_samples", "num_images",
         "group_pattern", "skip_bad", "seed"),
-    "steps and solver": ("amount", "depth_schedule", "feature", "sampler", "encode_steps", "decode_steps",
+    "steps and solver": ("amount", "path", "depth_schedule", "feature", "weight_schedule", "weights", "mosaic_scale",
+                         "mosaic_edge", "sampler", "encode_steps", "decode_steps",
                          "clip_denoised", "guidance_scale", "eta"),
     "where it goes": ("out_dir", "save_npy", "estimate"),
     "speed and memory": ("batch_size", "max_memory", "device", "threads", "precision", "backend"),
@@ -65,8 +71,18 @@ class WalkOptions:
                                 "from all groups; 0: all")
     group_pattern: str = group_option()
     batch_size: int = option(8, "source images at a time, and images per network evaluation")
-    depth_schedule: str = option("progress", "rule that chooses the depths", RULES)
-    feature: str = option("reference", "measure that the rules follow", FEATURES)
+    path: str = option("blend", "how images come about: blend, decoded by a mean of both domains' models, whose weight "
+                                "moves to the target; mosaic, the same with a weight for each pixel, so that domains "
+                                "lie side by side; depth, as ADD published it, decoded by the target's model from "
+                                "deeper and deeper latents (and with --depth_schedule or --feature)", PATHS)
+    depth_schedule: str = option("progress", "rule that chooses the depths of the path depth", RULES)
+    feature: str = option("reference", "measure that the rules for depths follow", FEATURES)
+    weight_schedule: str = option("even", "weights of the paths blend and mosaic: m/N, or so spaced that images come "
+                                          "as far each time", WEIGHT_RULES)
+    weights: str = option("", "instead of N steps, the weights themselves of all domains on the way, such as 0.7,0.3 "
+                              "or 0.2,0.3,0.5; several points with ;")
+    mosaic_scale: float = option(0.5, "size of a mosaic's patches, as a share of the image's shorter side")
+    mosaic_edge: float = option(0.1, "share of the image that lies in a mosaic's soft edges; 0: hard edges")
     sampler: str = option("unipc", "solver of the ODE; ddim walks the steps of --timestep_respacing as published, and "
                                    "is used where only that is given", SAMPLERS)
     encode_steps: int = option(0, "steps of encoding, other samplers than ddim; 0: the sampler's own number")
@@ -78,7 +94,7 @@ class WalkOptions:
     out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = skip_bad_option()
-    seed: int = option(0, "of the choice by --num_images; translation itself draws nothing")
+    seed: int = option(0, "of the choice by --num_images and of a mosaic's patches; translation itself draws nothing")
     backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))
     precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
@@ -88,9 +104,26 @@ class WalkOptions:
     def __post_init__(self) -> None:
         expect_at_least(self, amount=1, batch_size=1, num_images=0, max_memory=0, encode_steps=0, decode_steps=0)
 
+    @property
+    def way_options(self) -> Row:
+        """What decides the images of the chosen path, as JSON values."""
+        own = {"depth": ("depth_schedule", "feature"), "blend": ("weight_schedule", "weights"),
+               "mosaic": ("weight_schedule", "weights", "mosaic_scale", "mosaic_edge", "seed")}[self.path]
+        return {"path": self.path} | {name: getattr(self, name) for name in own}
+
+    def points(self, count: int) -> torch.Tensor | None:
+        """Return --weights of a way through `count` domains, float64 [M, count], or None where there are none."""
+        return parse_weights(self.weights, count) if self.weights else None
+
+    def images_of(self, count: int) -> int:
+        """Return how many images each source image gives on a way through `count` domains."""
+        points = self.points(count)
+        return self.amount * (count - 1) if points is None else len(points)
+
     def make_sampler(self, **guidance: Any) -> Sampler:
         """Return the sampler that the options ask for; `guidance` as `add.transition.make_sampler` takes it."""
-        return make_sampler(self.sampler, self.encode_steps, self.decode_steps, self.clip_denoised, **guidance)
+        return make_sampler(self.sampler, self.encode_steps, self.decode_steps, self.clip_denoised, path=self.path,
+                            **guidance)
 
     def chosen(self, images: ImageSet, data_dir: str) -> ImageSet:
         """Return the images of a set, read from data_dir, that --num_images asks for."""
@@ -128,10 +161,10 @@ class Direction:
 
     @functools.cached_property
     def folder(self) -> TranslationFolder:
-        """The output folder: OUT/translation_0_1, or OUT/chain_0_1_2."""
-        kind = "translation" if len(self.domains) == 2 else "chain"
+        """The output folder: OUT/translation_0_1, OUT/chain_0_1_2, or with --weights OUT/mixture_0_1."""
+        kind = "mixture" if self.config.weights else "translation" if len(self.domains) == 2 else "chain"
         return TranslationFolder(Path(self.config.out_dir) / "_".join([kind, *map(str, self.domains)]),
-                                 distinct_names(self.images.names), self.config.amount * (len(self.domains) - 1))
+                                 distinct_names(self.images.names), self.config.images_of(len(self.domains)))
 
     @functools.cached_property
     def sampler(self) -> Sampler:
@@ -141,16 +174,20 @@ class Direction:
     @property
     def settings(self) -> Row:
         """What decides how images look, JSON values; a folder continues only with the same."""
-        walk = ("amount", "depth_schedule", "feature", "sampler", "encode_steps", "decode_steps", "clip_denoised")
-        return self.told | {name: getattr(self.config, name) for name in walk} | {
+        walk = ("amount", "sampler", "encode_steps", "decode_steps", "clip_denoised")
+        return self.told | {name: getattr(self.config, name) for name in walk} | self.config.way_options | {
             "timestep_respacing": self.parsed.timestep_respacing}
 
     @property
     def evaluations(self) -> list[tuple[int, int]]:
-        """About how many evaluations an image takes, (there, back) in each leg; exact where depths are even."""
+        """About how many evaluations an image takes, (encoding, decoding) by each domain's model; see the path."""
         config = self.config
-        return [expected_evaluations(self.sampler, *pair, config.amount, config.depth_schedule)
+        if config.path != "depth":
+            return weighted_evaluations(self.sampler, self.diffusions, config.amount, config.weight_schedule,
+                                        config.points(len(self.domains)), config.path == "mosaic")
+        legs = [expected_evaluations(self.sampler, *pair, config.amount, config.depth_schedule)
                 for pair in pairwise(self.diffusions)]
+        return list(zip([there for there, _ in legs] + [0], [0] + [back for _, back in legs], strict=True))
 
     @property
     def cost(self) -> int:
@@ -166,9 +203,23 @@ def resolve_config(parsed: Parsed, config_class: type[Config]) -> Config:
     """
     config = parsed.take(config_class)
     require_local(config.out_dir)
+    config = dataclasses.replace(config, path=_path_of(config, parsed.given))
     if parsed.timestep_respacing and "sampler" not in parsed.given:
         return dataclasses.replace(config, sampler="ddim")
     return config
+
+
+def _path_of(config, given):
+    """Return the path that the options ask for; options for depths alone mean `depth`, those for a mosaic `mosaic`."""
+    for_depth = [name for name in ("depth_schedule", "feature") if name in given]
+    for_mosaic = [name for name in ("mosaic_scale", "mosaic_edge") if name in given]
+    for_weights = for_mosaic + [name for name in ("weight_schedule", "weights") if name in given]
+    path = config.path if "path" in given else "depth" if for_depth else "mosaic" if for_mosaic else config.path
+    unused = for_weights if path == "depth" else for_depth + (for_mosaic if path == "blend" else [])
+    if unused:
+        raise UserError(f"--{unused[0]} was given, which the path {path} does not use: leave it out, or give another "
+                        f"--path ({', '.join(PATHS)})")
+    return path
 
 
 def check_walk(models: Sequence[tuple[Model, GaussianDiffusion, LoadedConfig]], config: WalkOptions) -> None:
@@ -185,6 +236,11 @@ def check_walk(models: Sequence[tuple[Model, GaussianDiffusion, LoadedConfig]], 
     for _, diffusion, _ in models:
         check_schedules(models[0][1], diffusion)
         config.make_sampler().check(diffusion)
+    if config.path != "depth":
+        check_mosaic(config.mosaic_scale, config.mosaic_edge)
+        for _, diffusion, _ in models:
+            predicted_quantity(diffusion)  # refuses models whose predictions can't be mixed
+        return
     check_depth_options(models[0][1].num_timesteps, config.amount, config.depth_schedule)
     if config.depth_schedule != "uniform":
         size = models[0][2].model.image_size

@@ -18,10 +18,9 @@ def describe_costs(directions: Sequence[Direction], world: World) -> str:
     parameters = {facts["path"]: count_parameters(KINDS["classifier" if role == "classifier" else "image"](
         **facts["model"])) for direction in directions for role, facts in direction.checkpoints.items()}
     wanted = sum(len(direction.images) for direction in directions)
-    seconds = leg_seconds(directions, world)
-    spent = sum(len(direction.images) * (there * encode + back * decode) for direction, legs in zip(
-        directions, seconds, strict=True) for (there, back), (encode, decode) in zip(
-            direction.evaluations, legs, strict=True))
+    spent = sum(len(direction.images) * (there * encode + back * decode) for direction, seconds in zip(
+        directions, model_seconds(directions, world), strict=True) for (there, back), (encode, decode) in zip(
+            direction.evaluations, seconds, strict=True))
     evaluations = sum(direction.cost * len(direction.images) for direction in directions) / wanted
     return work_lines(world, parameters=sum(parameters.values()), batch_size=config.batch_size, wanted=wanted,
                       batch_seconds=spent / wanted, evaluations=round(evaluations),
@@ -29,20 +28,26 @@ def describe_costs(directions: Sequence[Direction], world: World) -> str:
                       image_bytes=max(map(image_bytes, directions)))
 
 
-def leg_seconds(directions: Sequence[Direction], world: World) -> list[list[tuple[float, float]]]:
-    """Return, for each leg of each Direction, the seconds of a batch's evaluation in encoding and, guided, decoding."""
+def model_seconds(directions: Sequence[Direction], world: World) -> list[list[tuple[float, float]]]:
+    """Return, for each domain of each Direction, the seconds of a batch's evaluation in encoding and in decoding.
+
+    The last domain's decoding may be guided.
+    """
     known: dict[tuple[int, bool], float] = {}
 
-    def measured(direction, model, gradient):
+    def measured(direction, model, gradient=None):
         key = id(model), gradient is not None
         if key not in known:
             size = direction.images.image_size
             known[key] = evaluation_seconds(model, (3, size, size), world.device, direction.config.batch_size, gradient)
         return known[key]
 
-    return [[(measured(direction, source, None), measured(direction, target, direction.guidance.get("cond_fn")))
-             for source, target in zip(direction.models, direction.models[1:], strict=False)]
-            for direction in directions]
+    def of_models(direction):
+        *others, last = direction.models
+        plain = [(measured(direction, model),) * 2 for model in others]
+        return [*plain, (0.0, measured(direction, last, direction.guidance.get("cond_fn")))]
+
+    return [of_models(direction) for direction in directions]
 
 
 def image_bytes(direction: Direction) -> int:

@@ -27,7 +27,7 @@ from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
 from add.runtime.shares import say_share
 from add.runtime.world import World
-from add.transition import Translation, chain_labels, training_depths, translate_chain
+from add.transition import Mosaic, Translation, series_labels, training_depths, translate_chain
 
 OVERVIEW_ROWS = 12  # source images, as different as they come
 
@@ -77,8 +77,11 @@ def run_direction(direction: Direction, share: Share, world: World, bar: Evaluat
     def translate_batch(x):
         return translate_chain(direction.models, x.to(world.device), config.amount, direction.diffusions,
                                direction.domains, direction.num_domains, direction.sampler, config.depth_schedule,
-                               feature=config.feature, max_memory=config.max_memory * 1024**3,
-                               batch_size=config.batch_size, on_step=bar.add), direction.diffusions[0]
+                               config.path, feature=config.feature, weight_rule=config.weight_schedule,
+                               points=config.points(len(direction.domains)),
+                               mosaic=Mosaic(config.mosaic_scale, config.mosaic_edge, config.seed),
+                               max_memory=config.max_memory * 1024**3, batch_size=config.batch_size,
+                               on_step=bar.add, pad=len(images) > 1), direction.diffusions[0]
 
     done_before, per_image = bar.done, float(direction.cost)
     bar.total = round(done_before + per_image * len(share.mine) + later)
@@ -89,8 +92,10 @@ def run_direction(direction: Direction, share: Share, world: World, bar: Evaluat
     if world.is_main:
         options = dataclasses.asdict(config) | {"timestep_respacing": direction.parsed.timestep_respacing}
         facts = run_facts(options | direction.options, direction.checkpoints, world.device)
-        labels = chain_labels(config.amount, direction.domains, direction.num_domains)
-        write_tables(direction, labels, facts | {"sampler": config.sampler} | direction.further, bar.note)
+        labels = series_labels(config.amount, direction.domains, direction.num_domains,
+                               config.points(len(direction.domains)))
+        write_tables(direction, labels, facts | {"sampler": config.sampler, "path": config.path,
+                                                "source_dir": direction.data_dir} | direction.further, bar.note)
         if others := folder.count_others():
             bar.note(f"{folder.path} holds series of {others} more source images, translated before, which labels.csv "
                      f"no longer lists: give every choice of images an --out_dir of its own to keep both lists")
@@ -119,6 +124,8 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
             record = {"source_image": images.names[index], "source_sha256": share.hashes[index],
                       "depths": depths[place], "depth_rule": plan.rule, "reason": plan.reason, "nfe": result.nfe,
                       "seconds": seconds}
+            if result.weights is not None:
+                record |= {"weights": result.weights[place].tolist()}
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
             folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
         yield first + len(indices)
@@ -142,15 +149,16 @@ def write_tables(direction: Direction, labels: torch.Tensor, facts: Row, note: N
         folder.write_arrays(records, (to_model_input(images.batch([i]))[0].numpy() for i in range(len(images))))
     rules = sorted({record["depth_rule"] for record in records})
     save_json(folder.path / "run.json", facts | {
-        "depth_rule": rules[0] if len(rules) == 1 else rules,
+        "depth_rule" if config.path == "depth" else "weight_rule": rules[0] if len(rules) == 1 else rules,
         "num_images": len(records) * folder.amount,
         "nfe_per_image": sum(record["nfe"] for record in records) / len(records),
         "seconds": round(sum(record["seconds"] for record in records), 2),
         "unreadable_images": len(images.bad)})
     reasons = Counter(record["reason"] for record in records if record["reason"])
     for reason, count in sorted(reasons.items()):
-        note(f"depth rule '{config.depth_schedule}' could not be followed for {count} of {len(records)} source "
-             f"images: {reason}")
+        kind, rule = (("depth", config.depth_schedule) if config.path == "depth" else
+                      ("weight", config.weight_schedule))
+        note(f"{kind} rule '{rule}' could not be followed for {count} of {len(records)} source images: {reason}")
 
 
 def _pixels(x):
