@@ -218,6 +218,16 @@ def test_names_are_relative_to_the_folder_that_was_read(folder):
     assert ImageSet.from_folder(folder, 8, skip_bad=True).names == images.names[:1] + images.names[2:]
 
 
+def test_what_else_a_folder_holds_is_told(folder):
+    (folder / "slide.svs").touch()
+    told = "1 file is no image and passed over: 1 .svs (a whole-slide image)"
+    assert ImageSet.from_folder(folder, 8).subset([0]).sentences() == [told]
+    (folder / "mild").mkdir()
+    for path in [*folder.glob("*.png"), folder / "slide.svs"]:
+        path.rename(folder / "mild" / path.name)
+    assert ImageSet.from_domains(folder, 8).sentences() == [told]
+
+
 def test_names_of_domains_begin_with_the_domain(folder):
     (folder / "mild").mkdir()
     for path in folder.glob("*.png"):
