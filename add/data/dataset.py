@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from add.data import files, folders, transforms
 from add.data.groups import hold_out
-from add.data.image_file import read_file, read_header, read_image, say_ranges
+from add.data.image_file import read_file, read_header, read_image
+from add.data.value_range import say_ranges
 from add.errors import UserError
 from add.interfaces import PathLike
 

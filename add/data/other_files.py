@@ -15,7 +15,7 @@ OTHERS = (  # endings, what such a file is, what to do
      "put the images that it lists into a folder, one for each domain, and give that"),
     (("dcm", "dicom", "nii"), "a medical scan",
      "save the images that are wanted as PNG files, all with the same window of values"),
-    (("gif", "heic", "heif", "avif", "jp2", "j2k", "psd", "raw", "dng", "svg", "pdf"),
+    (("gif", "heic", "heif", "avif", "j2k", "psd", "raw", "dng", "svg", "pdf"),
      "an image of a kind that is not read", "save it as PNG"))
 
 COMPANIONS = ("groups.csv", "severity.csv", "labels.csv", "contact_sheet.png")  # what this program reads beside images

@@ -228,6 +228,13 @@ def test_what_else_a_folder_holds_is_told(folder):
     assert ImageSet.from_domains(folder, 8).sentences() == [told]
 
 
+def test_dark_images_of_8_bits_are_told_of(tmp_path):
+    for value in (0, 3):
+        Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).save(tmp_path / f"{value}.png")
+    (told,) = ImageSet.from_folder(tmp_path, 8).sentences()
+    assert told.startswith("none of 2 images uses more than a quarter of its range, so they are dark")
+
+
 def test_names_of_domains_begin_with_the_domain(folder):
     (folder / "mild").mkdir()
     for path in folder.glob("*.png"):
