@@ -200,7 +200,9 @@ def _from_fractions(values, white_is_zero):
         raise UserError(f"its floating-point values go from {least:g} to {most:g}, expected fractions from 0 to 1; "
                         f"divide all images by the same number, or save them with 8 or 16 bits")
     used = FRACTIONS + math.ceil(math.log2(most)) if most else 0
-    pixels = (values.astype(np.float32, copy=False) * np.float32(255)).round().astype(np.uint8)
+    pixels = np.empty(values.shape, dtype=np.uint8)
+    for row, row_values in enumerate(values):  # all at once would take three times the memory
+        pixels[row] = (row_values.astype(np.float32) * np.float32(255)).round()
     return ImageFile(_as_colours(pixels, white_is_zero), Range(FRACTIONS, used))
 
 

@@ -16,7 +16,7 @@ from add.errors import UserError
 from add.interfaces import PathLike
 
 LONGEST = 256  # times its shorter side: an image's longer one; the shorter is scaled to the model's image size
-MOST_SECONDS = 120.0  # to decode a file; the largest that are allowed take some seconds
+MOST_SECONDS = 300.0  # to decode a file; the largest that are allowed take some seconds, or a minute on a busy machine
 _BYTES_PER_PIXEL = 32  # at most: four values in double precision
 _HEADER_BYTES = 64 * 1024**2
 
