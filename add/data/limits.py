@@ -17,6 +17,7 @@ from add.interfaces import PathLike
 
 LONGEST = 256  # times its shorter side: an image's longer one; the shorter is scaled to the model's image size
 MOST_SECONDS = 300.0  # to decode a file; the largest that are allowed take some seconds, or a minute on a busy machine
+_WAITS = 100
 _BYTES_PER_PIXEL = 32  # at most: four values in double precision
 _HEADER_BYTES = 64 * 1024**2
 
@@ -76,7 +77,10 @@ def in_time(work: Callable[[], Result]) -> Result:
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(MOST_SECONDS)
+    for _ in range(_WAITS):  # short ones, so that a process that was stopped for a while goes on waiting
+        thread.join(MOST_SECONDS / _WAITS)
+        if not thread.is_alive():
+            break
     if not outcome:
         raise UserError(f"it is not decoded after {MOST_SECONDS:g} s; save it anew with another program")
     result, error = outcome[0]

@@ -1,4 +1,7 @@
 """A file that claims too much is refused before it is decoded, and a decoder that hangs is not waited for."""
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -82,6 +85,19 @@ def test_a_decoder_that_hangs_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="slow.png.*not decoded after 0.1 s"):
         read_image(tmp_path / "slow.png")
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_a_process_that_was_stopped_goes_on_waiting():
+    """A shell's Ctrl-Z, or a batch system that makes room: that time is none of the decoder's."""
+    program = ("import time; from add.data import limits; limits.MOST_SECONDS = 1.0; print('ready', flush=True); "
+               "print(limits.in_time(lambda: [time.sleep(0.01) for _ in range(30)] and 'done'))")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.2)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == "done\n"
 
 
 def test_what_the_work_raises_comes_through():
