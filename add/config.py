@@ -9,6 +9,7 @@ from add.errors import UserError
 # that a dataclass lacks are passed over, so that several share a table; what is not named stands last, under its own.
 HelpGroups: TypeAlias = Mapping[str, tuple[str, ...]]
 DEVICES = ("auto", "cpu", "cuda", "mps")
+MAX_PIXELS = 50_000_000  # a camera's image; a patch has thousands, a whole slide billions
 
 
 def option(default: Any, help: str, choices: Sequence[Any] | None = None,  # `help` is argparse's word for it
@@ -40,6 +41,14 @@ def device_option() -> Any:
 def skip_bad_option() -> Any:
     """Return the field of the option --skip_bad, the same in every command."""
     return option(False, "leave out images that can't be read instead of refusing the folder")
+
+
+def max_pixels_option() -> Any:
+    """Return the field of the option --max_pixels, the same in every command that reads images.
+
+    `Options.parse` lets the process read so many.
+    """
+    return option(MAX_PIXELS, "most pixels of an image; a larger one is refused before it is decoded")
 
 
 def estimate_option() -> Any:

@@ -10,7 +10,7 @@ from add import __version__
 from add.baselines.adversarial import AdversarialTrainer
 from add.baselines.baseline_models import make_rival
 from add.baselines.class_groups import GroupStream
-from add.config import option, path_option, skip_bad_option
+from add.config import max_pixels_option, option, path_option, skip_bad_option
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
 from add.errors import UserError
@@ -41,6 +41,7 @@ class BaselineConfig(LoopConfig):
     augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
                           ("none", "mirror", "flips", "dihedral"))
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
     lr: float = option(1e-3, "learning rate of Adam, found best in runs of minutes; the authors of lofgan take 1e-4 "
                              "for 100,000 steps, those of mixdl 2e-3 for 150,000")
     ema_rate: str = option("0.999", "EMA rate of the generator, or several with commas")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from add.data.dataset import ImageSet
-from add.data.folders import in_order, list_domains
+from add.data.folders import in_order, list_domains, say_others
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Note, PathLike
@@ -64,7 +64,8 @@ def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = 
     images = ImageSet.from_paths(paths, image_size, classes.numpy(), skip_bad=skip_bad)
     assert images.labels is not None, "the images were read with their classes"
     labels = one_hot(torch.from_numpy(images.labels), len(names))
-    return Domains(names, Labelled(all_images(images), labels), images.files, tuple(images.sentences()))
+    notes = tuple(filter(None, (*images.sentences(), say_others(root))))
+    return Domains(names, Labelled(all_images(images), labels), images.files, notes)
 
 
 def all_images(image_set: ImageSet) -> torch.Tensor:

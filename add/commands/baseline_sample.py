@@ -13,7 +13,16 @@ from add.baselines.baseline_models import load_rival
 from add.baselines.baseline_setup import references_of
 from add.commands.shared.after_sampling import describe_samples
 from add.commands.shared.sample_job import SAMPLING_GROUPS, samples_bytes
-from add.config import HelpGroups, device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    HelpGroups,
+    device_option,
+    estimate_option,
+    expect_at_least,
+    max_pixels_option,
+    option,
+    path_option,
+    threads_option,
+)
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
 from add.data.transforms import to_uint8
@@ -39,6 +48,7 @@ class BaselineSampleConfig:
     batch_size: int = option(16, "images at a time")
     data_dir: str = path_option("", "lofgan only: folder of images of one class, or of one subfolder per class, to "
                                     "fuse; several classes take turns", "images")
+    max_pixels: int = max_pixels_option()
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     estimate: bool = estimate_option()
     seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")

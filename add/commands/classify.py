@@ -22,6 +22,7 @@ from add.config import (
     domains_option,
     estimate_option,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     skip_bad_option,
@@ -41,7 +42,7 @@ class ClassificationConfig:
 
     help_groups: ClassVar[HelpGroups] = {
         "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size",
-                        "skip_bad"),
+                        "skip_bad", "max_pixels"),
         "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
         "what is compared": ("methods", "num_seeds", "seed"),
         "output and speed": ("out_dir", "estimate", "threads")}
@@ -73,6 +74,7 @@ class ClassificationConfig:
     num_seeds: int = option(5, "runs per method")
     seed: int = option(0, "of the first run; the others follow")
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/classification", "folder to write to; finished runs are kept and not made "
                                                          "again", "out")

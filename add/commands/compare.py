@@ -19,6 +19,7 @@ from add.config import (
     estimate_option,
     expect,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     split_names,
@@ -41,7 +42,8 @@ class StudyConfig:
     """Study."""
 
     help_groups: ClassVar[HelpGroups] = {
-        "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern"),
+        "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern",
+                   "max_pixels"),
         "models and generated images": ("train_config", "train_steps", "amount", "num_sources", "num_samples",
                                         "sample_steps", "backend"),
         "classifiers and labels": ("methods", "num_seeds", "synthetic_share", "label_rule", "label_rules", "network",
@@ -55,6 +57,7 @@ class StudyConfig:
     bands: str = option("mild:0:0.3,severe:0.7:1", "the phantom's domains, NAME:LOW:HIGH with commas")
     domains: str = domains_option("of a folder sorted by name, of the phantom as --bands goes")
     group_pattern: str = group_option()
+    max_pixels: int = max_pixels_option()
     image_size: int = option(32, "side of the images in pixels")
     num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
                                       "for validation")
@@ -167,7 +170,8 @@ def _check_same_study(config, out_dir):
     """Refuse a folder of a study with other options but for those that only add to it; else note the options there."""
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
-    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate"}
+    adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate",
+              "max_pixels"}
     if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")

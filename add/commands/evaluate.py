@@ -17,6 +17,7 @@ from add.config import (
     estimate_option,
     expect_at_least,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     skip_bad_option,
@@ -61,7 +62,7 @@ class EvaluationConfig:
 
     help_groups: ClassVar[HelpGroups] = {
         "images": ("real_dir", "fake_dir", "source_dir", "train_dir", "held_out_dir", "there_and_back", "group_pattern",
-                   "max_images", "seed", "skip_bad"),
+                   "max_images", "seed", "skip_bad", "max_pixels"),
         "how they are compared": ("features", "inception_path", "image_size", "allow_enlarge"),
         "output and speed": ("out_dir", "estimate", "device", "threads")}
 
@@ -87,6 +88,7 @@ class EvaluationConfig:
     estimate: bool = estimate_option()
     seed: int = option(0, "of the draws of images, parts and pairs")
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
     out_dir: str = path_option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png "
                                                      "to", "out")
     device: str = device_option()

@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    device_option,
+    estimate_option,
+    expect_at_least,
+    max_pixels_option,
+    option,
+    path_option,
+    threads_option,
+)
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
 from add.diffusion import DiffusionConfig, GaussianDiffusion
@@ -49,6 +57,7 @@ class LikelihoodConfig:
                                  "corner of a slide; a larger number adds to them; 0: all")
     batch_size: int = option(1, "images per network evaluation")
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
+    max_pixels: int = max_pixels_option()
     seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/nll", "folder to write to; finished images are kept and not measured again",

@@ -30,6 +30,7 @@ from add.config import (
     domains_option,
     estimate_option,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     skip_bad_option,
@@ -52,7 +53,8 @@ from add.training import load_model
 from add.training.step_costs import MEASURED_STEPS
 from add.transition import soft_labels
 
-NO_MATTER = {"translations", "estimate", "threads", "skip_bad"}  # options that leave the labels of a folder as they are
+# Options that leave the labels of a folder as they are.
+NO_MATTER = {"translations", "estimate", "threads", "skip_bad", "max_pixels"}
 BATCH = 8  # images of a measured evaluation
 
 
@@ -63,7 +65,7 @@ class RelabelConfig:
     help_groups: ClassVar[HelpGroups] = {
         "what is labelled": ("translations", "rule"),
         "real images": ("data_dir", "calibration_dir", "source_dir", "domains", "group_pattern"),
-        "details": ("gamma", "label_folds", "seed", "skip_bad", "estimate", "threads")}
+        "details": ("gamma", "label_folds", "seed", "skip_bad", "max_pixels", "estimate", "threads")}
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
                                         many=True)
@@ -85,6 +87,7 @@ class RelabelConfig:
     label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, blend and anchored")
     seed: int = option(0, "of classifiers and noise")
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
     estimate: bool = estimate_option()
     threads: int = threads_option()
 

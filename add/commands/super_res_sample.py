@@ -15,7 +15,7 @@ from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import option, path_option
+from add.config import max_pixels_option, option, path_option
 from add.data import ImageSet
 from add.data.files import fingerprint, read_bytes
 from add.data.transforms import to_model_input
@@ -40,6 +40,7 @@ class SuperResSampleConfig(DrawConfig):
                                  "each")
     classes: str = option("", "classes of the small images, numbers or names separated by commas, in turn; left out: "
                               "those of the npz, or of the folder's labels.csv")
+    max_pixels: int = max_pixels_option()
 
     least_samples = 0
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from add.data import files, folders, transforms
 from add.data.groups import hold_out
-from add.data.image_file import read_file, read_header, read_image, say_ranges
+from add.data.image_file import read_file, read_header, read_image
+from add.data.value_range import say_ranges
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -33,13 +34,14 @@ class ImageSet:
         folder: that the paths were listed from, or None; `names` are relative to it.
         sizes: int [n, 2], (height, width) of the images as they are stored, or None where that is not known.
         range_note: a sentence on the range of the values in the files, or "".
+        others_note: a sentence on the files of the folder that are no images, or "".
     """
 
     def __init__(self, images: np.ndarray | Sequence[np.ndarray], image_size: int | None = None,
                  labels: ArrayLike | None = None, paths: Iterable[str] | None = None,
                  class_names: Sequence[str] | None = None, crop: str = "center",
                  bad: Iterable[tuple[str, str]] = (), folder: PathLike | None = None, sizes: ArrayLike | None = None,
-                 range_note: str = "") -> None:
+                 range_note: str = "", others_note: str = "") -> None:
         check_crop(crop)
         if image_size is None:
             if not isinstance(images, np.ndarray):
@@ -55,6 +57,7 @@ class ImageSet:
         self.folder = folder
         self.sizes = None if sizes is None else np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
         self.range_note = range_note
+        self.others_note = others_note
         for name, value in (("labels", self.labels), ("paths", self.paths), ("sizes", self.sizes)):
             if value is not None and len(value) != len(images):
                 raise ValueError(f"{len(value)} {name} were given for {len(images)} images: expected as many")
@@ -67,8 +70,8 @@ class ImageSet:
         """
         if class_cond:
             paths, labels, class_names = folders.list_named_classes(folder)
-            return cls.from_paths(paths, image_size, labels, class_names, folder=folder, **options)
-        return cls.from_paths(folders.list_images(folder), image_size, folder=folder, **options)
+            return cls.from_paths(paths, image_size, labels, class_names, folder=folder, **options)._beside(folder)
+        return cls.from_paths(folders.list_images(folder), image_size, folder=folder, **options)._beside(folder)
 
     @classmethod
     def from_domains(cls, root: PathLike, image_size: int, names: Sequence[str] | None = None, **options: Any) -> Self:
@@ -76,7 +79,7 @@ class ImageSet:
         domains = folders.in_order(folders.list_domains(root), names, root)
         paths = [path for names in domains.values() for path in names]
         labels = np.repeat(np.arange(len(domains)), [len(names) for names in domains.values()])
-        return cls.from_paths(paths, image_size, labels, list(domains), folder=root, **options)
+        return cls.from_paths(paths, image_size, labels, list(domains), folder=root, **options)._beside(root)
 
     @classmethod
     def from_paths(cls, paths: Sequence[str], image_size: int, labels: ArrayLike | None = None,
@@ -176,10 +179,11 @@ class ImageSet:
                 f"{self.image_size / sides[least]:.3g} times: {self.names[least]} is {width} x {height}")
 
     def sentences(self) -> list[str]:
-        """Return what a user should hear of how the files were read: left out, in subfolders, enlarged, their range."""
+        """Return what a user should hear of how the files were read: left out, subfolders, enlarged, range, others."""
         nested = "" if self.paths is None or self.class_names else folders.say_subfolders(self.names)
         bad = self.say_bad() if self.bad else ""
-        return [sentence for sentence in (bad, nested, self.say_enlarged(), self.range_note) if sentence]
+        return [sentence for sentence in (bad, nested, self.say_enlarged(), self.range_note, self.others_note)
+                if sentence]
 
     def subset(self, indices: ArrayLike) -> "ImageSet":
         """Return the set of the images at int `indices` [m]; only an array's pixels are copied."""
@@ -195,7 +199,12 @@ class ImageSet:
         paths = None if self.paths is None else [self.paths[i] for i in indices]
         sizes = None if self.sizes is None else self.sizes[indices]
         return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad, self.folder,
-                        sizes, self.range_note)
+                        sizes, self.range_note, self.others_note)
+
+    def _beside(self, folder):
+        """Return this set with a sentence on what else its folder holds."""
+        self.others_note = folders.say_others(folder)
+        return self
 
     def split(self, val_fraction: float, seed: int, groups: Sequence[str] | None = None
               ) -> tuple["ImageSet", "ImageSet"]:

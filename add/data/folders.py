@@ -17,7 +17,7 @@ import numpy as np
 
 from add.data import files, transforms
 from add.data.image_file import EXTENSIONS, KINDS, read_image, say_reason
-from add.data.other_files import describe_file, describe_files
+from add.data.other_files import describe_file, describe_files, say_passed_over
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -55,6 +55,12 @@ def list_images(folder: PathLike) -> list[str]:
                         f"{_hint_for_empty(found)}")
     _check_names(folder, paths)
     return paths
+
+
+def say_others(folder: PathLike) -> str:
+    """Return how many files in a folder and below it are no images, and of which kinds; "" where there are none."""
+    return say_passed_over(name for entries in _walk(os.fspath(folder)) if not entries.written
+                           for name in entries.names if not _is_image(name))
 
 
 def list_domains(root: PathLike) -> dict[str, list[str]]:

@@ -2,6 +2,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+_SHOWN = 5  # kinds in a sentence
+
 OTHERS = (  # endings, what such a file is, what to do
     (("svs", "ndpi", "mrxs", "scn", "vms", "bif", "czi", "vsi"), "a whole-slide image",
      "cut it into tiles first, and give the folder of the tiles"),
@@ -13,8 +15,10 @@ OTHERS = (  # endings, what such a file is, what to do
      "put the images that it lists into a folder, one for each domain, and give that"),
     (("dcm", "dicom", "nii"), "a medical scan",
      "save the images that are wanted as PNG files, all with the same window of values"),
-    (("gif", "heic", "heif", "avif", "jp2", "j2k", "psd", "raw", "dng", "svg", "pdf"),
+    (("gif", "heic", "heif", "avif", "j2k", "psd", "raw", "dng", "svg", "pdf"),
      "an image of a kind that is not read", "save it as PNG"))
+
+COMPANIONS = ("groups.csv", "severity.csv", "labels.csv", "contact_sheet.png")  # what this program reads beside images
 
 
 def describe_file(name: str) -> tuple[str, str] | None:
@@ -31,6 +35,24 @@ def describe_files(names: Iterable[str]) -> str:
     ending, count = counts.most_common(1)[0]
     what, do = describe_file(f".{ending}") or ("", "")
     return f"{count} of its files end in .{ending} ({what}): {do}"
+
+
+def say_passed_over(names: Iterable[str]) -> str:
+    """Return how many files beside images were passed over, and of which kinds; "" where there were none."""
+    counts = Counter(f".{_ending(name)}" if _ending(name) else "no ending" for name in names if name not in COMPANIONS)
+    if not counts:
+        return ""
+    total = counts.total()
+    kinds = [f"{count} {ending}{_in_words(ending)}" for ending, count in counts.most_common(_SHOWN)]
+    if len(counts) > _SHOWN:
+        kinds.append(f"{len(counts) - _SHOWN} other kinds")
+    files = "1 file is" if total == 1 else f"{total} files are"
+    return f"{files} no image and passed over: {', '.join(kinds)}"
+
+
+def _in_words(ending):
+    described = describe_file(ending)
+    return f" ({described[0]})" if described else ""
 
 
 def _ending(name):

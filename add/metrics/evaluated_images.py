@@ -6,7 +6,7 @@ import torch
 
 from add.data.dataset import ImageSet
 from add.data.files import relative_name
-from add.data.folders import list_images, read_all, say_subfolders
+from add.data.folders import list_images, read_all, say_others, say_subfolders
 from add.data.groups import read_groups
 from add.data.image_file import read_header
 from add.data.transforms import to_model_input
@@ -39,7 +39,7 @@ def find_files(config: Any, say: Note) -> EvaluatedFiles:
     """Return the `EvaluatedFiles` of an `add.commands.evaluate.EvaluationConfig`.
 
     Args:
-        say: called with a sentence on each folder that is read with its subfolders.
+        say: called with a sentence on each folder that is read with its subfolders, or holds other files.
 
     Raises:
         UserError: a folder that is missing or empty, or images without their counterpart.
@@ -50,8 +50,9 @@ def find_files(config: Any, say: Note) -> EvaluatedFiles:
                "generated": "" if is_translation else config.fake_dir}
     listed = {folder: np.array(list_images(folder)) for folder in dict.fromkeys(folders.values()) if folder}
     for folder, paths in listed.items():
-        if sentence := say_subfolders([relative_name(folder, path) for path in paths]):
-            say(f"{folder}: {sentence}")
+        for sentence in (say_subfolders([relative_name(folder, path) for path in paths]), say_others(folder)):
+            if sentence:
+                say(f"{folder}: {sentence}")
     sources = cycle = None
     if config.there_and_back:
         there, back = pair_up(config.source_dir, config.there_and_back)

@@ -120,6 +120,10 @@ class Options:
                         typed=set(given))
         for config in self.configs:
             parsed.take(config)  # its checks speak now, before the slow part
+        if "max_pixels" in values:
+            from add.data.limits import set_max_pixels  # after parsing: --help stays instant
+
+            set_max_pixels(values["max_pixels"])
         if dry_run and is_first():
             print("\n".join(f"{name}: {json.dumps(value)}" for name, value in values.items()))
         if dry_run:

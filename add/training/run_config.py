@@ -10,6 +10,7 @@ from add.config import (
     domains_option,
     expect,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     skip_bad_option,
@@ -23,7 +24,7 @@ NUMBER = r"\d+(?:\.\d+)?"
 FIRST, BASE, SCRATCH = "first", "base", "scratch"  # what the runs of several domains start from
 TRAINING_GROUPS: HelpGroups = {
     "data": ("method", "data_dir", "domain", "domains", "image_size", "val_data_dir", "val_fraction", "group_pattern",
-             "augment", "crop", "noised", "skip_bad"),
+             "augment", "crop", "noised", "skip_bad", "max_pixels"),
     "length and learning rate": ("max_steps", "iterations", "budget", "max_minutes", "batch_size", "lr",
                                  "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "anneal_lr"),
     "what is saved and shown": ("run_dir", "estimate", "save_interval", "log_interval", "val_interval",
@@ -198,6 +199,7 @@ class FolderTrainConfig(RunConfig):
     val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
     group_pattern: str = group_option()
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()

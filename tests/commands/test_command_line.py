@@ -16,6 +16,8 @@ from add import commands
 from add.commands import GROUPS, NAMES, SCRIPT_NAMES, load_command, run_command
 from add.commands.shared.directions import TRANSLATION_GROUPS
 from add.commands.shared.sample_job import SAMPLING_GROUPS
+from add.config import MAX_PIXELS
+from add.data import limits
 from add.networks import ModelConfig, SuperResConfig
 from add.training.run_config import TRAINING_GROUPS
 from tests.commands.commands import ROOT
@@ -157,6 +159,19 @@ def test_every_option_stands_under_one_heading(name):
     assert len(set(listed)) == len(listed)
     titles = [group.title for group in built.parser._action_groups if group._group_actions]
     assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_that_read_images_bound_their_pixels(name):
+    options = load_command(name).build_options()
+    try:
+        reads = options.fields.keys() & {"data_dir", "real_dir", "base_samples", "dataset"}
+        assert bool(reads) == ("max_pixels" in options.fields)
+        if reads:
+            options.parse(["--max_pixels", "1234", *NEEDED.get(name, [])])
+            assert limits.max_pixels() == 1234
+    finally:
+        limits.set_max_pixels(MAX_PIXELS)
 
 
 @pytest.mark.parametrize("name", NAMES)

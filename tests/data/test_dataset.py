@@ -218,6 +218,23 @@ def test_names_are_relative_to_the_folder_that_was_read(folder):
     assert ImageSet.from_folder(folder, 8, skip_bad=True).names == images.names[:1] + images.names[2:]
 
 
+def test_what_else_a_folder_holds_is_told(folder):
+    (folder / "slide.svs").touch()
+    told = "1 file is no image and passed over: 1 .svs (a whole-slide image)"
+    assert ImageSet.from_folder(folder, 8).subset([0]).sentences() == [told]
+    (folder / "mild").mkdir()
+    for path in [*folder.glob("*.png"), folder / "slide.svs"]:
+        path.rename(folder / "mild" / path.name)
+    assert ImageSet.from_domains(folder, 8).sentences() == [told]
+
+
+def test_dark_images_of_8_bits_are_told_of(tmp_path):
+    for value in (0, 3):
+        Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).save(tmp_path / f"{value}.png")
+    (told,) = ImageSet.from_folder(tmp_path, 8).sentences()
+    assert told.startswith("none of 2 images uses more than a quarter of its range, so they are dark")
+
+
 def test_names_of_domains_begin_with_the_domain(folder):
     (folder / "mild").mkdir()
     for path in folder.glob("*.png"):

@@ -141,6 +141,19 @@ def test_what_is_given_in_place_of_a_folder_is_named(tmp_path, name, message):
             folders.list_images(tmp_path / "data")
 
 
+def test_files_beside_images_are_counted_by_kind(tmp_path):
+    touch(tmp_path, "a.png", "groups.csv", "contact_sheet.png", ".hidden.txt")
+    assert folders.say_others(tmp_path) == ""
+    touch(tmp_path, "s/notes.TXT", "s/more.txt", "s/slide.svs", "README", "out/study.json", "out/scores.html")
+    assert folders.say_others(tmp_path) == ("4 files are no image and passed over: 2 .txt (a table), 1 no ending, "
+                                            "1 .svs (a whole-slide image)")
+    touch(tmp_path / "s" / "t", "x.gif")
+    assert folders.say_others(tmp_path / "s" / "t") == ("1 file is no image and passed over: 1 .gif (an image of a "
+                                                        "kind that is not read)")
+    touch(tmp_path / "many", *(f"x.k{i}" for i in range(7)))
+    assert folders.say_others(tmp_path / "many").endswith("1 .k4, 2 other kinds")
+
+
 def test_folders_that_give_no_images_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         folders.list_images(tmp_path / "missing")

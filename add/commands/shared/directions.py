@@ -14,6 +14,7 @@ from add.config import (
     estimate_option,
     expect_at_least,
     group_option,
+    max_pixels_option,
     option,
     path_option,
     skip_bad_option,
@@ -51,7 +52,7 @@ TRANSLATION_GROUPS: HelpGroups = {
     "what is translated": (
         "model_path", "source_model_path", "target_model_path", "models_dir", "data_dir", "val_dir", "target_data_dir",
         "domains", "class_names", "pairs", "direction", "source", "target", "num_domains", "num_samples", "num_images",
-        "group_pattern", "skip_bad", "seed"),
+        "group_pattern", "skip_bad", "max_pixels", "seed"),
     "steps and solver": ("amount", "path", "depth_schedule", "feature", "weight_schedule", "weights", "mosaic_scale",
                          "mosaic_edge", "sampler", "encode_steps", "decode_steps",
                          "clip_denoised", "guidance_scale", "eta"),
@@ -94,6 +95,7 @@ class WalkOptions:
     out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = skip_bad_option()
+    max_pixels: int = max_pixels_option()
     seed: int = option(0, "of the choice by --num_images and of a mosaic's patches; translation itself draws nothing")
     backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))

@@ -29,7 +29,8 @@ from add.transition.from_noise import FROM_NOISE, FromNoise, OwnNoise
 
 Draw = TypeVar("Draw", bound="DrawConfig")
 SAMPLING_GROUPS: HelpGroups = {
-    "what is made": ("model_path", "models_dir", "base_samples", "data_dir", "num_samples", "classes", "seed"),
+    "what is made": ("model_path", "models_dir", "base_samples", "data_dir", "max_pixels", "num_samples", "classes",
+                     "seed"),
     "the way from noise": ("sampler", "decode_steps", "use_ddim", "eta", "clip_denoised", "guidance_scale"),
     "where it goes": ("out_dir", "save_npz", "estimate"),
     "speed and memory": ("batch_size", "device", "threads", "precision", "backend"),
