@@ -63,7 +63,7 @@ def write_atomically(path: PathLike, write: Callable[[IO[bytes]], Any]) -> None:
 
 @contextlib.contextmanager
 def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any]], int]]:
-    """Give write_one(path, write) -> bytes written; at the end all the local files take their names, the last one first.
+    """Give write_one(path, write) -> bytes written; at the end all the local files take their names, last one first.
 
     So the last one can tell of the others, and none of them is ever there without it. Until then they are temporary
     files beside them. Where anything fails, none takes its name, those that had taken it lose it, and nothing is left;

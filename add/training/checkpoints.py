@@ -49,7 +49,8 @@ def is_safetensors(path: PathLike) -> bool:
 def read_state(path: PathLike) -> dict[str, Any]:
     """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code.
 
-    Of damage, DamagedCheckpoint is raised. Tensors of a .safetensors file that are stored in less precision than float32 come back as float32.
+    Tensors of a .safetensors file that are stored in less precision than float32 come back as float32. What tells of
+    damage is raised as DamagedCheckpoint, and that a file may not be read or memory is short as it is.
     """
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist: give a .pt or .safetensors file that is there, or a run "

@@ -14,7 +14,7 @@ from add.errors import UserError
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
 from add.training.run_config import LoopConfig
-from add.training.run_folder import RunFolder
+from add.training.run_folder import PICTURES, RunFolder
 from add.training.training_curves import CURVES_NAME, draw_curves
 from add.training.training_data import Labelled
 
@@ -214,7 +214,7 @@ class Loop:
 
     def _save_picture(self):
         if self.config.num_preview and (picture := self.picture()) is not None:
-            save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)
+            save_png(self.run_folder / PICTURES / f"samples{self.step:06d}.png", picture)
 
     def _check_finite(self, row):
         bad = [f"{name} {row[name]}" for name in self.finite if not math.isfinite(row[name])]

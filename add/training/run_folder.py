@@ -19,7 +19,9 @@ from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state, read_training_state
 from add.training.checksums import HashedFile, check_listed
 
-UNFINISHED = re.compile(r"\.(?:model|opt|state|ema_).*\.pt\.[0-9a-f]{32}\.tmp")  # of files.written_together
+PICTURES = "samples"  # folder of the previews
+UNFINISHED = re.compile(r"\.(?:(?:model|opt|state|ema_).*\.pt|(?:config|training_images)\.json|progress\.csv|"
+                        r"curves\.png|samples\d+\.png)\.[0-9a-f]{32}\.tmp")  # of files.written_together
 ASIDE = "incomplete"  # folder of pieces of checkpoints
 
 
@@ -83,11 +85,12 @@ class RunFolder:
     def open(self, facts: Row) -> None:
         """Make the folder and write config.json: kind and config of the network, options, data, versions.
 
-        What a killed run left half-written is removed.
+        What a killed run left half-written is removed: the caller holds the folder's lock, so that no run is at it.
         """
-        for file in self.path.iterdir() if self.path.is_dir() else ():
-            if UNFINISHED.fullmatch(file.name):
-                file.unlink()
+        for folder in (self.path, self / PICTURES):
+            for file in folder.iterdir() if folder.is_dir() else ():
+                if UNFINISHED.fullmatch(file.name):
+                    file.unlink()
         save_json(self / CONFIG_NAME, facts)
 
     def note_options(self, train: Row) -> None:

@@ -130,10 +130,12 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path, capsys):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     command = ["--data_dir", images, "--run_dir", out, "--max_steps", 1, *TINY]
     with locked(out):
+        being_written = out / f".opt000001.pt.{'0' * 32}.tmp"
+        being_written.touch()
         assert run("train", *command) == 2
-        assert f"another training is running in {out}" in capsys.readouterr().err
+        assert f"another training is running in {out}" in capsys.readouterr().err and being_written.exists()
         assert run("train", *command, "--estimate") == 0  # it writes nothing
-    assert run("train", *command) == 0
+    assert run("train", *command) == 0 and not being_written.exists()
 
 
 def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, capsys):

@@ -37,7 +37,7 @@ def in_a_process(code, **settings):
     (MemoryError(), 2, "error: out of memory: lower --batch_size, or in training --microbatch"),
     (RuntimeError("can't start new thread"), 2, "error: no more threads are to be had: lower --threads"),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
-                  "tried to allocate 400 bytes. Error code 12 (Cannot allocate memory)"), 2, "error: out of memory: lo"),
+                  "tried to allocate 400 bytes. Error code 12 (Cannot allocate memory)"), 2, "error: out of memory: "),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to "
                   "allocate 400 bytes."), 2, "error: out of memory: lower"),
 ])
