@@ -102,7 +102,7 @@ def test_mistakes_end_with_status_2_and_one_message(tmp_path, capsys, monkeypatc
     assert "Traceback" not in captured.err and snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_stops(tmp_path, number):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", images, "--run_dir", out,
