@@ -159,6 +159,13 @@ class RunFolder:
         """Keep the rows of progress.csv up to `step`; later ones belong to steps that are run again."""
         rows = [row for row in self.read_progress() if None not in row.values()
                 and row.get("step", "").isdecimal() and int(row["step"]) <= step]  # the others were cut short
+        self._write_progress(rows)
+
+    def complete_progress(self, step: int, values: Row) -> None:
+        """Enter values, by their names, in the row of a step of progress.csv."""
+        self._write_progress([row | values if row["step"] == str(step) else row for row in self.read_progress()])
+
+    def _write_progress(self, rows):
         write_atomically(self / "progress.csv", lambda file: file.write(self._csv_text(rows, header=True).encode()))
 
     def append_progress(self, row: Row) -> None:
@@ -171,6 +178,10 @@ class RunFolder:
         if not path.exists():
             return []
         return read_rows(path)
+
+    def progress_of(self, step: int) -> dict[str, str] | None:
+        """Return the row of a step of progress.csv as a dict of text, or None where there is none."""
+        return next((row for row in self.read_progress() if row["step"] == str(step)), None)
 
     def last_measured(self) -> dict[str, str] | None:
         """Return the newest row of progress.csv with measurements on held-out data, a dict of text, or None."""
@@ -186,7 +197,7 @@ class RunFolder:
 def _hashed_writer(content, name, digests):
     """Return write(file) that writes as torch_writer does, and enters the SHA-256 of what it wrote in `digests`."""
     def write(file):
-        hashed = HashedFile(file)
+        hashed: Any = HashedFile(file)
         torch_writer(content)(hashed)
         digests[name] = hashed.sha256
 
