@@ -158,8 +158,10 @@ class Loop:
             lacking |= self.quality()
         if lacking:
             self.run_folder.complete_progress(self.step, lacking)
-        if not self._picture_path.exists():
+        unpictured = self.config.num_preview and not self._picture_path.exists()
+        if lacking or unpictured:
             self._save_curves()
+        if unpictured:
             self._save_picture()
 
     def seconds_ahead(self) -> float | None:
