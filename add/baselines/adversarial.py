@@ -192,6 +192,7 @@ class AdversarialTrainer(Loop):
             optimizer.load_state_dict(found["opt"][f"{side}_optimizer"])
         self.stream.load_state_dict(found["state"]["stream"])
         self.seconds = self.seconds_before = found["state"]["seconds"]
+        self.kept_windows = found["state"].get("windows", self.kept_windows)
         self.step = self.saved_step = found["step"]
 
     @torch.no_grad()
@@ -215,6 +216,16 @@ class TermWindow:
     def add(self, terms: dict[str, torch.Tensor]) -> None:
         """Take in a step: {name: 0-d tensor}; steps may differ in names."""
         self.terms.append(terms)
+
+    def state_dict(self) -> Row:
+        """Return what was added and the seconds it took, on the CPU, for a run that is resumed between two rows."""
+        return {"seconds": time.monotonic() - self.start,
+                "terms": [{name: value.cpu() for name, value in terms.items()} for terms in self.terms]}
+
+    def load_state_dict(self, state: Row, device: torch.device) -> None:
+        """Go on with what gave `state`, of this process."""
+        self.start = time.monotonic() - state["seconds"]
+        self.terms = [{name: value.to(device) for name, value in terms.items()} for terms in state["terms"]]
 
     def summary(self, world: Processes) -> dict[str, float]:
         """Return the means over the window and all processes; "loss" is the generator's."""

@@ -12,7 +12,7 @@ from add.baselines.mixdl import MixDL, MixDLConfig
 from add.baselines.progan import ProGAN, ProGANConfig
 from add.errors import UserError
 from add.interfaces import PathLike, Row
-from add.training.checkpoints import find_checkpoint, load_weights, read_facts, read_state
+from add.training.checkpoints import load_weights, read_facts, read_newest, read_training_state
 
 METHODS: dict[str, tuple[type, Callable[..., Rival]]] = {
     "progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
@@ -52,7 +52,7 @@ def load_rival(path: PathLike, device: torch.device | str = "cpu") -> LoadedRiva
     Raises:
         UserError: no such checkpoint, or a run of another kind.
     """
-    file = find_checkpoint(path)
+    file, weights = read_newest(path)
     facts = read_facts(file.parent) or {}
     method = facts.get("kind")
     if method not in METHODS:
@@ -61,8 +61,8 @@ def load_rival(path: PathLike, device: torch.device | str = "cpu") -> LoadedRiva
     rival = make_rival(method, METHODS[method][0](**facts["model"]), facts["image_size"],
                        len(facts["data"]["classes"] or ()))
     step = int(file.stem.rsplit("_", 1)[-1].removeprefix("model"))
-    state = read_state(file.parent / f"state{step:06d}.pt")
+    state = read_training_state(file.parent / f"state{step:06d}.pt")
     rival.begin_step(state["progress"], step)
-    load_weights(rival.generator, read_state(file), file)
+    load_weights(rival.generator, weights, file)
     rival.generator.to(device).eval()
     return LoadedRival(rival, file, facts)

@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
-from add.errors import UserError
+from add.errors import UserError, shortage
 from add.interfaces import PathLike, Row
 
 _SAMPLED_FILES = 16
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHOWN_CHARACTERS = 40  # of a name, in that of its temporary file; they may take four bytes each
 _DISK_BROKEN = (errno.EIO, errno.EROFS, errno.ESTALE)
+_TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # in what torch.save says of a file that it can't write
 
 
 def is_url(path: PathLike) -> bool:
@@ -62,12 +63,14 @@ def write_atomically(path: PathLike, write: Callable[[IO[bytes]], Any]) -> None:
 
 @contextlib.contextmanager
 def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any]], int]]:
-    """Give write_one(path, write) -> bytes written; at the end all the local files take their names, in that order.
+    """Give write_one(path, write) -> bytes written; at the end all the local files take their names, last one first.
 
-    Until then they are temporary files beside them. Where anything fails, none takes its name and nothing is left.
-    `write` and what is raised are as in `write_atomically`.
+    So the last one can tell of the others, and none of them is ever there without it. Until then they are temporary
+    files beside them. Where anything fails, none takes its name, those that had taken it lose it, and nothing is left;
+    an older file of that name is kept until it is replaced. `write` and what is raised are as in `write_atomically`.
     """
     waiting: list[tuple[str, str]] = []  # (temporary file, final name)
+    named = []  # final names that are taken, and that no older file had
 
     def write_one(path, write):
         path = os.fspath(path)
@@ -81,31 +84,45 @@ def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any
     try:
         yield write_one
         while waiting:
-            with _failure_explained(waiting[0][1]):
-                os.replace(*waiting[0])
-            waiting.pop(0)
+            path = waiting[-1][1]
+            new = not os.path.lexists(path)
+            with _failure_explained(path):
+                os.replace(*waiting[-1])
+            waiting.pop()
+            if new:
+                named.append(path)
+        named.clear()
     finally:
-        for name, _ in waiting:
-            with contextlib.suppress(FileNotFoundError):
+        for name in [*(name for name, _ in waiting), *reversed(named)]:
+            with contextlib.suppress(OSError):  # what failed before is the news
                 os.unlink(name)
 
 
 @contextlib.contextmanager
 def _failure_explained(path):
-    """Turn what the disk refuses into a UserError that names the file."""
+    """Turn what the disk refuses into a UserError that names the file; what names another folder's file passes."""
     try:
         yield
     except IsADirectoryError as error:
         raise UserError(f"cannot write {path}: a folder of that name exists; expected a file name; remove the folder "
                         f"or write elsewhere") from error
     except OSError as error:
+        if short := shortage(error):
+            raise UserError(f"cannot write {path}: {short}") from error
         if error.errno in _DISK_FULL:
             raise UserError(f"cannot write {path}: {error.strerror}; expected room for the whole file; free some "
                             f"space or write elsewhere") from error
         if error.errno in _DISK_BROKEN:
             raise UserError(f"cannot write {path}: {error.strerror}; expected a disk that takes it; see to the disk, "
                             f"or write elsewhere") from error
-        raise
+        if error.filename is not None and _folder_of(error.filename) != _folder_of(path):
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror or error}; expected a file and a folder that can be "
+                        f"written; change their rights, or write elsewhere") from error
+
+
+def _folder_of(path):
+    return os.path.dirname(os.path.abspath(path))
 
 
 def append_text(path: PathLike, text: str) -> None:
@@ -178,10 +195,12 @@ def torch_writer(content: Any) -> Callable[[IO[bytes]], None]:
         heard: Any = _HearingFile(file)
         try:
             torch.save(content, heard)
-        except RuntimeError:
+        except RuntimeError as error:
             if heard.error is not None:
                 raise heard.error from None
-            raise
+            if not any(words in str(error) for words in _TORCH_WRITER):
+                raise
+            raise OSError(errno.EIO, str(error).splitlines()[0][:120]) from error
 
     return write
 
@@ -193,14 +212,17 @@ class _HearingFile:
         self.file, self.error = file, None
 
     def write(self, data):
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
+        return self._heard(self.file.write, data)
 
     def flush(self):
-        self.file.flush()
+        self._heard(self.file.flush)
+
+    def _heard(self, act, *given):
+        try:
+            return act(*given)
+        except (OSError, MemoryError) as error:
+            self.error = error
+            raise
 
 
 def read_bytes(path: PathLike) -> bytes:
@@ -273,6 +295,8 @@ def _open_beside(path):
         os.makedirs(folder, exist_ok=True)
         return open(os.path.join(folder, f".{os.path.basename(path)[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex}.tmp"), "xb")
     except OSError as error:
+        if error.errno in (*_DISK_FULL, *_DISK_BROKEN) or shortage(error):
+            raise
         raise UserError(f"cannot write {path}: {error.strerror} ({folder}); expected a folder that can be "
                         f"written; choose another or change its rights") from error
 

@@ -6,14 +6,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from add.errors import UserError
+from add.errors import UserError, shortage
 
 EARLY_SETTINGS = {  # of the environment, read when torch is imported
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # else lost peers print C++ stacks
     "GOMP_SPINCOUNT": "1000",  # threads that wait for another soon give their core away: it may be what that one needs
 }
 BROKEN_PIPE_STATUS = 141  # as of a program that SIGPIPE ends
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run(main: Callable[[], object]) -> int:
@@ -48,20 +48,25 @@ def _status_of(main):
         main()
     except UserError as error:
         return _complain(error)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename is None and error.errno not in DISK_ERRORS:
+    except (OSError, MemoryError, RuntimeError) as error:
+        message = shortage(error) or _disk_error(error)
+        if message is None:
             raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _complain(f"{where}{error.strerror}; check the path, its permissions and the free space")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, by name: options need no torch
-            raise
-        return _complain(f"out of memory on the GPU ({str(error).split('. ')[0]}): lower --batch_size, or in training "
-                         f"--microbatch, or use a larger GPU")
+        return _complain(message)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
         return 130
     return 0
+
+
+def _disk_error(error):
+    """Return the sentence of an OSError that names a file or can only be a disk's, else None."""
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    if error.filename is None and error.errno not in DISK_ERRORS:
+        return None
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror}; check the path, its permissions and the free space"
 
 
 def _complain(message):

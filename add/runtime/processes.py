@@ -27,6 +27,9 @@ WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to
 MAX_THREADS = 1024
 STOPPING = {signal.SIGINT: "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n",
             signal.SIGTERM: "\nstopping after this step and saving\n"}
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    STOPPING[signal.SIGHUP] = STOPPING[signal.SIGTERM]
+OUTPUTS = (1, 2)  # descriptors
 PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
 
 
@@ -245,23 +248,37 @@ class StopAsked:
 
 @contextlib.contextmanager
 def stop_on_signal(silent: bool = False) -> Iterator[StopAsked]:
-    """Give what tells whether Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once.
+    """Give what tells whether Ctrl-C, SIGTERM or SIGHUP came; a second Ctrl-C interrupts at once.
 
-    The first signal is answered at once on stderr, unless `silent`: a step may take long.
+    The first signal is answered at once on stderr, unless `silent`: a step may take long. SIGHUP stays ignored where
+    it was, as nohup has it. Where it came because the terminal is gone, nothing more is said there.
     """
     asked = StopAsked()
+    terminals = [output for output in OUTPUTS if os.isatty(output)]
 
     def note(number, frame):
         if asked.number and number == signal.SIGINT:
             raise KeyboardInterrupt
+        _leave_lost(terminals)
         if not asked.number and not silent:
             with contextlib.suppress(OSError):
                 os.write(2, STOPPING[number].encode())  # print could meet itself half-way through a line
         asked.number = asked.number or number
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopping = [number for number in STOPPING
+                if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in stopping}
     try:
         yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _leave_lost(terminals):
+    """Let outputs whose terminal is gone lead nowhere: a failing write would end the work before it is saved."""
+    for output in terminals:
+        if not os.isatty(output):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, output)
+            os.close(nowhere)

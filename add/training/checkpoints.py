@@ -19,6 +19,7 @@ from add.interfaces import PathLike, Row
 from add.networks import KINDS, create_denoiser, kind_of
 from add.networks.foreign.recognition import recognise
 from add.networks.foreign.wrapped_weights import unwrap
+from add.training.checksums import DamagedCheckpoint, check_archive, check_digest, damage_told
 
 NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<step>\d{6,})"
                   r"(?P<suffix>\.pt|\.safetensors)$")
@@ -48,23 +49,21 @@ def is_safetensors(path: PathLike) -> bool:
 def read_state(path: PathLike) -> dict[str, Any]:
     """Return the state dict in a file, on the CPU; raises UserError where it is missing, damaged or holds code.
 
-    Tensors of a .safetensors file that are stored in less precision than float32 come back as float32.
+    Tensors of a .safetensors file that are stored in less precision than float32 come back as float32. What tells of
+    damage is raised as DamagedCheckpoint, and that a file may not be read or memory is short as it is.
     """
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist: give a .pt or .safetensors file that is there, or a run "
                         f"folder")
     if is_safetensors(path):
         return _read_safetensors(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"checkpoint {path} is refused: it is damaged or holds more than tensors, which could run "
-                        f"code when loaded; expected a plain state dict saved by torch.save; copy it again, or save "
-                        f"its state dict alone") from error
-    except Exception as error:  # a truncated file makes the reader raise nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"checkpoint {path} can't be read, it is truncated or not a checkpoint ({reason}): "
-                        f"expected a file saved by torch.save; copy it again, or use an earlier one") from error
+    with damage_told(path):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise DamagedCheckpoint(f"checkpoint {path} is refused: it is damaged or holds more than tensors, which "
+                                    f"could run code when loaded; expected a plain state dict saved by torch.save; "
+                                    f"copy it again, or save its state dict alone") from error
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path} holds a {type(state).__name__}, expected a state dict of tensors; "
                         f"save model.state_dict() instead")
@@ -74,12 +73,8 @@ def read_state(path: PathLike) -> dict[str, Any]:
 def _read_safetensors(path):
     from safetensors.torch import load_file
 
-    try:
+    with damage_told(path, "a safetensors file"):
         state = load_file(path)
-    except Exception as error:  # SafetensorError of damaged files, others of tensors that torch has no type for
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"checkpoint {path} can't be read, it is damaged or not a safetensors file ({reason}): "
-                        f"expected a whole one; copy it again") from error
     return {name: value.float() if value.is_floating_point() and value.itemsize < 4 else value
             for name, value in state.items()}
 
@@ -92,12 +87,45 @@ def save_safetensors(path: PathLike, state: dict[str, torch.Tensor]) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
+def read_training_state(path: PathLike) -> dict[str, Any]:
+    """Return the content of a run's stateNNNNNN.pt; raises UserError as `read_state`, or where it is another file."""
+    if Path(path).is_file():
+        check_archive(path)
+    state = read_state(path)
+    if "files" not in state:
+        raise UserError(f"{path} is not a run's training state")
+    return state
+
+
+def read_newest(path: PathLike) -> tuple[Path, dict[str, Any]]:
+    """Return the checkpoint file that `path` names as `find_checkpoint` does, and its weights.
+
+    Of a run folder, a damaged one is passed over for the one before; that is said in the log.
+
+    Raises:
+        UserError: as `read_weights`; where all are damaged, what is said of the newest.
+    """
+    first = None
+    for file in _candidates(path):
+        try:
+            found = read_weights(file)
+        except DamagedCheckpoint as error:
+            first = first or error
+            continue
+        if first is not None:
+            _say(f"{first}; {file.name} is taken in its place")
+        return file, found
+    assert first is not None, "a path that names no checkpoint was refused"
+    raise first
+
+
 def read_weights(path: PathLike) -> dict[str, Any]:
     """Return the state dict of a network in a file, out of what other programs wrap it in; that is said in the log.
 
     Raises:
-        UserError: as `read_state`; or several sets of weights in the file.
+        UserError: as `read_state`; or several sets of weights in the file; or it is not the file that its run wrote.
     """
+    _check_as_written(Path(path))
     state = read_state(path)
     try:
         weights, said = unwrap(state)
@@ -106,6 +134,20 @@ def read_weights(path: PathLike) -> dict[str, Any]:
     if said:
         _say(f"{Path(path).name}: {said}")
     return dict(weights)
+
+
+def _check_as_written(file):
+    """Raise DamagedCheckpoint where the state file beside a file of weights tells another SHA-256 of it."""
+    match = NAME.match(file.name)
+    state_file = file.parent / f"state{match['step']}.pt" if match else file
+    if match is None or not file.is_file() or not state_file.is_file():
+        return
+    try:
+        digest = read_training_state(state_file).get("sha256", {}).get(file.name)
+    except (UserError, OSError):
+        return  # what can't be compared is taken as it is, like weights without a state file
+    if digest is not None:
+        check_digest(file, digest)
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: PathLike) -> None:
@@ -142,9 +184,14 @@ def find_checkpoint(path: PathLike) -> Path:
     Of several EMAs at that step, the one that stands first in the run's --ema_rate is taken, and of a .pt and a
     .safetensors file of the same name the .pt.
     """
+    return _candidates(path)[0]
+
+
+def _candidates(path):
+    """Return the files of weights that `path` names: itself, or those of a run folder, the one to take first."""
     path = Path(path)
     if path.is_file():
-        return path
+        return [path]
     if not path.is_dir():
         raise UserError(f"model path {path} does not exist: give a checkpoint file or a run folder")
     rates = _configured_rates(path)
@@ -154,7 +201,7 @@ def find_checkpoint(path: PathLike) -> Path:
     if not found:
         raise UserError(f"{path} holds no checkpoint, expected ema_RATE_NNNNNN or modelNNNNNN, .pt or .safetensors: "
                         f"give a folder that training wrote")
-    return max(found)[-1]
+    return [entry[-1] for entry in sorted(found, reverse=True)]
 
 
 def _configured_rates(folder):
@@ -241,7 +288,7 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
     by its keys, see add.networks.foreign.recognition; what had to be assumed is said in the log.
 
     Args:
-        path: a .pt or .safetensors file, or a run folder, of which the newest EMA is taken.
+        path: a .pt or .safetensors file, or a run folder, of which the newest EMA that is whole is taken.
         model_config, diffusion_config: used in place of recognition where no config.json lies beside the checkpoint.
         timestep_respacing: steps to sample with, in place of the configured ones, such as "50".
         kind: what network is wanted, one of add.networks.KINDS.
@@ -250,9 +297,8 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
     Raises:
         UserError: missing, damaged or foreign checkpoint, one of another kind, or too little to recognise it by.
     """
-    file = find_checkpoint(path)
+    file, state = read_newest(path)
     model_config, diffusion_config = read_config(file.parent) or (model_config, diffusion_config)
-    state = read_weights(file)
     if model_config is None or diffusion_config is None:
         recognised = _recognise(state, file, given, assumed)
         model_config, diffusion_config = model_config or recognised.model, diffusion_config or recognised.diffusion

@@ -3,7 +3,8 @@ import ctypes
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from add.errors import UserError
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
 from add.training.run_config import LoopConfig
-from add.training.run_folder import RunFolder
+from add.training.run_folder import PICTURES, RunFolder
 from add.training.training_curves import CURVES_NAME, draw_curves
 from add.training.training_data import Labelled
 
@@ -30,6 +31,12 @@ class StepMeans(Protocol):
 
     def summary(self, world: Processes) -> Row:
         """Return the losses by name, "grad_norm" and "sec_per_step", over all processes."""
+
+    def state_dict(self) -> Row:
+        """Return what was added and the seconds it took, on the CPU, for a run that is resumed between two rows."""
+
+    def load_state_dict(self, state: Row, device: torch.device) -> None:
+        """Go on with what gave `state`, of this process."""
 
 
 class Plan(Protocol):
@@ -67,11 +74,14 @@ class Loop:
         self.step = 0
         self.saved_step: int | None = None
         self.seconds = 0.0  # of training, over all resumed parts
+        self.kept_windows: list[Row] = []  # of each process, where the run was stopped between two rows
         self.plan: Plan | None = None  # by time, where one was made
         self.draws_curves = True
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
+
+        Where should_stop() ended it, the run that resumes writes the rows and pictures that an unbroken one writes.
 
         Args:
             on_step: called after each step.
@@ -85,7 +95,9 @@ class Loop:
         self.warn()
         if self.world.is_main:
             self.run_folder.begin_progress(self.step)
-        started, seconds_before, window = time.monotonic(), self.seconds, self.new_window()
+            self._make_up_for_a_stop()
+        self.world.barrier()  # which may take the main process long
+        started, seconds_before, window = time.monotonic(), self.seconds, self._first_window()
         stop = self.finished
         while not stop:
             if self.plan is not None:
@@ -99,9 +111,12 @@ class Loop:
             asked, out_of_time = should_stop(), 0 < config.max_minutes * 60 <= elapsed
             stop = self.finished or self.world.any(out_of_time or asked)
             at_once = stop and self.world.any(asked)  # nobody waits for measurements and pictures then
-            saving = stop or self.step % config.save_interval == 0
             measuring = self.held_out is not None and self.step % config.held_out_interval == 0
-            if saving or measuring or self.step % config.log_interval == 0:
+            due = self._ends_a_part or measuring or self.step % config.log_interval == 0
+            saving = stop or self._ends_a_part
+            if at_once and not due:
+                self._save_between_rows(window)
+            elif due or saving:
                 self._record(window, last=stop and not at_once, judged=saving and not at_once)
                 if saving:
                     self.save(pictured=not at_once)
@@ -112,6 +127,42 @@ class Loop:
     def finished(self) -> bool:
         """Whether the last step is done."""
         return 0 < self.config.last_step <= self.step
+
+    @property
+    def _ends_a_part(self) -> bool:
+        """Whether an unbroken run writes a checkpoint with samples at this step."""
+        return self.finished or self.step % self.config.save_interval == 0
+
+    def _first_window(self):
+        """Return empty means, or those that the run was stopped with, where as many processes go on."""
+        window = self.new_window()
+        if len(self.kept_windows) == self.world.size:
+            window.load_state_dict(self.kept_windows[self.world.rank], self.world.device)
+        self.kept_windows = []
+        return window
+
+    def _save_between_rows(self, window):
+        """Write a checkpoint that keeps the means since the last row, for the row that comes next."""
+        self._check_finite(window.summary(self.world))
+        self.save(pictured=False, windows=self.world.gather(window.state_dict()))
+
+    def _make_up_for_a_stop(self):
+        """Make what a signal, or a kill, kept from the row and the pictures of the step that is resumed."""
+        row = self.run_folder.progress_of(self.step)
+        if row is None or not self._ends_a_part:
+            return
+        lacking: Row = {}
+        if self.held_out is not None and self.finished and not row.get("val_loss"):
+            lacking |= self.measure(on_interval=False)
+        if not row.get("kid_x1000"):
+            lacking |= self.quality()
+        if lacking:
+            self.run_folder.complete_progress(self.step, lacking)
+        unpictured = self.config.num_preview and not self._picture_path.exists()
+        if lacking or unpictured:
+            self._save_curves()
+        if unpictured:
+            self._save_picture()
 
     def seconds_ahead(self) -> float | None:
         """Return the seconds that the rest will take by its plan, else by the steps before, or None where none tell."""
@@ -128,10 +179,17 @@ class Loop:
         if self.config.num_preview:
             self.picture()
 
-    def save(self, pictured: bool = True) -> None:
-        """Write a checkpoint, and then a picture of samples unless told not to, in the main process."""
+    def save(self, pictured: bool = True, windows: Sequence[Row] = ()) -> None:
+        """Write a checkpoint, and then a picture of samples unless told not to, in the main process.
+
+        Args:
+            windows: the state of each process's means, where the row that they are for is still to come.
+        """
         if self.world.is_main:
-            self.run_folder.save(self.step, **self.checkpoint())
+            content = self.checkpoint()
+            if windows:
+                content["state"]["windows"] = list(windows)
+            self.run_folder.save(self.step, **content)
             if pictured:
                 self._save_curves()
                 self._save_picture()
@@ -212,9 +270,13 @@ class Loop:
             self.draws_curves = False
             self.note(f"{CURVES_NAME} is left out ({type(error).__name__}: {error})")
 
+    @property
+    def _picture_path(self) -> Path:
+        return self.run_folder / PICTURES / f"samples{self.step:06d}.png"
+
     def _save_picture(self):
         if self.config.num_preview and (picture := self.picture()) is not None:
-            save_png(self.run_folder / "samples" / f"samples{self.step:06d}.png", picture)
+            save_png(self._picture_path, picture)
 
     def _check_finite(self, row):
         bad = [f"{name} {row[name]}" for name in self.finite if not math.isfinite(row[name])]

@@ -16,9 +16,12 @@ from add.data.files import (
 )
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
-from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state
+from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state, read_training_state
+from add.training.checksums import HashedFile, check_listed
 
-UNFINISHED = re.compile(r"\.(?:model|opt|state|ema_).*\.pt\.[0-9a-f]{32}\.tmp")  # of files.written_together
+PICTURES = "samples"  # folder of the previews
+UNFINISHED = re.compile(r"\.(?:(?:model|opt|state|ema_).*\.pt|(?:config|training_images)\.json|progress\.csv|"
+                        r"curves\.png|samples\d+\.png)\.[0-9a-f]{32}\.tmp")  # of files.written_together
 ASIDE = "incomplete"  # folder of pieces of checkpoints
 
 
@@ -82,11 +85,12 @@ class RunFolder:
     def open(self, facts: Row) -> None:
         """Make the folder and write config.json: kind and config of the network, options, data, versions.
 
-        What a killed run left half-written is removed.
+        What a killed run left half-written is removed: the caller holds the folder's lock, so that no run is at it.
         """
-        for file in self.path.iterdir() if self.path.is_dir() else ():
-            if UNFINISHED.fullmatch(file.name):
-                file.unlink()
+        for folder in (self.path, self / PICTURES):
+            for file in folder.iterdir() if folder.is_dir() else ():
+                if UNFINISHED.fullmatch(file.name):
+                    file.unlink()
         save_json(self / CONFIG_NAME, facts)
 
     def note_options(self, train: Row) -> None:
@@ -97,17 +101,22 @@ class RunFolder:
              state: dict[str, Any]) -> None:
         """Write the checkpoint of `step`: model, one file per EMA rate, optimiser, and last the training state.
 
-        The state file names the others with their sizes, so a checkpoint is complete once that file is there. All take
-        their names when all are written: where the disk is full, none does.
+        The state file lists the others with their sizes and SHA-256, so a checkpoint is whole once all of them are
+        there. All take their names when all are written, the state first and then the weights: where the disk is full,
+        none does, and what a kill leaves half-named is known by the state that lacks the rest.
 
         Args:
             model, optimizer: state dicts. emas: {rate as text: state dict}. state: what else resuming needs.
         """
-        files = {f"model{step:06d}.pt": model, f"opt{step:06d}.pt": optimizer}
-        files |= {f"ema_{rate}_{step:06d}.pt": weights for rate, weights in emas.items()}
+        files = {f"ema_{rate}_{step:06d}.pt": weights for rate, weights in reversed(emas.items())}
+        files |= {f"model{step:06d}.pt": model, f"opt{step:06d}.pt": optimizer}
+        sizes: dict[str, int] = {}
+        digests: dict[str, str] = {}
         with written_together() as write_one:
-            sizes = {name: write_one(self / name, torch_writer(content)) for name, content in files.items()}
-            write_one(self / f"state{step:06d}.pt", torch_writer({"step": step, "files": sizes, **state}))
+            for name, content in files.items():
+                sizes[name] = write_one(self / name, _hashed_writer(content, name, digests))
+            write_one(self / f"state{step:06d}.pt",
+                      torch_writer({"step": step, "files": sizes, "sha256": digests, **state}))
 
     def steps(self) -> list[int]:
         """Return the steps that have a state file, newest first."""
@@ -133,14 +142,11 @@ class RunFolder:
         Raises:
             UserError: a file of it is missing or damaged.
         """
-        state = read_state(self / f"state{step:06d}.pt")
-        if "files" not in state:
-            raise UserError(f"{self / f'state{step:06d}.pt'} is not a run's training state")
+        state = read_training_state(self / f"state{step:06d}.pt")
         found: dict[str, Any] = {"state": state, "ema": {}, "step": step}
-        for name, size in state["files"].items():
+        for name in state["files"]:
             file = self / name
-            if not file.exists() or file.stat().st_size != size:
-                raise UserError(f"{file} is missing or not {size} bytes long")
+            check_listed(self.path, name, state)
             match = NAME.match(name)
             assert match is not None, f"{name} was written by save()"
             if match["rate"]:
@@ -153,6 +159,13 @@ class RunFolder:
         """Keep the rows of progress.csv up to `step`; later ones belong to steps that are run again."""
         rows = [row for row in self.read_progress() if None not in row.values()
                 and row.get("step", "").isdecimal() and int(row["step"]) <= step]  # the others were cut short
+        self._write_progress(rows)
+
+    def complete_progress(self, step: int, values: Row) -> None:
+        """Enter values, by their names, in the row of a step of progress.csv."""
+        self._write_progress([row | values if row["step"] == str(step) else row for row in self.read_progress()])
+
+    def _write_progress(self, rows):
         write_atomically(self / "progress.csv", lambda file: file.write(self._csv_text(rows, header=True).encode()))
 
     def append_progress(self, row: Row) -> None:
@@ -166,6 +179,10 @@ class RunFolder:
             return []
         return read_rows(path)
 
+    def progress_of(self, step: int) -> dict[str, str] | None:
+        """Return the row of a step of progress.csv as a dict of text, or None where there is none."""
+        return next((row for row in self.read_progress() if row["step"] == str(step)), None)
+
     def last_measured(self) -> dict[str, str] | None:
         """Return the newest row of progress.csv with measurements on held-out data, a dict of text, or None."""
         return next((row for row in reversed(self.read_progress()) if row.get("val_loss")), None)
@@ -175,6 +192,16 @@ class RunFolder:
         for row in rows:
             lines.append(",".join(_cell(row.get(name, "")) for name in self.fields))
         return "".join(line + "\n" for line in lines)
+
+
+def _hashed_writer(content, name, digests):
+    """Return write(file) that writes as torch_writer does, and enters the SHA-256 of what it wrote in `digests`."""
+    def write(file):
+        hashed: Any = HashedFile(file)
+        torch_writer(content)(hashed)
+        digests[name] = hashed.sha256
+
+    return write
 
 
 def _cell(value):

@@ -4,7 +4,7 @@ import time
 import torch
 import torch.distributed as dist
 
-from add.interfaces import Processes
+from add.interfaces import Processes, Row
 
 QUARTERS = ("loss_q0", "loss_q1", "loss_q2", "loss_q3")  # the loss in each quarter of the timesteps
 
@@ -30,6 +30,19 @@ class Window:
         self.timesteps.append(t)
         self.weights.append(weights)
         self.norms.append(norm)
+
+    def state_dict(self) -> Row:
+        """Return what was added and the seconds it took, on the CPU, for a run that is resumed between two rows."""
+        return {"seconds": time.monotonic() - self.start, "norms": [norm.cpu() for norm in self.norms],
+                "losses": [{name: value.cpu() for name, value in part.items()} for part in self.losses],
+                "timesteps": [part.cpu() for part in self.timesteps], "weights": [part.cpu() for part in self.weights]}
+
+    def load_state_dict(self, state: Row, device: torch.device) -> None:
+        """Go on with what gave `state`, of this process."""
+        self.start = time.monotonic() - state["seconds"]
+        self.losses = [{name: value.to(device) for name, value in part.items()} for part in state["losses"]]
+        self.timesteps, self.weights, self.norms = (
+            [part.to(device) for part in state[name]] for name in ("timesteps", "weights", "norms"))
 
     def summary(self, world: Processes) -> dict[str, float]:
         """Return means over the window and all processes: losses, loss by quarter of t, gradient norm, time.

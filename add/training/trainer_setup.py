@@ -13,7 +13,7 @@ from add.errors import UserError
 from add.interfaces import Note, Processes, Row, Scorer
 from add.networks import create_denoiser
 from add.networks.precision import check_precision
-from add.training.checkpoints import find_checkpoint, load_weights, read_state, read_weights, step_of
+from add.training.checkpoints import load_weights, read_newest, read_state, read_weights, step_of
 from add.training.config_differences import described
 from add.training.domain_starts import images_before, saved_start
 from add.training.head_start_fit import fit_head_start, with_own_head_start
@@ -136,9 +136,9 @@ def _start(trainer, source):
                         f"start at step 0 would overwrite them: name one with --resume_checkpoint to continue from "
                         f"it, or give another --run_dir, and --init_from for its weights alone")
     elif config.init_from:
-        path = find_checkpoint(config.init_from)
+        path, weights = read_newest(config.init_from)
         check_weights(path, *configs)
-        load_weights(trainer.model, with_own_head_start(trainer.model, read_weights(path), path), path)
+        load_weights(trainer.model, with_own_head_start(trainer.model, weights, path), path)
         for ema in trainer.emas.values():
             ema.copy_from(trainer.parameters, updates=0)
         note(f"starting at step 0 from the weights of {path}")

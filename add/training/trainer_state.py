@@ -65,6 +65,7 @@ def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
         trainer.seconds = state["seconds"]
         trainer.watch.best_loss, trainer.watch.best_step = state["best"]
         trainer.watch.rises = state["rises"]
+        trainer.kept_windows = state.get("windows", trainer.kept_windows)
     trainer.step = trainer.saved_step = found["step"]
 
 

@@ -102,7 +102,7 @@ def test_mistakes_end_with_status_2_and_one_message(tmp_path, capsys, monkeypatc
     assert "Traceback" not in captured.err and snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_stops(tmp_path, number):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", images, "--run_dir", out,
@@ -130,10 +130,12 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path, capsys):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     command = ["--data_dir", images, "--run_dir", out, "--max_steps", 1, *TINY]
     with locked(out):
+        being_written = out / f".opt000001.pt.{'0' * 32}.tmp"
+        being_written.touch()
         assert run("train", *command) == 2
-        assert f"another training is running in {out}" in capsys.readouterr().err
+        assert f"another training is running in {out}" in capsys.readouterr().err and being_written.exists()
         assert run("train", *command, "--estimate") == 0  # it writes nothing
-    assert run("train", *command) == 0
+    assert run("train", *command) == 0 and not being_written.exists()
 
 
 def test_an_estimate_writes_nothing_and_says_time_memory_and_disk(tmp_path, capsys):

@@ -57,7 +57,9 @@ def test_a_full_disk_is_the_users_error(tmp_path):
 
 
 @pytest.mark.parametrize("number, advice", [(errno.ENOSPC, "free some space"), (errno.EFBIG, "free some space"),
-                                            (errno.EROFS, "see to the disk"), (errno.EIO, "see to the disk")])
+                                            (errno.EROFS, "see to the disk"), (errno.EIO, "see to the disk"),
+                                            (errno.EACCES, "change their rights"), (errno.EPERM, "change their rights"),
+                                            (errno.EINVAL, "write elsewhere")])
 def test_a_disk_that_refuses_a_checkpoint_is_named(tmp_path, monkeypatch, number, advice):
     """torch.save alone says `unexpected pos` and not a word of the disk."""
     class Refusing(io.FileIO):
@@ -70,6 +72,37 @@ def test_a_disk_that_refuses_a_checkpoint_is_named(tmp_path, monkeypatch, number
     with pytest.raises(UserError, match=f"cannot write .*a.pt: {os.strerror(number)}.*{advice}"):
         files.save_torch(tmp_path / "a.pt", {"weight": torch.ones(5000)})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0", "cannot write .*a.pt: .*unexpected.*disk"),
+    ("a bug", "^a bug$")])
+def test_what_torch_says_of_a_file_that_it_cannot_write_is_told_from_a_bug(tmp_path, monkeypatch, words, expected):
+    def fail(content, file):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises((UserError, RuntimeError), match=expected):
+        files.save_torch(tmp_path / "a.pt", {})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number, message", [
+    (errno.ENOSPC, "free some space"), (errno.EROFS, "see to the disk"), (errno.EACCES, "choose another or change"),
+    (errno.EMFILE, r"cannot write .*a.txt: too many open files: .*ulimit -n"), (errno.ENOMEM, "out of memory")])
+def test_a_temporary_file_that_cannot_be_opened_is_explained(tmp_path, monkeypatch, number, message):
+    def refuse(path, *args):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    with pytest.raises(UserError, match=message):
+        files.write_atomically(tmp_path / "a.txt", lambda file: None)
+
+
+def test_what_a_writer_cannot_read_is_not_laid_to_the_file_it_writes(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileNotFoundError, match="source.png"):
+        files.write_atomically(tmp_path / "out" / "a.txt", lambda file: os.stat(tmp_path / "source.png"))
 
 
 def test_what_cannot_be_pickled_is_no_fault_of_the_disk(tmp_path):
@@ -89,6 +122,24 @@ def test_files_written_together_appear_together(tmp_path):
         write_one(tmp_path / "a", lambda file: file.write(b"first"))
         write_one(tmp_path / "b", lambda file: file.write(b"second"))
     assert [(tmp_path / name).read_text() for name in "ab"] == ["first", "second"] and len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("refused", "abc")
+def test_files_that_cannot_all_take_their_names_leave_none(tmp_path, monkeypatch, refused):
+    replace, named = os.replace, []
+
+    def refuse(source, target):
+        if os.path.basename(target) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", source)
+        replace(source, target)
+        named.append(os.path.basename(target))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UserError, match=f"cannot write .*{refused}: Permission denied.*change their rights"), \
+            files.written_together() as write_one:
+        for name in "abc":
+            write_one(tmp_path / name, lambda file: file.write(b"whole"))
+    assert os.listdir(tmp_path) == [] and named == list("cba"[:"cba".index(refused)])
 
 
 def test_text_is_appended_and_a_full_disk_names_the_file(tmp_path):

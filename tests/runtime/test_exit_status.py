@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from add.errors import UserError
+from add.errors import UserError, shortage
 from add.runtime import exit_status
 
 
@@ -29,6 +29,17 @@ def in_a_process(code, **settings):
     (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 2,
      "(CUDA out of memory): lower --batch_size, or in training --microbatch"),
     (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+    (PermissionError(13, "Permission denied"), 2, "error: Permission denied; check"),
+    (OSError(24, "Too many open files", "a.png"), 2, "error: too many open files: end other programs, or raise"),
+    (OSError(24, "Too many open files"), 2, "error: too many open files: end other programs, or raise"),
+    (OSError(12, "Cannot allocate memory", "a.png"), 2, "error: out of memory: lower --batch_size"),
+    (BlockingIOError(11, "Resource temporarily unavailable"), 2, "error: no more threads are to be had: lower"),
+    (MemoryError(), 2, "error: out of memory: lower --batch_size, or in training --microbatch"),
+    (RuntimeError("can't start new thread"), 2, "error: no more threads are to be had: lower --threads"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+                  "tried to allocate 400 bytes. Error code 12 (Cannot allocate memory)"), 2, "error: out of memory: "),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to "
+                  "allocate 400 bytes."), 2, "error: out of memory: lower"),
 ])
 def test_what_a_user_can_cause_ends_with_one_message(capsys, error, status, message):
     assert exit_status.run(raising(error)) == status
@@ -36,10 +47,17 @@ def test_what_a_user_can_cause_ends_with_one_message(capsys, error, status, mess
     assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(9, "Bad file descriptor")])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(9, "Bad file descriptor"), ValueError("a bug"),
+                                   BlockingIOError(11, "write could not complete without blocking")])
 def test_bugs_keep_their_traceback(error):
     with pytest.raises(type(error)):
         exit_status.run(raising(error))
+
+
+def test_torchs_own_words_for_too_little_memory_are_known():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**15)
+    assert str(shortage(error.value)).startswith("out of memory: lower")
 
 
 def test_a_good_end_is_status_0():

@@ -1,4 +1,5 @@
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def test_an_mpi_that_is_not_the_launchers_is_refused(monkeypatch):
     assert done.returncode == 2 and "started 2 processes, but mpi4py sees 1" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_to_stop_and_handlers_come_back(number):
     before = signal.getsignal(number)
     with stop_on_signal() as should_stop:
@@ -151,6 +152,32 @@ def test_a_second_interrupt_does_not_wait():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as should_stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not should_stop() and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_work_before_it_is_saved(tmp_path):
+    code = ("import os, sys, time\nfrom add.runtime.processes import stop_on_signal\n"
+            "with stop_on_signal() as asked:\n    print('begun', flush=True)\n"
+            "    while not asked():\n        time.sleep(0.01)\n"
+            "    print('told', flush=True)\n    print('told', file=sys.stderr, flush=True)\n"
+            "open(sys.argv[1], 'w').write(str(asked.number))\nsys.exit(128 + asked.number)")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code, str(tmp_path / "saved")])
+    while b"begun" not in os.read(terminal, 100):
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 129
+    assert (tmp_path / "saved").read_text() == str(int(signal.SIGHUP))
 
 
 def test_an_apple_gpu_is_taken_where_there_is_no_other(monkeypatch):

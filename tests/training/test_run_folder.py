@@ -3,6 +3,7 @@ import errno
 import pytest
 import torch
 
+from add.data.files import write_atomically
 from add.errors import UserError
 from add.training.run_folder import RunFolder
 from add.training.running_means import QUARTERS
@@ -93,6 +94,25 @@ def test_pieces_are_set_aside_and_what_a_kill_left_goes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left[1], *left[4:], "config.json", "incomplete"])
     assert sorted(path.name for path in (tmp_path / "incomplete").iterdir()) == ["model000003.pt", "progress.csv"]
     assert len(notes) == 1 and "starts at step 0" in notes[0] and "model000003.pt" in notes[0]
+
+
+def test_what_a_kill_left_of_any_file_of_a_run_goes_and_what_is_anothers_stays(tmp_path):
+    names = ["config.json", "training_images.json", "progress.csv", "curves.png", "samples/samples000040.png",
+             "opt000003.pt", "ema_0.9999_1000003.pt", "state000003.pt"]
+    others = ["labels.csv", "run.json", "notes.txt", "samples/mine.png", "model.onnx"]
+    for name in names + others:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.unlink", lambda path: None)
+            write_atomically(path, interrupted)
+    RunFolder(tmp_path).open({})
+    stay = sorted(file.name.split(".tmp")[0][1:-33] for file in tmp_path.rglob(".*.tmp"))
+    assert stay == sorted(name.rsplit("/")[-1] for name in others)
+
+
+def interrupted(file):
+    raise KeyboardInterrupt
 
 
 def test_only_files_that_training_writes_are_continued(tmp_path):
