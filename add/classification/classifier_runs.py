@@ -10,8 +10,9 @@ import torch
 
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
 from add.classification.classifier_methods import Method, train_method
+from add.classification.grading import DomainSeverities, fit_link, linked_scores
 from add.classification.labelled_images import Labelled
-from add.classification.scores import classification_scores, linked_scores, severity_scores
+from add.classification.scores import classification_scores
 from add.data.files import read_json, save_json, save_torch
 from add.errors import UserError
 from add.interfaces import Count, Row
@@ -77,13 +78,13 @@ class ClassifierRuns:
         return record
 
     def score(self, method: Method, share: float, seeds: Sequence[int], test: TestSet,
-              domain_means: Sequence[float] | None) -> list[dict[str, float]]:
+              known: DomainSeverities | None, ordered: bool = True) -> list[dict[str, float]]:
         """Return {score: value} on a test set for the classifier of each seed.
 
-        Of two classes, the validation images of both are the ends of the linked scores.
-
         Args:
-            domain_means: mean severity of each domain's training images, or None where it is not known.
+            known: severities of the training images, or None.
+            ordered: whether the classes have an order. Then all classifiers are graded by the same link, which their
+                own log-odds of the validation images fix.
         """
         num_classes = test.data.labels.shape[1]
         classes = test.data.labels.argmax(dim=1)
@@ -94,14 +95,8 @@ class ClassifierRuns:
             network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
             logits = predict_logits(network.eval(), test.data.images)
             scores = classification_scores(logits, classes)
-            if num_classes == 2:
-                end_logits, end_classes = self._validated(network)
-                if test.severity is None or domain_means is None:
-                    scores |= linked_scores(logits, classes, end_logits, end_classes)
-                else:
-                    scores |= severity_scores(logits, test.severity, domain_means)
-                    scores |= linked_scores(logits, classes, end_logits, end_classes, test.severity,
-                                            domain_means)
+            if ordered:
+                scores |= linked_scores(logits, classes, fit_link(*self._validated(network)), test.severity, known)
             found.append(scores)
         return found
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
 from add.classification.classifier_runs import ClassifierRuns, digest_of
-from add.classification.comparison_data import domain_means, read_real, read_synthetic
+from add.classification.comparison_data import domain_severities, read_real, read_synthetic
 from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
@@ -161,11 +161,12 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = _train(config, runs, methods, seeds, note, silent)
     scores: Row = {test.name: {} for test in images.tests}
-    means = domain_means(config, real)
+    known = domain_severities(config, real)
     with closing(EvaluationBar("scoring", len(methods) * len(images.tests), "method", silent)) as bar:
         for test in images.tests:
             for method in methods:
-                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, means)
+                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, known,
+                                                             images.ordered)
                 bar.add(1)
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}

@@ -13,12 +13,14 @@ from PIL import Image
 from add.classification import classifier_runs
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
 from add.classification.comparison_data import read_real, read_synthetic
+from add.classification.grading import fit_link
 from add.classification.labelled_images import read_domains
 from add.classification.score_tables import summarise, table
 from add.classification.scores import classification_scores, interval
 from add.commands.classify import ClassificationConfig, run_classification
 from add.data.dataset import ImageSet
 from add.data.files import save_json, save_png
+from add.data.severity_table import write_severity
 from add.errors import UserError
 from add.results.translation_series import write_rows
 from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
@@ -28,7 +30,8 @@ from tests.tiny import make_images
 SHORT = ClassifierConfig(steps=4, batch_size=8, lr=5e-3)
 METHODS = ("plain", "mixup", "progressive", "progressive@depth", "full")
 SCORES = ["accuracy", "macro_f1", "auc", "calibration_error", "nll"]
-SEVERITY_SCORES = ["severity_spearman", "severity_rmse", "halfway_accuracy", "severity_rmse_linked"]
+SEVERITY_SCORES = ["severity_spearman", "severity_rmse_linked", "severity_rmse"]
+PARTED = [f"{score}{part}" for score in SEVERITY_SCORES for part in ("", "_ends", "_middle")]  # of the test set all
 QUICK = ["--steps", 2, "--batch_size", 4, "--num_seeds", 1, "--methods", "plain,flips"]
 
 
@@ -45,7 +48,7 @@ def write_set(folder, count, seed, dark=(0.0, 0.3), bright=(0.7, 1.0)):
     """Write `count` images of each domain and their table severity.csv."""
     rows = write_shaded(folder / "dark", np.linspace(*dark, count), seed)
     rows |= write_shaded(folder / "bright", np.linspace(*bright, count), seed + 1)
-    (folder / "severity.csv").write_text("image,severity\n" + "".join(f"{k},{v}\n" for k, v in rows.items()))
+    write_severity(folder, rows)
     return folder
 
 
@@ -126,9 +129,9 @@ def test_the_result_is_what_is_written(config, finished):
     assert Path(config.out_dir, "classification.md").read_text() == table(result)
     assert list(result["tests"]) == ["ends", "all"]
     assert list(result["tests"]["all"]) == list(METHODS) and [note.split(":")[0] for note in notes[1:]] == list(METHODS)
-    for summary in result["tests"].values():
-        for scores in summary.values():
-            assert list(scores) == SCORES + SEVERITY_SCORES
+    for test, graded in (("ends", SEVERITY_SCORES), ("all", PARTED)):
+        for scores in result["tests"][test].values():
+            assert list(scores) == [*SCORES, "halfway_accuracy", *graded]
             assert all(len(score["values"]) == 2 for score in scores.values())
 
 
@@ -193,7 +196,7 @@ def test_methods_of_one_seed_differ_by_their_images_and_labels_alone(config, fin
 def test_the_csv_has_a_row_per_number(config, finished):
     with open(f"{config.out_dir}/classification.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * len(METHODS) * len(SCORES + SEVERITY_SCORES) * 2
+    assert len(rows) == len(METHODS) * 2 * (2 * len([*SCORES, "halfway_accuracy"]) + len(SEVERITY_SCORES + PARTED))
     row = next(row for row in rows if (row["test"], row["method"], row["score"], row["seed"])
                == ("all", "full", "auc", "4"))
     assert float(row["value"]) == pytest.approx(finished[0]["tests"]["all"]["full"]["auc"]["values"][1], abs=1e-6)
@@ -280,7 +283,6 @@ def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
         return network
 
     monkeypatch.setattr(classifier_runs, "train_method", train)
-    monkeypatch.setattr(classifier_runs, "severity_scores", lambda *args: {})
     notes = []
     result = run_classification(in_copy(out_dir=tmp_path / "new", methods="full", synthetic_share="0.9,0.5,0.25"),
                                 SHORT, notes.append)
@@ -310,6 +312,37 @@ def test_without_severities_none_are_scored(in_copy, config, tmp_path):
     (data / "severity.csv").unlink()
     changed = in_copy(out_dir=tmp_path / "new", methods="plain", num_seeds=1, data_dir=str(data))
     assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == [*SCORES, "halfway_accuracy"]
+
+
+@pytest.fixture
+def three(tmp_path):
+    """The options of a comparison of dark, grey and bright, whose names stand in another order by the alphabet."""
+    for part, count, seed in (("train", 6, 0), ("val", 3, 10), ("test", 6, 20)):
+        rows = {}
+        for k, name in enumerate(("dark", "grey", "bright")):
+            rows |= write_shaded(tmp_path / part / name, np.linspace(0.4 * k, 0.4 * k + 0.2, count), seed + k)
+        write_severity(tmp_path / part, rows)
+    return ClassificationConfig(data_dir=str(tmp_path / "train"), val_dir=str(tmp_path / "val"), num_seeds=1,
+                                test_dir=str(tmp_path / "test"), methods="flips", out_dir=str(tmp_path / "out"))
+
+
+def test_three_ordered_classes_are_graded(three, tmp_path):
+    """By the weights that were kept, and the validation images alone."""
+    result = run_classification(dataclasses.replace(three, domains="dark,grey,bright"), SHORT)
+    scores = result["tests"]["test"]["flips"]
+    assert list(scores) == [*SCORES, "halfway_accuracy", "kappa_quadratic", *SEVERITY_SCORES]
+    network = build_network("small_resnet", 3)
+    network.load_state_dict(torch.load(tmp_path / "out" / "runs" / "flips_seed0.pt", weights_only=True))
+    validation, test = (read_domains(tmp_path / part, 16, ["dark", "grey", "bright"]) for part in ("val", "test"))
+    link = fit_link(predict_logits(network.eval(), validation.data.images), validation.classes)
+    places = link.positions(predict_logits(network, test.data.images)).numpy()
+    truth = ((np.concatenate([np.linspace(a, a + 0.2, 6) for a in (0, 0.4, 0.8)]) - 0.1) / 0.8).clip(0, 1)
+    assert scores["severity_rmse_linked"]["values"] == pytest.approx([np.sqrt(((places - truth) ** 2).mean())])
+
+
+def test_three_classes_without_an_order_are_not_graded(three):
+    scores = run_classification(three, SHORT)["tests"]["test"]["flips"]
+    assert list(scores) == SCORES
 
 
 @pytest.mark.parametrize(("changes", "message"), [
