@@ -9,8 +9,6 @@ import torch
 from add.errors import UserError
 
 CALIBRATION_BINS = 15
-LOWER_IS_BETTER = {"calibration_error", "nll", *(f"severity_rmse{kind}{part}" for kind in ("", "_linked")
-                                                for part in ("", "_ends", "_middle"))}
 
 
 class Interval(NamedTuple):
