@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from add.classification.label_rules import line_between
+from add.classification.labelled_images import expected_positions
 from add.errors import UserError
 from add.metrics.severity_meter import relative_severity
 
@@ -84,12 +85,6 @@ def border_log_odds(logits: torch.Tensor) -> torch.Tensor:
                         for k in range(1, logits.shape[1])], dim=1)
 
 
-def expected_positions(probabilities: torch.Tensor) -> torch.Tensor:
-    """Return sum_k p_k k / (K - 1), float [n], of class probabilities [n, K]: the mean grade, in [0, 1]."""
-    grades = torch.linspace(0, 1, probabilities.shape[1], dtype=probabilities.dtype)
-    return probabilities @ grades
-
-
 def linked_scores(logits: torch.Tensor, classes: torch.Tensor, link: Link, severity: np.ndarray | None = None,
                   known: DomainSeverities | None = None) -> dict[str, float]:
     """Return how a classifier of ordered classes does by its `Link`.
@@ -109,6 +104,25 @@ def linked_scores(logits: torch.Tensor, classes: torch.Tensor, link: Link, sever
     places = {"severity_rmse_linked": link.positions(logits),
               "severity_rmse": expected_positions(logits.double().softmax(dim=1))}
     return scores | severity_scores({"severity_spearman": border_log_odds(logits).mean(dim=1)}, places, severity, known)
+
+
+def head_scores(severities: torch.Tensor, classes: torch.Tensor, num_classes: int, severity: np.ndarray | None = None,
+                known: DomainSeverities | None = None) -> dict[str, float]:
+    """Return how the severities that a network says itself grade, without a link.
+
+    Names as those of `linked_scores`, with _head: halfway_accuracy_head and kappa_quadratic_head of the nearest grades,
+    and where severities are known severity_spearman_head and severity_rmse_head.
+
+    Args:
+        severities: float64 [n], 0 for the first class and 1 for the last, cut off here.
+        classes, severity, known: see `linked_scores`.
+    """
+    places = severities.clamp(0, 1)
+    scores = class_scores((places * (num_classes - 1)).round().long(), classes, num_classes, "_head")
+    if severity is None or known is None:
+        return scores
+    return scores | severity_scores({"severity_spearman_head": severities}, {"severity_rmse_head": places}, severity,
+                                    known)
 
 
 def class_scores(found: torch.Tensor, classes: torch.Tensor, num_classes: int, suffix: str = "") -> dict[str, float]:

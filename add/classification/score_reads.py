@@ -12,11 +12,16 @@ READS = {  # in the order of the tables
                         "classes' validation means, so that no border's place is punished",
     "kappa_quadratic": "larger is better: agreement of these classes with the true grades, an error of two grades "
                        "counting four times one; 0 is chance. Means nothing for classes without an order",
+    "halfway_accuracy_head": "larger is better: share of images whose nearest grade by the severity head is theirs",
+    "kappa_quadratic_head": "larger is better: kappa_quadratic of these grades",
     "severity_spearman": "larger is better: rank correlation of log-odds and severity; it needs no scale",
     "severity_rmse_linked": "smaller is better: error of the place of the log-odds between the validation means of the "
                             "first class, 0, and the last, 1; compare methods by this one",
     "severity_rmse": "not to compare methods by: error of the probability, which is large for hard labels however "
                      "well they grade",
+    "severity_spearman_head": "larger is better: rank correlation of the severity head's output and severity",
+    "severity_rmse_head": "smaller is better: error of the severity head's own output, which needs no link; to be "
+                          "compared with severity_rmse_linked",
 }
 PARTS = {  # endings of names
     "_ends": "of the images whose severity lies in a training band, or beyond the outer ones",

@@ -8,12 +8,12 @@ import torch
 from add.classification.grading import (
     DomainSeverities,
     border_log_odds,
-    expected_positions,
     fit_link,
     linked_scores,
     quadratic_kappa,
     severity_scores,
 )
+from add.classification.labelled_images import expected_positions
 from add.errors import UserError
 
 ENDS = torch.tensor([0, 0, 1, 1])
