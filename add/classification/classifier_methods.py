@@ -65,7 +65,7 @@ def check_synthetic(methods: Iterable[Method], synthetic: Container[str]) -> Non
 
 
 def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelled], config: ClassifierConfig,
-                 share: float, seed: int, count: Count = lambda number: None) -> nn.Module:
+                 share: float, seed: int, count: Count = lambda number: None, heads: str = "class") -> nn.Module:
     """Return the classifier that one method trains with one seed, in evaluation mode.
 
     Args:
@@ -74,6 +74,7 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
         share: of synthetic images in each batch, for a method that has any.
         seed: of weights and batches; methods share it, so that their scores can be compared in pairs.
         count: called with the number of steps since its last call.
+        heads: what the classifier says, one of `add.classification.heads.HEADS`.
 
     Raises:
         UserError: the method's synthetic images are missing.
@@ -81,4 +82,4 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
     check_synthetic([method], synthetic)
     config = config if method.augment else dataclasses.replace(config, augment="none")
     return train_classifier(real, config, seed, synthetic.get(method.source), share if method.source else 0.0,
-                            method.mixing, lambda step, loss: count(1))
+                            method.mixing, lambda step, loss: count(1), heads)

@@ -43,7 +43,7 @@ class ClassificationConfig:
         "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size",
                         "skip_bad"),
         "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
-        "what is compared": ("methods", "num_seeds", "seed"),
+        "what is compared": ("methods", "heads", "num_seeds", "seed"),
         "output and speed": ("out_dir", "estimate", "threads")}
 
     data_dir: str = path_option("", "training images: a folder with one subfolder per domain", "images")
@@ -66,6 +66,9 @@ class ClassificationConfig:
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
                                              "--label_rule")
+    heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
+                                 "the domains teach a severity in [0, 1] in place of the class",
+                        ("class", "class,severity"))
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
                                            "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
@@ -125,7 +128,7 @@ def estimate_classification(config: ClassificationConfig, classifier_config: Cla
     images = read_real(config)
     check_synthetic(config.parsed_methods(), read_synthetic(config, config.parsed_methods(), images)[0])
     runs = ClassifierRuns(Path(config.out_dir) / "runs", images.train.data, images.validation.data, {},
-                          classifier_config)
+                          classifier_config, config.heads)
     return classifier_lines(images.train.data, classifier_config, len(_missing(config, runs)), files_each=1)
 
 
@@ -153,11 +156,11 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
-    settings = {"classifier": dataclasses.asdict(classifier_config), "domains": list(real.names),
+    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": config.heads, "domains": list(real.names),
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
-    runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config)
+    runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config, config.heads)
     seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = _train(config, runs, methods, seeds, note, silent)
     scores: Row = {test.name: {} for test in images.tests}
@@ -209,7 +212,7 @@ def _train(config, runs, methods, seeds, note, silent):
 def _check_settings(out_dir, settings):
     """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
     path = out_dir / "settings.json"
-    if changed := changed_settings(path, settings):
+    if changed := changed_settings(path, settings, defaults={"heads": ClassificationConfig.heads}):
         raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
                         f"same ones to continue, or another --out_dir")
     save_json(path, settings)

@@ -109,8 +109,9 @@ def given(monkeypatch):
     """What train_method gives to the training loop."""
     seen = {}
 
-    def train(real, config, seed, synthetic, share, mixing, on_step):
-        seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing)
+    def train(real, config, seed, synthetic, share, mixing, on_step, heads):
+        seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing,
+                    heads=heads)
 
     monkeypatch.setattr(classifier_methods, "train_classifier", train)
     return seen
@@ -127,7 +128,7 @@ def test_methods_differ_in_nothing_else(given, name, expected):
     real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))
     synthetic = {"full": "the full", "progressive": "by blend", "progressive@depth": "by depth"}
     train_method(parse_method(name), real, synthetic, ClassifierConfig(), 0.3, seed=4)
-    assert given == expected | {"real": real, "seed": 4}
+    assert given == expected | {"real": real, "seed": 4, "heads": "class"}
 
 
 @pytest.mark.parametrize(("name", "flag"), [("unconditional", "--samples_dir"), ("full", "--translations"),

@@ -99,9 +99,9 @@ def trained(monkeypatch):
     """The (method, share, seed) of every classifier trained from here on."""
     seen, train = [], classifier_runs.train_method
 
-    def noted(method, real, synthetic, config, share, seed, count):
+    def noted(method, real, synthetic, config, share, seed, count, heads):
         seen.append((method.name, share, seed))
-        return train(method, real, synthetic, config, share, seed, count)
+        return train(method, real, synthetic, config, share, seed, count, heads)
 
     monkeypatch.setattr(classifier_runs, "train_method", noted)
     return seen
@@ -248,6 +248,34 @@ def test_other_settings_are_refused(in_copy):
         run_classification(in_copy(), dataclasses.replace(SHORT, steps=7))
 
 
+def test_a_comparison_of_an_earlier_version_continues(in_copy, finished, trained, tmp_path):
+    """Its settings know no heads: it has that of the classes alone."""
+    again = in_copy()
+    path = tmp_path / "out" / "settings.json"
+    save_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "heads"})
+    with pytest.raises(UserError, match=r"other settings or images \(heads\)"):
+        run_classification(dataclasses.replace(again, heads="class,severity"), SHORT)
+    assert run_classification(again, SHORT) == finished[0] and trained == []
+
+
+def test_a_severity_head_is_scored_beside_the_linked_classes(in_copy, config, tmp_path):
+    result = run_classification(in_copy(out_dir=tmp_path / "new", methods="flips,progressive", num_seeds=1,
+                                        synthetic_share="0.5", heads="class,severity"), SHORT)
+    head = ["severity_spearman_head", "severity_rmse_head"]
+    for method, name in (("flips", "flips_seed3"), ("progressive", "progressive_share0.5_seed3")):
+        scores = result["tests"]["ends"][method]
+        assert list(scores) == [*SCORES, "halfway_accuracy", *SEVERITY_SCORES, "halfway_accuracy_head", *head]
+        network = build_network("small_resnet", 3)
+        network.load_state_dict(torch.load(tmp_path / "new" / "runs" / f"{name}.pt", weights_only=True))
+        test = read_domains(config.test_dir.split(",")[0].removeprefix("ends="), 16, ["dark", "bright"])
+        outputs = predict_logits(network.eval(), test.data.images)
+        expected = classification_scores(outputs[:, :2], test.classes)
+        assert {score: scores[score]["values"][0] for score in SCORES} == pytest.approx(expected, abs=1e-6)
+        truth = ((np.concatenate([np.linspace(0, 0.3, 5), np.linspace(0.7, 1, 5)]) - 0.15) / 0.7).clip(0, 1)
+        rmse = np.sqrt(((outputs[:, 2].numpy().clip(0, 1) - truth) ** 2).mean())
+        assert scores["severity_rmse_head"]["values"] == pytest.approx([rmse], abs=1e-6)
+
+
 def test_other_soft_labels_are_refused(in_copy):
     """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
     with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):
@@ -275,7 +303,7 @@ def test_unconditional_samples_have_hard_labels(in_copy, config, tmp_path):
 
 def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
     """Stand-ins whose log-odds are off by the distance of the share from a half."""
-    def train(method, real, synthetic, config, share, seed, count):
+    def train(method, real, synthetic, config, share, seed, count, heads):
         network = build_network("small_resnet", 2).eval()
         torch.nn.init.zeros_(network.head.weight)
         with torch.no_grad():
