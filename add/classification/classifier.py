@@ -6,6 +6,7 @@ so that the training images and the mixing of them are all that differs.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from add.config import expect_at_least, option
 from add.data.transforms import augment
 from add.errors import UserError
 
+Change: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 NETWORKS = ("small_resnet", "resnet18", "densenet121")
 DENSENET_LEAST = 32  # pixels; it halves them five times
 
@@ -101,7 +103,8 @@ def build_network(name: str, num_classes: int) -> nn.Module:
 
 def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthetic: Labelled | None = None,
                      share: float = 0.0, mixing: str = "none",
-                     on_step: Callable[[int, float], None] | None = None, heads: str = "class") -> nn.Module:
+                     on_step: Callable[[int, float], None] | None = None, heads: str = "class",
+                     change: Change | None = None) -> nn.Module:
     """Return a network trained by the loss of its heads, in evaluation mode; of `class`, soft cross-entropy.
 
     Args:
@@ -112,6 +115,7 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
         mixing: "none", "mixup" or "cutmix" of each batch.
         on_step: called as on_step(step, loss).
         heads: what the network says, one of HEADS; see `add.classification.heads`.
+        change: change(images, generator) -> images, random, of each batch behind its flips and turns; labels stay.
 
     Raises:
         UserError: a share without synthetic images, or an unknown name.
@@ -141,7 +145,8 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
         if num_synthetic:
             more_images, more_targets = _draw(synthetic, num_synthetic, generator)
             images, targets = torch.cat([images, more_images]), torch.cat([targets, more_targets])
-        images, targets = mix(augment(images, generator, config.augment), targets, mixing, generator)
+        images = augment(images, generator, config.augment)
+        images, targets = mix(images if change is None else change(images, generator), targets, mixing, generator)
         with torch.enable_grad():
             loss = heads_loss(network(images.contiguous(memory_format=torch.channels_last)), targets, heads)
             optimizer.zero_grad()

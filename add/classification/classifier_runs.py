@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
-from add.classification.classifier_methods import Method, train_method
+from add.classification.classifier_methods import Method, heads_of, train_method
 from add.classification.grading import DomainSeverities, fit_link, head_scores, linked_scores
 from add.classification.heads import num_outputs, read_outputs
 from add.classification.labelled_images import Labelled
@@ -72,7 +72,7 @@ class ClassifierRuns:
                                 f"continue, or another --out_dir")
             return record
         network = train_method(method, self.real, self.synthetic, self.config, share, seed, count, self.heads)
-        scores = classification_scores(self._predict(network, self.validation)[0], _classes_of(self.validation))
+        scores = classification_scores(self._predict(network, method, self.validation)[0], _classes_of(self.validation))
         save_torch(weights_path, network.state_dict())
         record = {"method": method.name, "share": share, "seed": seed, "synthetic_sha256": digest,
                   "validation": scores}
@@ -94,22 +94,23 @@ class ClassifierRuns:
         classes = _classes_of(test.data)
         found = []
         for seed in seeds:
-            network = build_network(self.config.network, num_outputs(self.heads, num_classes))
+            network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
-            logits, severities = self._predict(network.eval(), test.data)
+            logits, severities = self._predict(network.eval(), method, test.data)
             scores = classification_scores(logits, classes)
             if ordered:
-                link = fit_link(self._predict(network, self.validation)[0], _classes_of(self.validation))
+                link = fit_link(self._predict(network, method, self.validation)[0], _classes_of(self.validation))
                 scores |= linked_scores(logits, classes, link, test.severity, known)
-                if severities is not None:
+                if severities is not None and self.heads != "class":  # the same scores for all methods
                     scores |= head_scores(severities, classes, num_classes, test.severity, known)
             found.append(scores)
         return found
 
-    def _predict(self, network, data):
+    def _predict(self, network, method, data):
         """Return (logits [n, K], severities [n] or None) of labelled images."""
-        return read_outputs(predict_logits(network, data.images), self.heads, data.labels.shape[1])
+        outputs = predict_logits(network, data.images)
+        return read_outputs(outputs, heads_of(method, self.heads), data.labels.shape[1])
 
     def _paths(self, method, share, seed):
         name = f"{method.name}_share{share:g}_seed{seed}" if method.source else f"{method.name}_seed{seed}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
+from add.classification.classifier_methods import FURTHER, METHODS, Method, check_synthetic, parse_method
 from add.classification.classifier_runs import ClassifierRuns, digest_of
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic
 from add.classification.label_rules import LABEL_RULES
@@ -65,7 +65,7 @@ class ClassificationConfig:
                                        "names", many=True)
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
-                                             "--label_rule")
+                                             f"--label_rule; {', '.join(FURTHER)} need no generated images, either")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
                                  "the domains teach a severity in [0, 1] in place of the class",
                         ("class", "class,severity"))

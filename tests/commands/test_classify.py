@@ -276,6 +276,27 @@ def test_a_severity_head_is_scored_beside_the_linked_classes(in_copy, config, tm
         assert scores["severity_rmse_head"]["values"] == pytest.approx([rmse], abs=1e-6)
 
 
+@pytest.mark.parametrize("heads", ["class", "class,severity"])
+def test_further_methods_have_the_scores_of_all_others(in_copy, config, tmp_path, heads):
+    """Regression says a severity alone: the link sees that very number, whatever its heads are called."""
+    result = run_classification(in_copy(out_dir=tmp_path / "new", num_seeds=1, heads=heads,
+                                        methods="flips,smoothing,trivialaugment,stain_jitter,regression"), SHORT)
+    own = result["tests"]["all"]
+    assert {tuple(scores) for scores in own.values()} == {tuple(own["flips"])}
+    assert len({scores["nll"]["mean"] for scores in own.values()}) == 5
+    network = build_network("small_resnet", 1)
+    network.load_state_dict(torch.load(tmp_path / "new" / "runs" / "regression_seed3.pt", weights_only=True))
+    validation, test = (read_domains(folder, 16, ["dark", "bright"])
+                        for folder in (config.val_dir, config.test_dir.split("all=")[1]))
+    said, placed = (predict_logits(network.eval(), data.data.images)[:, 0].numpy() for data in (validation, test))
+    low, high = (said[validation.classes.numpy() == k].mean() for k in (0, 1))
+    places = ((placed - low) / (high - low)).clip(0, 1) if high > low else np.full(10, 0.5)
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    expected = np.sqrt(((places - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+    assert own["regression"]["severity_rmse_linked"]["values"] == pytest.approx([expected], abs=1e-5)
+    assert own["regression"]["accuracy"]["values"] == [((placed > 0.5) == test.classes.numpy()).mean()]
+
+
 def test_other_soft_labels_are_refused(in_copy):
     """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
     with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):
