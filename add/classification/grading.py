@@ -3,10 +3,11 @@
 A probability depends on how soft the labels were that a classifier learnt from: hard ones drive it to 0 and 1. So
 places are read off the log-odds, on a straight line from the mean of the first class's validation images, 0, to that
 of the last one's, 1, cut off at both ends. No severity is used, and every straight change of log-odds that keeps
-their direction, such as a temperature, leaves places as they are.
+their direction leaves places as they are: of two classes, any temperature and any bias.
 
 Of K > 2 classes there are K - 1 log-odds, one for each border: of the classes above it against those below. A grade's
-mean is the sum of the probabilities to lie above each border; so the place is the mean of the borders' places.
+mean is the sum of the probabilities to lie above each border; so the place is the mean of the borders' places. Here a
+temperature is no straight change any more, but one that tends to it the surer a classifier is: places do not saturate.
 """
 import dataclasses
 import math
@@ -68,7 +69,7 @@ class Link:
 def fit_link(logits: torch.Tensor, classes: torch.Tensor) -> Link:
     """Return the `Link` of a classifier from its logits [n, K] of validation images of all classes int64 [n].
 
-    Where log-odds are no higher for the last class than for the first, every image is placed half way.
+    A border whose log-odds are no higher for the last class than for the first places every image half way.
     """
     log_odds = border_log_odds(logits)
     last = logits.shape[1] - 1

@@ -74,6 +74,7 @@ def test_three_classes_by_hand():
     link = fit_link(odds.log(), torch.arange(3))
     assert link.borders.tolist() == pytest.approx([0.25, 0.75])
     assert link.positions(odds.log()).tolist() == pytest.approx([0, 0.5, 1])
+    assert link.positions(torch.tensor([[1.0, 90, 10]]).log()).item() == 0.5  # above one border, below the other
     given = torch.tensor([[1.0, 2, 1], [90, 1, 1], [2, 1, 1]]).log()
     first = (2 * LN3 / math.log(21), (LN7 - LN3) / math.log(21))
     even = (LN3 / math.log(21), (LN7 - LN3) / math.log(21))  # 2:1:1 lies at 0 and -ln 3
@@ -97,6 +98,17 @@ def test_a_straight_change_of_log_odds_leaves_linked_scores(num_classes, factor,
     linked = [{score: value for score, value in found.items() if score not in SOFTMAX} for found in (plain, changed)]
     assert linked[1] == pytest.approx(linked[0], abs=1e-9) and plain["severity_rmse_linked"] < 0.2
     assert abs(plain["severity_rmse"] - changed["severity_rmse"]) > 0.004
+
+
+def test_places_of_three_classes_do_not_saturate_with_confidence():
+    """At ten times the logits the softmax knows whole grades only; places move by less than a hundredth."""
+    severity = torch.linspace(0, 1, 40, dtype=torch.float64)
+    logits = -40 * (severity[:, None] - torch.tensor([0.0, 0.5, 1.0])) ** 2
+    classes = (2 * severity).round().long()
+    plain, bold = (fit_link(c * logits, classes).positions(c * logits) for c in (1, 10))
+    assert (plain - bold).abs().max() < 0.01 and len(bold.unique()) > 30
+    grades = expected_positions((10 * logits).softmax(dim=1))
+    assert ((grades * 2 - (grades * 2).round()).abs() < 0.02).double().mean() > 0.8
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
