@@ -14,16 +14,17 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig, predict_logits, train_classifier
+from add.classification.grading import DomainSeverities, fit_link, linked_scores
 from add.classification.label_rules import two_sided
 from add.classification.labelled_images import Labelled, one_hot, read_domains
-from add.classification.scores import classification_scores, interval, severity_scores
+from add.classification.scores import classification_scores, interval
 from add.data import to_model_input
 from add.data.severity_table import read_severity
 from add.metrics.severity_meter import fresh_phantoms, relative_severity
 
 STREAM = 104729  # of the further images, which no study draws from
-SHOWN = ("accuracy", "auc", "calibration_error", "severity_spearman", "severity_rmse",
-         "halfway_accuracy", "severity_rmse_linked")
+SHOWN = ("accuracy", "auc", "calibration_error", "halfway_accuracy", "severity_spearman", "severity_rmse_linked",
+         "severity_rmse_linked_ends", "severity_rmse_linked_middle", "severity_rmse")
 
 
 def main():
@@ -39,7 +40,10 @@ def main():
     size = options["image_size"]
     real = read_domains(study / f"n{args.num_train}" / "train", size)
     known = read_severity(study / f"n{args.num_train}" / "train", real.paths)
-    means = [known[real.classes == k].mean() for k in range(2)]
+    own = [known[real.classes == k] for k in range(2)]
+    means = [values.mean() for values in own]
+    trained = DomainSeverities(means, [(values.min(), values.max()) for values in own])
+    validation = read_domains(study / f"n{args.num_train}" / "val", size)
     test = read_domains(study / "test" / "all", size)
     test_severity = read_severity(study / "test" / "all", test.paths)
     images, severity = fresh_phantoms(size, args.count, np.random.default_rng([STREAM, options["seed"]]))
@@ -53,7 +57,9 @@ def main():
         for seed in range(options["seed"], options["seed"] + args.seeds):
             network = train_classifier(real.data, config, seed, Labelled(images, labels), 0.5)
             logits = predict_logits(network, test.data.images)
-            runs.append(classification_scores(logits, test.classes) | severity_scores(logits, test_severity, means))
+            link = fit_link(predict_logits(network, validation.data.images), validation.classes)
+            runs.append(classification_scores(logits, test.classes)
+                        | linked_scores(logits, test.classes, link, test_severity, trained))
         found = [interval([run[score] for run in runs]) for score in SHOWN]
         print(f"| {name} | " + " | ".join(f"{one.mean:.4f} ± {one.mean - one.low:.4f}" for one in found) + " |",
               flush=True)

@@ -6,17 +6,20 @@ so that the training images and the mixing of them are all that differs.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from add.classification.heads import HEADS, heads_loss, num_outputs, targets_of
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS, mix
 from add.config import expect_at_least, option
 from add.data.transforms import augment
 from add.errors import UserError
 
+Change: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 NETWORKS = ("small_resnet", "resnet18", "densenet121")
 DENSENET_LEAST = 32  # pixels; it halves them five times
 
@@ -98,15 +101,11 @@ def build_network(name: str, num_classes: int) -> nn.Module:
     return nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=num_classes)
 
 
-def soft_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the batch of -sum_k p_k log q_k, from logits [B, K] and class probabilities [B, K]."""
-    return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
-
-
 def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthetic: Labelled | None = None,
                      share: float = 0.0, mixing: str = "none",
-                     on_step: Callable[[int, float], None] | None = None) -> nn.Module:
-    """Return a network trained with soft cross-entropy, in evaluation mode.
+                     on_step: Callable[[int, float], None] | None = None, heads: str = "class",
+                     change: Change | None = None) -> nn.Module:
+    """Return a network trained by the loss of its heads, in evaluation mode; of `class`, soft cross-entropy.
 
     Args:
         real: training images.
@@ -115,6 +114,8 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
         share: of every batch that is drawn from `synthetic`, in [0, 1).
         mixing: "none", "mixup" or "cutmix" of each batch.
         on_step: called as on_step(step, loss).
+        heads: what the network says, one of HEADS; see `add.classification.heads`.
+        change: change(images, generator) -> images, random, of each batch behind its flips and turns; labels stay.
 
     Raises:
         UserError: a share without synthetic images, or an unknown name.
@@ -125,22 +126,29 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
                         f"{DENSENET_LEAST} or more; take --network small_resnet, or larger images")
     if mixing not in MIXINGS:
         raise UserError(f"mixing {mixing!r} is unknown: expected one of {', '.join(MIXINGS)}")
+    if heads not in HEADS:
+        raise UserError(f"heads {heads!r} are unknown: expected one of {'; '.join(HEADS)}")
+    num_classes = real.labels.shape[1]
+    real = Labelled(real.images, targets_of(real.labels, heads))
+    if synthetic is not None:
+        synthetic = Labelled(synthetic.images, targets_of(synthetic.labels, heads, generated=True))
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(config.network, real.labels.shape[1])
+        network = build_network(config.network, num_outputs(heads, num_classes))
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))
     network.train()
     for step in range(config.steps):
-        images, labels = _draw(real, config.batch_size - num_synthetic, generator)
+        images, targets = _draw(real, config.batch_size - num_synthetic, generator)
         if num_synthetic:
-            more_images, more_labels = _draw(synthetic, num_synthetic, generator)
-            images, labels = torch.cat([images, more_images]), torch.cat([labels, more_labels])
-        images, labels = mix(augment(images, generator, config.augment), labels, mixing, generator)
+            more_images, more_targets = _draw(synthetic, num_synthetic, generator)
+            images, targets = torch.cat([images, more_images]), torch.cat([targets, more_targets])
+        images = augment(images, generator, config.augment)
+        images, targets = mix(images if change is None else change(images, generator), targets, mixing, generator)
         with torch.enable_grad():
-            loss = soft_cross_entropy(network(images.contiguous(memory_format=torch.channels_last)), labels)
+            loss = heads_loss(network(images.contiguous(memory_format=torch.channels_last)), targets, heads)
             optimizer.zero_grad()
             loss.backward()
         if not math.isfinite(loss.item()):
@@ -154,7 +162,10 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
 
 @torch.no_grad()
 def predict_logits(network: nn.Module, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Return logits float32 [n, K] of images [n, 3, H, W]; batch_size does not change them."""
+    """Return the outputs float32 [n, K] of images [n, 3, H, W]; batch_size does not change them.
+
+    Logits, where the network has the head `class`; else see `add.classification.heads.read_outputs`.
+    """
     parts = (part.contiguous(memory_format=torch.channels_last) for part in images.split(batch_size))
     return torch.cat([network(part) for part in parts])
 

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
-from add.classification.classifier_methods import Method, train_method
+from add.classification.classifier_methods import Method, heads_of, train_method
+from add.classification.grading import DomainSeverities, fit_link, head_scores, linked_scores
+from add.classification.heads import num_outputs, read_outputs
 from add.classification.labelled_images import Labelled
-from add.classification.scores import classification_scores, linked_scores, severity_scores
+from add.classification.scores import classification_scores
 from add.data.files import read_json, save_json, save_torch
 from add.errors import UserError
 from add.interfaces import Count, Row
@@ -33,7 +35,7 @@ class ClassifierRuns:
 
     folder: where a run's NAME.json (its scores) and NAME.pt (its weights) lie.
     real, validation: training images, and those to choose by. synthetic: {source of a Method: images}.
-    config: of all classifiers.
+    config: of all classifiers. heads: what they say, one of `add.classification.heads.HEADS`.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class ClassifierRuns:
     validation: Labelled
     synthetic: dict[str, Labelled]
     config: ClassifierConfig
+    heads: str = "class"
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
@@ -68,8 +71,8 @@ class ClassifierRuns:
                 raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
                                 f"continue, or another --out_dir")
             return record
-        network = train_method(method, self.real, self.synthetic, self.config, share, seed, count)
-        scores = classification_scores(*self._validated(network))
+        network = train_method(method, self.real, self.synthetic, self.config, share, seed, count, self.heads)
+        scores = classification_scores(self._predict(network, method, self.validation)[0], _classes_of(self.validation))
         save_torch(weights_path, network.state_dict())
         record = {"method": method.name, "share": share, "seed": seed, "synthetic_sha256": digest,
                   "validation": scores}
@@ -77,37 +80,37 @@ class ClassifierRuns:
         return record
 
     def score(self, method: Method, share: float, seeds: Sequence[int], test: TestSet,
-              domain_means: Sequence[float] | None) -> list[dict[str, float]]:
+              known: DomainSeverities | None, ordered: bool = True) -> list[dict[str, float]]:
         """Return {score: value} on a test set for the classifier of each seed.
 
-        Of two classes, the validation images of both are the ends of the linked scores.
+        The link's scores are of the class logits; a severity head has its own beside them.
 
         Args:
-            domain_means: mean severity of each domain's training images, or None where it is not known.
+            known: severities of the training images, or None.
+            ordered: whether the classes have an order. Then all classifiers are graded by the same link, which their
+                own log-odds of the validation images fix.
         """
         num_classes = test.data.labels.shape[1]
-        classes = test.data.labels.argmax(dim=1)
+        classes = _classes_of(test.data)
         found = []
         for seed in seeds:
-            network = build_network(self.config.network, num_classes)
+            network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
-            logits = predict_logits(network.eval(), test.data.images)
+            logits, severities = self._predict(network.eval(), method, test.data)
             scores = classification_scores(logits, classes)
-            if num_classes == 2:
-                end_logits, end_classes = self._validated(network)
-                if test.severity is None or domain_means is None:
-                    scores |= linked_scores(logits, classes, end_logits, end_classes)
-                else:
-                    scores |= severity_scores(logits, test.severity, domain_means)
-                    scores |= linked_scores(logits, classes, end_logits, end_classes, test.severity,
-                                            domain_means)
+            if ordered:
+                link = fit_link(self._predict(network, method, self.validation)[0], _classes_of(self.validation))
+                scores |= linked_scores(logits, classes, link, test.severity, known)
+                if severities is not None and self.heads != "class":  # the same scores for all methods
+                    scores |= head_scores(severities, classes, num_classes, test.severity, known)
             found.append(scores)
         return found
 
-    def _validated(self, network):
-        """Return (logits [n, K], classes int64 [n]) of the validation images."""
-        return predict_logits(network, self.validation.images), self.validation.labels.argmax(dim=1)
+    def _predict(self, network, method, data):
+        """Return (logits [n, K], severities [n] or None) of labelled images."""
+        outputs = predict_logits(network, data.images)
+        return read_outputs(outputs, heads_of(method, self.heads), data.labels.shape[1])
 
     def _paths(self, method, share, seed):
         name = f"{method.name}_share{share:g}_seed{seed}" if method.source else f"{method.name}_seed{seed}"
@@ -119,3 +122,7 @@ def digest_of(data: Labelled) -> str:
     digest = hashlib.sha256(data.images.contiguous().numpy().tobytes())
     digest.update(data.labels.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _classes_of(data):
+    return data.labels.argmax(dim=1)

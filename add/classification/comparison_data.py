@@ -9,6 +9,7 @@ import torch
 
 from add.classification.classifier_methods import Method
 from add.classification.classifier_runs import TestSet
+from add.classification.grading import DomainSeverities
 from add.classification.labelled_images import Domains, Labelled, read_domains, read_translations
 from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
 from add.data.files import is_url
@@ -25,7 +26,7 @@ from add.training.training_images import say_trained_on
 class RealImages:
     """Real images: training and validation Domains, [TestSet], and the size in pixels at which all are compared.
 
-    sentences: what the user should know of them.
+    sentences: what the user should know of them. ordered: whether the domains have an order, as any two have.
     """
 
     train: Domains
@@ -33,6 +34,7 @@ class RealImages:
     tests: list[TestSet]
     image_size: int
     sentences: list[str]
+    ordered: bool
 
 
 def read_real(config: Any) -> RealImages:
@@ -45,8 +47,8 @@ def read_real(config: Any) -> RealImages:
         if not value:
             raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
     size = config.image_size or _comparison_size(config)
-    real = read_domains(config.data_dir, size, domain_order(config.domains, config.translations, config.data_dir),
-                        config.skip_bad)
+    order = domain_order(config.domains, config.translations, config.data_dir)
+    real = read_domains(config.data_dir, size, order, config.skip_bad)
     groups = read_groups(config.data_dir, real.paths, config.group_pattern)
     if config.val_dir:
         train, validation = real, read_domains(config.val_dir, size, real.names, config.skip_bad)
@@ -65,7 +67,7 @@ def read_real(config: Any) -> RealImages:
         refuse_shared(groups, read_groups(folder, found.paths, config.group_pattern), "training and test images")
         tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths))
         sentences += found.sentences
-    return RealImages(train, validation, tests, size, sentences)
+    return RealImages(train, validation, tests, size, sentences, order is not None or len(real.names) == 2)
 
 
 def _comparison_size(config):
@@ -78,10 +80,14 @@ def _comparison_size(config):
     return min(min(read_header(path)) for path in paths)
 
 
-def domain_means(config: Any, real: Domains) -> list[float] | None:
-    """Return the mean severity of each domain's training images, or None where it is not known."""
+def domain_severities(config: Any, real: Domains) -> DomainSeverities | None:
+    """Return the `DomainSeverities` of the training images, or None where no severity is known."""
     severity = read_severity(config.data_dir, real.paths)
-    return None if severity is None else [severity[real.classes == k].mean() for k in range(len(real.names))]
+    if severity is None:
+        return None
+    own = [severity[real.classes == k] for k in range(len(real.names))]
+    return DomainSeverities([float(values.mean()) for values in own],
+                            [(float(values.min()), float(values.max())) for values in own])
 
 
 def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages

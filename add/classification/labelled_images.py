@@ -100,3 +100,9 @@ def read_translations(series: Iterable[Series], image_size: int, num_classes: in
 def one_hot(classes: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Return hard labels float32 [n, K] of class numbers int64 [n]."""
     return F.one_hot(classes, num_classes).float()
+
+
+def expected_positions(probabilities: torch.Tensor) -> torch.Tensor:
+    """Return sum_k p_k k / (K - 1), float [n], of class probabilities [n, K]: the mean grade, in [0, 1]."""
+    grades = torch.linspace(0, 1, probabilities.shape[1], dtype=probabilities.dtype)
+    return probabilities @ grades

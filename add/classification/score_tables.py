@@ -1,13 +1,16 @@
 """What a classification comparison found: a summary over the seeds, and tables of it."""
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from add.classification.scores import LOWER_IS_BETTER, interval, paired_difference
+from add.classification.score_reads import lower_is_better, reading_lines
+from add.classification.scores import interval, paired_difference
 from add.data.files import write_atomically
 from add.interfaces import PathLike, Row
 from add.metrics.set_comparison import FEWEST_IMAGES
 
+GRADING = "severity_"  # begins the names of scores that stand in a table of their own
+GRADED_BY = "severity_rmse_linked"  # what methods are compared by there
 FEWEST_ERRORS = 6  # McNemar's exact test needs six images that only one of two methods errs on for p < 0.05
 
 
@@ -35,10 +38,14 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
     return summary
 
 
-def table(result: Row) -> str:
-    """Return the result as Markdown: a table per test set, means with 95 % confidence intervals over the seeds.
+def table(result: Row, explained: bool = True) -> str:
+    """Return the result as Markdown: tables per test set, means with 95 % confidence intervals over the seeds.
 
-    A test set that can't tell methods apart gets a sentence that says so, in place of gains or of the whole table.
+    The scores of the classes come first, then those of grading, where severities are known. A test set that can't tell
+    methods apart gets a sentence that says so, in place of gains or of the whole table.
+
+    Args:
+        explained: end with `explanations`.
     """
     lines = []
     for name, summary in result["tests"].items():
@@ -53,16 +60,35 @@ def table(result: Row) -> str:
         too_easy = _too_easy(summary, count)
         lines += [f"Test set {name}: {count} images, {runs} seeds, mean ± half of the 95 % "
                   f"confidence interval; last column: paired difference in accuracy to the strongest method without "
-                  f"synthetic images.", "", "| method | " + " | ".join(scores) + " | accuracy gained |",
-                  "| --- " * (len(scores) + 2) + "|"]
-        for method, own in summary.items():
-            cells = [_cell(own[score]["mean"], own[score]["low"]) for score in scores]
-            lines.append(f"| {method} | {' | '.join(cells)} | {'' if too_easy else _gain(own['accuracy'])} |")
+                  f"synthetic images.", "",
+                  *_rows(summary, [score for score in scores if not score.startswith(GRADING)], "accuracy",
+                         "accuracy gained", bool(too_easy))]
         lines += ["", too_easy] if too_easy else []
         lines.append("")
+        if graded := [score for score in scores if score.startswith(GRADING)]:
+            lines += [f"Test set {name}, grading; last column: paired difference in {GRADED_BY}, where less is better.",
+                      "", *_rows(summary, graded, GRADED_BY, "error gained"), ""]
+    lines += explanations([result]) if explained else []
     if notes := result.get("notes"):  # earlier versions wrote none
         lines += [*(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
+
+
+def explanations(results: Iterable[Row]) -> list[str]:
+    """Return Markdown lines that say how to read the scores of some results."""
+    scores = {score for result in results for summary in result["tests"].values()
+              for own in summary.values() for score in own}
+    return ["How to read the scores:", "", *reading_lines(scores), ""]
+
+
+def _rows(summary, scores, compared, heading, ungained=False):
+    """Return the lines of a table of `scores`, with the gain in the score `compared`, or none, in the last column."""
+    lines = [f"| method | {' | '.join(scores)} | {heading} |", "| --- " * (len(scores) + 2) + "|"]
+    for method, own in summary.items():
+        cells = [_cell(own[score]["mean"], own[score]["low"]) for score in scores]
+        gain = "" if ungained or compared not in own else _gain(own[compared])
+        lines.append(f"| {method} | {' | '.join(cells)} | {gain} |")
+    return lines
 
 
 def _too_easy(summary, count):
@@ -107,4 +133,4 @@ def _strongest(values, baselines, score):
     if not baselines:
         return None
     means = {method: sum(values[method]) / len(values[method]) for method in baselines}
-    return (min if score in LOWER_IS_BETTER else max)(means, key=means.__getitem__)
+    return (min if lower_is_better(score) else max)(means, key=means.__getitem__)

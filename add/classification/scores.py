@@ -4,15 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from add.classification.label_rules import line_between
 from add.errors import UserError
-from add.metrics.severity_meter import relative_severity
 
 CALIBRATION_BINS = 15
-LOWER_IS_BETTER = {"calibration_error", "nll", "severity_rmse", "severity_rmse_linked"}
 
 
 class Interval(NamedTuple):
@@ -61,70 +57,6 @@ def classification_scores(logits: torch.Tensor, classes: torch.Tensor) -> dict[s
                                                           n_bins=CALIBRATION_BINS).item(),
         "nll": torch.nn.functional.nll_loss(logits.double().log_softmax(dim=1), classes).item(),
     }
-
-
-def severity_scores(logits: torch.Tensor, severity: np.ndarray, domain_means: Sequence[float]) -> dict[str, float]:
-    """Return how well the probability of class 1 of two grades the images whose severity is known.
-
-    severity_spearman: rank correlation of the log-odds with severity, 0 where either is constant; severity_rmse: root
-    mean square difference of the probability from the position between the two domains' means, clipped to [0, 1].
-
-    Args:
-        logits: [n, 2].
-        severity: float64 [n].
-        domain_means: the mean severities of the two domains' training images.
-    """
-    from scipy.stats import spearmanr
-
-    position = relative_severity(severity, *domain_means)
-    log_odds = log_odds_of_second(logits)
-    constant = np.ptp(severity) == 0 or np.ptp(log_odds.numpy()) == 0
-    return {"severity_spearman": 0.0 if constant else float(spearmanr(log_odds.numpy(), severity).statistic),
-            "severity_rmse": math.sqrt(((log_odds.sigmoid().numpy() - position) ** 2).mean())}
-
-
-def linked_positions(log_odds: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Return positions float64 [n] in [0, 1] of log-odds on a line from the mean of `low`, 0, to that of `high`, 1.
-
-    The link between what a classifier computes and a severity, the same for all: `low` and `high` are its log-odds of
-    validation images of the two domains, and no severity is used. Beyond both ends positions are cut off. A classifier
-    whose log-odds are no higher for the high domain places every image half way.
-
-    Args:
-        log_odds: float64 [n]. low, high: [a], [b].
-    """
-    try:
-        return line_between(log_odds, low, high).clamp(0, 1)
-    except UserError:
-        return torch.full_like(log_odds, 0.5)
-
-
-def linked_scores(logits: torch.Tensor, classes: torch.Tensor, validation_logits: torch.Tensor,
-                  validation_classes: torch.Tensor, severity: np.ndarray | None = None,
-                  domain_means: Sequence[float] | None = None) -> dict[str, float]:
-    """Return how a classifier of two classes does on the line of `linked_positions`, whatever its confidence.
-
-    halfway_accuracy: share of images on the right side of the line's middle, in place of the probability 1/2. Where
-    severities are known, severity_rmse_linked: root mean square difference of the positions on the line from those
-    between the two domains' means, clipped to [0, 1]. Multiplying all logits changes neither.
-
-    Args:
-        logits: [n, 2], of the test images; classes: int64 [n].
-        validation_logits, validation_classes: likewise, of images of both domains that were not trained on.
-        severity, domain_means: see `severity_scores`; or None.
-    """
-    low, high = (log_odds_of_second(validation_logits[validation_classes == k]) for k in (0, 1))
-    positions = linked_positions(log_odds_of_second(logits), low, high)
-    scores = {"halfway_accuracy": ((positions > 0.5) == (classes == 1)).double().mean().item()}
-    if severity is not None and domain_means is not None:
-        errors = positions.numpy() - relative_severity(severity, *domain_means)
-        scores["severity_rmse_linked"] = math.sqrt((errors**2).mean())
-    return scores
-
-
-def log_odds_of_second(logits: torch.Tensor) -> torch.Tensor:
-    """Return the log-odds of class 1 of two, float64 [n], of logits [n, 2]."""
-    return (logits[:, 1] - logits[:, 0]).double()
 
 
 def interval(values: Sequence[float] | torch.Tensor, confidence: float = 0.95) -> Interval:

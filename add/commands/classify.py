@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import METHODS, Method, check_synthetic, parse_method
+from add.classification.classifier_methods import FURTHER, METHODS, Method, check_synthetic, parse_method
 from add.classification.classifier_runs import ClassifierRuns, digest_of
-from add.classification.comparison_data import domain_means, read_real, read_synthetic
+from add.classification.comparison_data import domain_severities, read_real, read_synthetic
 from add.classification.label_rules import LABEL_RULES
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
@@ -44,7 +44,7 @@ class ClassificationConfig:
         "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size",
                         "skip_bad", "max_pixels"),
         "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
-        "what is compared": ("methods", "num_seeds", "seed"),
+        "what is compared": ("methods", "heads", "num_seeds", "seed"),
         "output and speed": ("out_dir", "estimate", "threads")}
 
     data_dir: str = path_option("", "training images: a folder with one subfolder per domain", "images")
@@ -66,7 +66,10 @@ class ClassificationConfig:
                                        "names", many=True)
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
-                                             "--label_rule")
+                                             f"--label_rule; {', '.join(FURTHER)} need no generated images, either")
+    heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
+                                 "the domains teach a severity in [0, 1] in place of the class",
+                        ("class", "class,severity"))
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
                                            "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
@@ -127,7 +130,7 @@ def estimate_classification(config: ClassificationConfig, classifier_config: Cla
     images = read_real(config)
     check_synthetic(config.parsed_methods(), read_synthetic(config, config.parsed_methods(), images)[0])
     runs = ClassifierRuns(Path(config.out_dir) / "runs", images.train.data, images.validation.data, {},
-                          classifier_config)
+                          classifier_config, config.heads)
     return classifier_lines(images.train.data, classifier_config, len(_missing(config, runs)), files_each=1)
 
 
@@ -155,19 +158,20 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
-    settings = {"classifier": dataclasses.asdict(classifier_config), "domains": list(real.names),
+    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": config.heads, "domains": list(real.names),
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
-    runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config)
+    runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config, config.heads)
     seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = _train(config, runs, methods, seeds, note, silent)
     scores: Row = {test.name: {} for test in images.tests}
-    means = domain_means(config, real)
+    known = domain_severities(config, real)
     with closing(EvaluationBar("scoring", len(methods) * len(images.tests), "method", silent)) as bar:
         for test in images.tests:
             for method in methods:
-                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, means)
+                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, known,
+                                                             images.ordered)
                 bar.add(1)
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}
@@ -210,7 +214,7 @@ def _train(config, runs, methods, seeds, note, silent):
 def _check_settings(out_dir, settings):
     """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
     path = out_dir / "settings.json"
-    if changed := changed_settings(path, settings):
+    if changed := changed_settings(path, settings, defaults={"heads": ClassificationConfig.heads}):
         raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
                         f"same ones to continue, or another --out_dir")
     save_json(path, settings)

@@ -46,8 +46,8 @@ class StudyConfig:
                    "max_pixels"),
         "models and generated images": ("train_config", "train_steps", "amount", "num_sources", "num_samples",
                                         "sample_steps", "backend"),
-        "classifiers and labels": ("methods", "num_seeds", "synthetic_share", "label_rule", "label_rules", "network",
-                                   "classifier_steps", "max_images"),
+        "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
+                                   "network", "classifier_steps", "max_images"),
         "methods of other papers": ("rival_minutes", "rival_config", "rival_augment", "rival_sample_steps"),
         "output and speed": ("out_dir", "estimate", "jobs", "threads", "seed")}
 
@@ -71,6 +71,7 @@ class StudyConfig:
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
+    heads: str = option("class", "what a classifier says, as in `add classify`", ("class", "class,severity"))
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together")
     rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "

@@ -133,6 +133,8 @@ def _classify(config, folder, domains, sources, before):
                "synthetic_share": config.synthetic_share, "num_seeds": config.num_seeds, "seed": config.seed,
                "network": config.network, "steps": config.classifier_steps, "threads": config.threads,
                "out_dir": folder / "classification"}
+    if config.heads != "class":  # earlier versions noted the command without it
+        options["heads"] = config.heads
     if sources & {"full", "progressive"}:
         options["translations"] = _joined(translations(folder))
     samples = {"unconditional": folder / "samples"} | {rival: folder / rival / "samples" for rival in RIVALS}

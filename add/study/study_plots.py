@@ -1,10 +1,10 @@
 """Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
-from add.classification.scores import LOWER_IS_BETTER
+from add.classification.score_reads import lower_is_better
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.figures import label_plainly, new_figure, save_figure
 
-PLOTTED = ("accuracy", "auc", "severity_rmse_linked")
+PLOTTED = ("accuracy", "auc", "severity_rmse_linked", "severity_rmse_linked_middle")
 LEAST_SPAN = 0.02  # of an axis of scores: less is a matter of chance, and shall not fill the picture
 
 
@@ -18,6 +18,7 @@ def plot_scores(path: PathLike, result: Row) -> None:
     for row, test in enumerate(names):
         for column, score in enumerate(PLOTTED):
             axis = axes[row][column]
+            axis.set_visible(any(score in own for found in tests.values() for own in found[test].values()))
             for place, method in enumerate(methods):
                 own = [tests[size][test].get(method, {}).get(score) for size in sizes]
                 if None in own:
@@ -27,7 +28,7 @@ def plot_scores(path: PathLike, result: Row) -> None:
                 axis.errorbar(offsets, [found["mean"] for found in own], halves, fmt="o", capsize=2, markersize=4,
                               label=method, color=f"C{place % 10}")
             axis.set_xticks(range(len(sizes)), [f"{size} images" for size in sizes])
-            direction = "smaller" if score in LOWER_IS_BETTER else "larger"
+            direction = "smaller" if lower_is_better(score) else "larger"
             axis.set_title(f"{score}, test set {test} ({direction} is better)", fontsize=9)
             label_plainly(axis, LEAST_SPAN)
             axis.grid(axis="y", alpha=0.3)

@@ -1,5 +1,5 @@
 """Tables of a study's report, in Markdown."""
-from add.classification.score_tables import table
+from add.classification.score_tables import GRADED_BY, explanations, table
 from add.interfaces import Row
 from add.study.study_plan import RIVALS
 
@@ -16,7 +16,7 @@ def markdown(result: Row) -> str:
              f"torch {machine['torch']}, commands at a time: {options['jobs']}.", ""]
     for size, found in result["sizes"].items():
         lines += [f"## {size} training images per domain", "", "### Classification", "",
-                  table(found["classification"])]
+                  table(found["classification"], explained=False)]
         if found["labels"]:
             lines += ["### Soft labels", "", *_label_lines(found["labels"])]
         if found["metrics"]:
@@ -24,6 +24,7 @@ def markdown(result: Row) -> str:
         lines += ["### Commands", "", "| step | seconds | command |", "| --- | --- | --- |",
                   *(f"| {name} | {step['seconds']:g} | `{step['command']}` |" for name, step in found["steps"].items()),
                   ""]
+    lines += ["## Scores", "", *explanations(found["classification"] for found in result["sizes"].values())]
     return "\n".join(lines)
 
 
@@ -39,9 +40,10 @@ def generator_lines(found: Row) -> list[str]:
             **{rival: [f"{rival}_{domain}" for domain in domains] for rival in RIVALS}}
     lines = ["Means over both domains; real: one half of the real test images against the other. Seconds are those of "
              "the commands, both domains together. Gained: accuracy on the first test set against the strongest "
-             "method without generated images.", "",
-             "| generator | " + " | ".join(COMPARED.values()) + " | seconds to train | seconds to make | gained |",
-             "| --- " * (len(COMPARED) + 4) + "|"]
+             "method without generated images; error gained: the same of severity_rmse_linked, where less is better.",
+             "", "| generator | " + " | ".join([*COMPARED.values(), "seconds to train", "seconds to make", "gained",
+                                                "error gained"]) + " |",
+             "| --- " * (len(COMPARED) + 5) + "|"]
     reals: list[str] = []
     for name, members in sets.items():
         measured = [found["metrics"][member]["metrics"] for member in members if member in found["metrics"]]
@@ -50,8 +52,9 @@ def generator_lines(found: Row) -> list[str]:
         reals = reals or [_mean(part[metric].get("real") for part in measured) for metric in COMPARED]
         cells = [_mean(_at_count(part[metric]) for part in measured) for metric in COMPARED]
         cells += [f"{seconds:.0f}" for seconds in _seconds(found["steps"], name, domains)]
-        lines.append(f"| {name} | " + " | ".join([*cells, _gained(found["classification"], name)]) + " |")
-    return [*lines, "| real | " + " | ".join([*reals, "", "", ""]) + " |", ""]
+        cells += [_gained(found["classification"], name, score) for score in ("accuracy", GRADED_BY)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, "| real | " + " | ".join([*reals, "", "", "", ""]) + " |", ""]
 
 
 def _mean(values):
@@ -67,12 +70,12 @@ def _seconds(steps, name, domains):
     return tuple(sum(steps[step]["seconds"] for step in part if step in steps) for part in (train, make))
 
 
-def _gained(classification, method):
-    """Return the paired difference in accuracy with its interval on the first test set, or "" of another method."""
-    scores = next(iter(classification["tests"].values())).get(method)
-    if scores is None or not scores["accuracy"].get("difference"):
+def _gained(classification, method, score):
+    """Return the paired difference in a score with its interval on the first test set, or "" where there is none."""
+    found = next(iter(classification["tests"].values())).get(method, {}).get(score, {})
+    if not found.get("difference"):
         return ""
-    mean, low, high = scores["accuracy"]["difference"]
+    mean, low, high = found["difference"]
     return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 

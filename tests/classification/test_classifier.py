@@ -12,9 +12,9 @@ from add.classification.classifier import (
     ClassifierConfig,
     build_network,
     predict_logits,
-    soft_cross_entropy,
     train_classifier,
 )
+from add.classification.heads import soft_cross_entropy
 from add.classification.labelled_images import Labelled, one_hot
 from add.errors import UserError
 

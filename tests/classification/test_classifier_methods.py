@@ -6,6 +6,7 @@ import torch
 from add.classification import classifier_methods
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import METHODS, Method, parse_method, train_method
+from add.classification.image_changes import stain_jitter, trivial_augment
 from add.classification.labelled_images import Labelled, read_domains, read_translations
 from add.data.files import save_png
 from add.errors import UserError
@@ -47,13 +48,15 @@ def levels_of(images):
     ("progressive+cutmix", ("progressive", "cutmix", True)),
     ("progressive@depth", ("progressive@depth", "none", True)),
     ("progressive@power+mixup", ("progressive@power", "mixup", True)),
+    ("stain_jitter", ("", "none", True, "stain_jitter")),
 ])
 def test_method_names(name, expected):
     assert parse_method(name) == Method(name, *expected)
 
 
 @pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
-                                  "full@depth", "plain@depth", "progressive@nothing", "none"])
+                                  "full@depth", "plain@depth", "progressive@nothing", "none", "smoothing+mixup",
+                                  "regression@depth"])
 def test_unknown_methods_are_refused(name):
     with pytest.raises(UserError, match=f"is unknown: expected one of {', '.join(METHODS)}"):
         parse_method(name)
@@ -109,8 +112,9 @@ def given(monkeypatch):
     """What train_method gives to the training loop."""
     seen = {}
 
-    def train(real, config, seed, synthetic, share, mixing, on_step):
-        seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing)
+    def train(real, config, seed, synthetic, share, mixing, on_step, heads, change):
+        seen.update(real=real, augment=config.augment, seed=seed, synthetic=synthetic, share=share, mixing=mixing,
+                    heads=heads, change=change)
 
     monkeypatch.setattr(classifier_methods, "train_classifier", train)
     return seen
@@ -127,7 +131,22 @@ def test_methods_differ_in_nothing_else(given, name, expected):
     real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))
     synthetic = {"full": "the full", "progressive": "by blend", "progressive@depth": "by depth"}
     train_method(parse_method(name), real, synthetic, ClassifierConfig(), 0.3, seed=4)
-    assert given == expected | {"real": real, "seed": 4}
+    assert given == expected | {"real": real, "seed": 4, "heads": "class", "change": None}
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("smoothing", {}), ("trivialaugment", {"change": trivial_augment}), ("stain_jitter", {"change": stain_jitter}),
+    ("regression", {"heads": "severity"}),
+])
+def test_further_methods_change_one_thing_of_flips(given, name, expected):
+    real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))
+    assert name not in METHODS  # nobody gets them without asking
+    train_method(parse_method("flips"), real, {}, ClassifierConfig(), 0.3, seed=4)
+    flips = dict(given)
+    train_method(parse_method(name), real, {}, ClassifierConfig(), 0.3, seed=4)
+    true = 0.95 if name == "smoothing" else 1.0
+    torch.testing.assert_close(given.pop("real").labels, torch.tensor([[true, 1 - true], [1 - true, true]]))
+    assert given == {key: value for key, value in flips.items() if key != "real"} | expected
 
 
 @pytest.mark.parametrize(("name", "flag"), [("unconditional", "--samples_dir"), ("full", "--translations"),

@@ -1,5 +1,5 @@
 """Tables of a comparison: what is said beside the numbers."""
-from add.classification.score_tables import summarise, table
+from add.classification.score_tables import explanations, summarise, table
 
 
 def test_notes_stand_below_the_tables_and_results_of_earlier_versions_have_none():
@@ -7,3 +7,27 @@ def test_notes_stand_below_the_tables_and_results_of_earlier_versions_have_none(
     result = {"tests": {"ends": summary}, "num_images": {"ends": 70}}
     assert table(result | {"notes": ["a", "b"]}) == table(result) + "\n- a\n- b\n"
     assert table(result | {"notes": []}) == table(result)
+
+
+def test_grading_has_a_table_of_its_own():
+    """Errors of 0.3, 0.2 and 0.1: the strongest without generated images is mixup, by the linked error."""
+    by_method = {name: [{"accuracy": 0.8, "severity_spearman": 0.9, "severity_rmse_linked": error,
+                         "severity_rmse_linked_middle": error / 2}]
+                 for name, error in (("flips", 0.3), ("mixup", 0.2), ("full", 0.1))}
+    result = {"tests": {"all": summarise(by_method, ["flips", "mixup"])}, "num_images": {"all": 70}}
+    lines = table(result).splitlines()
+    classes, grading = (lines.index(line) for line in lines if line.startswith("| method"))
+    assert lines[classes] == "| method | accuracy | accuracy gained |"
+    assert lines[grading] == ("| method | severity_spearman | severity_rmse_linked | severity_rmse_linked_middle | "
+                              "error gained |")
+    assert lines[grading + 2:grading + 5] == [
+        "| flips | 0.9000 | 0.3000 | 0.1500 | +0.1000 vs mixup |", "| mixup | 0.9000 | 0.2000 | 0.1000 | (strongest) |",
+        "| full | 0.9000 | 0.1000 | 0.0500 | -0.1000 vs mixup |"]
+
+
+def test_scores_are_explained_once_behind_all_tables():
+    by_method = {"flips": [{"accuracy": 0.8, "nll": 0.3}]}
+    result = {"tests": {name: summarise(by_method, ["flips"]) for name in ("ends", "all")},
+              "num_images": {"ends": 70, "all": 70}}
+    assert table(result) == table(result, explained=False) + "\n" + "\n".join(explanations([result]))
+    assert table(result).count("- accuracy: larger is better") == 1 and "- auc:" not in table(result)

@@ -1,7 +1,6 @@
 """Scores and intervals against values worked out by hand."""
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,10 +8,7 @@ from add.classification.scores import (
     check_packages,
     classification_scores,
     interval,
-    linked_positions,
-    linked_scores,
     paired_difference,
-    severity_scores,
 )
 from add.errors import UserError
 
@@ -21,12 +17,6 @@ def two_classes(probabilities):
     """Return the logits [n, 2] whose probabilities of class 1 these are."""
     odds = torch.tensor([p / (1 - p) for p in probabilities])
     return torch.stack([torch.zeros(len(odds)), odds.log()], dim=1)
-
-
-def log_odds(*values):
-    """Return logits [n, 2] with these log-odds of class 1."""
-    values = torch.tensor([float(value) for value in values])
-    return torch.stack([torch.zeros(len(values)), values], dim=1)
 
 
 def test_scores_by_hand():
@@ -87,62 +77,6 @@ def test_a_class_without_images_is_refused():
         classification_scores(torch.zeros(4, 3), torch.tensor([0, 2, 2, 0]))
 
 
-def test_severity_scores_by_hand():
-    """Means 0.2 and 0.8 put severities 0.2, 0.5, 0.8 at 0, 0.5, 1; probabilities 1/4, 1/2, 3/4 err by 1/4, 0, 1/4."""
-    found = severity_scores(two_classes([0.25, 0.5, 0.75]), np.array([0.2, 0.5, 0.8]), (0.2, 0.8))
-    assert found["severity_spearman"] == pytest.approx(1.0)
-    assert found["severity_rmse"] == pytest.approx(math.sqrt(0.125 / 3), abs=1e-6)
-
-
-def test_severities_beyond_the_means_count_as_the_means():
-    inner, outer = (severity_scores(two_classes([0.25, 0.5, 0.75]), np.array(severity), (0.2, 0.8))
-                    for severity in ([0.2, 0.5, 0.8], [0.0, 0.5, 1.0]))
-    assert outer == pytest.approx(inner)
-
-
-def test_reversed_grading_is_seen():
-    found = severity_scores(two_classes([0.75, 0.5, 0.25]), np.array([0.2, 0.5, 0.8]), (0.2, 0.8))
-    assert found["severity_spearman"] == pytest.approx(-1.0)
-    assert found["severity_rmse"] == pytest.approx(math.sqrt(2 * 0.75**2 / 3), abs=1e-6)
-
-
-def test_rank_correlation_sees_saturated_logits():
-    logits = torch.tensor([[0.0, 42.0], [0.0, 44.0], [0.0, 46.0]])
-    assert severity_scores(logits, np.array([0.1, 0.2, 0.3]), (0, 1))["severity_spearman"] == pytest.approx(1.0)
-
-
-def test_linked_scores_by_hand():
-    """Validation log-odds of -3, -1 and 1, 5 make the line from -2 (0) to 3 (1); 0.5, its middle, parts the classes."""
-    validation, ends = log_odds(-3, -1, 1, 5), torch.tensor([0, 0, 1, 1])
-    assert linked_positions(torch.tensor([-9.0, -2.0, 0.5, 2.0, 9.0]), torch.tensor([-3.0, -1.0]),
-                            torch.tensor([1.0, 5.0])).tolist() == pytest.approx([0, 0, 0.5, 0.8, 1])
-    found = linked_scores(log_odds(-9, 0.4, 2), torch.tensor([0, 1, 1]), validation, ends, np.array([0.2, 0.5, 0.9]),
-                          (0.2, 0.8))
-    assert found["halfway_accuracy"] == pytest.approx(2 / 3)  # the second image, whose probability is 0.6, is too low
-    assert found["severity_rmse_linked"] == pytest.approx(math.sqrt((0 + 0.02**2 + 0.2**2) / 3), abs=1e-6)
-    assert linked_scores(log_odds(-9, 0.4, 2), torch.tensor([0, 1, 1]), validation, ends).keys() == {"halfway_accuracy"}
-
-
-def test_confidence_changes_the_softmax_error_and_not_the_linked_one():
-    generator = torch.Generator().manual_seed(0)
-    severity = torch.linspace(0, 1, 50, dtype=torch.float64)
-    logits = log_odds(*(4 * severity - 2 + 0.3 * torch.randn(50, generator=generator)))
-    classes = (severity > 0.5).long()
-    given = severity.numpy(), (0.1, 0.9)
-    ends = torch.tensor([0] * 10 + [1] * 10)
-    plain, bold = (linked_scores(c * logits, classes, c * logits[[*range(10), *range(40, 50)]], ends, *given)
-                   for c in (1, 10))
-    assert bold == pytest.approx(plain, abs=1e-7) and plain["severity_rmse_linked"] < 0.12
-    softmax = [severity_scores(c * logits, *given)["severity_rmse"] for c in (1, 10)]
-    assert softmax[1] > softmax[0] + 0.1
-
-
-def test_a_classifier_that_can_not_tell_the_ends_apart_places_everything_half_way():
-    found = linked_scores(log_odds(-1, 3), torch.tensor([0, 1]), log_odds(2, 1), torch.tensor([0, 1]),
-                          np.array([0.0, 1.0]), (0, 1))
-    assert found == {"halfway_accuracy": 0.5, "severity_rmse_linked": 0.5}
-
-
 def test_interval_by_hand():
     """1, 2, 3, 4: mean 2.5, variance 5/3; Student's t at 97.5 % with 3 degrees of freedom is 3.182446 in tables."""
     found = interval([1.0, 2.0, 3.0, 4.0])
@@ -178,11 +112,6 @@ def test_shared_luck_cancels_in_pairs():
 def test_unequal_runs_can_not_be_paired():
     with pytest.raises(ValueError, match="2 and 1 runs can't be paired"):
         paired_difference([1.0, 2.0], [1.0])
-
-
-def test_constant_scores_have_no_rank_correlation():
-    found = severity_scores(two_classes([0.5, 0.5, 0.5]), np.array([0.1, 0.5, 0.9]), (0.1, 0.9))
-    assert found == {"severity_spearman": 0.0, "severity_rmse": pytest.approx(math.sqrt((0.25 + 0 + 0.25) / 3))}
 
 
 def test_a_missing_package_is_named_before_anything_is_trained(monkeypatch):

@@ -13,12 +13,14 @@ from PIL import Image
 from add.classification import classifier_runs
 from add.classification.classifier import ClassifierConfig, build_network, predict_logits
 from add.classification.comparison_data import read_real, read_synthetic
+from add.classification.grading import fit_link
 from add.classification.labelled_images import read_domains
 from add.classification.score_tables import summarise, table
 from add.classification.scores import classification_scores, interval
 from add.commands.classify import ClassificationConfig, run_classification
 from add.data.dataset import ImageSet
 from add.data.files import save_json, save_png
+from add.data.severity_table import write_severity
 from add.errors import UserError
 from add.results.translation_series import write_rows
 from add.training.training_images import HELD_OUT, TRAINED_ON, write_training_images
@@ -28,7 +30,8 @@ from tests.tiny import make_images
 SHORT = ClassifierConfig(steps=4, batch_size=8, lr=5e-3)
 METHODS = ("plain", "mixup", "progressive", "progressive@depth", "full")
 SCORES = ["accuracy", "macro_f1", "auc", "calibration_error", "nll"]
-SEVERITY_SCORES = ["severity_spearman", "severity_rmse", "halfway_accuracy", "severity_rmse_linked"]
+SEVERITY_SCORES = ["severity_spearman", "severity_rmse_linked", "severity_rmse"]
+PARTED = [f"{score}{part}" for score in SEVERITY_SCORES for part in ("", "_ends", "_middle")]  # of the test set all
 QUICK = ["--steps", 2, "--batch_size", 4, "--num_seeds", 1, "--methods", "plain,flips"]
 
 
@@ -45,7 +48,7 @@ def write_set(folder, count, seed, dark=(0.0, 0.3), bright=(0.7, 1.0)):
     """Write `count` images of each domain and their table severity.csv."""
     rows = write_shaded(folder / "dark", np.linspace(*dark, count), seed)
     rows |= write_shaded(folder / "bright", np.linspace(*bright, count), seed + 1)
-    (folder / "severity.csv").write_text("image,severity\n" + "".join(f"{k},{v}\n" for k, v in rows.items()))
+    write_severity(folder, rows)
     return folder
 
 
@@ -96,9 +99,9 @@ def trained(monkeypatch):
     """The (method, share, seed) of every classifier trained from here on."""
     seen, train = [], classifier_runs.train_method
 
-    def noted(method, real, synthetic, config, share, seed, count):
+    def noted(method, real, synthetic, config, share, seed, count, heads):
         seen.append((method.name, share, seed))
-        return train(method, real, synthetic, config, share, seed, count)
+        return train(method, real, synthetic, config, share, seed, count, heads)
 
     monkeypatch.setattr(classifier_runs, "train_method", noted)
     return seen
@@ -126,9 +129,9 @@ def test_the_result_is_what_is_written(config, finished):
     assert Path(config.out_dir, "classification.md").read_text() == table(result)
     assert list(result["tests"]) == ["ends", "all"]
     assert list(result["tests"]["all"]) == list(METHODS) and [note.split(":")[0] for note in notes[1:]] == list(METHODS)
-    for summary in result["tests"].values():
-        for scores in summary.values():
-            assert list(scores) == SCORES + SEVERITY_SCORES
+    for test, graded in (("ends", SEVERITY_SCORES), ("all", PARTED)):
+        for scores in result["tests"][test].values():
+            assert list(scores) == [*SCORES, "halfway_accuracy", *graded]
             assert all(len(score["values"]) == 2 for score in scores.values())
 
 
@@ -193,7 +196,7 @@ def test_methods_of_one_seed_differ_by_their_images_and_labels_alone(config, fin
 def test_the_csv_has_a_row_per_number(config, finished):
     with open(f"{config.out_dir}/classification.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * len(METHODS) * len(SCORES + SEVERITY_SCORES) * 2
+    assert len(rows) == len(METHODS) * 2 * (2 * len([*SCORES, "halfway_accuracy"]) + len(SEVERITY_SCORES + PARTED))
     row = next(row for row in rows if (row["test"], row["method"], row["score"], row["seed"])
                == ("all", "full", "auc", "4"))
     assert float(row["value"]) == pytest.approx(finished[0]["tests"]["all"]["full"]["auc"]["values"][1], abs=1e-6)
@@ -245,6 +248,55 @@ def test_other_settings_are_refused(in_copy):
         run_classification(in_copy(), dataclasses.replace(SHORT, steps=7))
 
 
+def test_a_comparison_of_an_earlier_version_continues(in_copy, finished, trained, tmp_path):
+    """Its settings know no heads: it has that of the classes alone."""
+    again = in_copy()
+    path = tmp_path / "out" / "settings.json"
+    save_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "heads"})
+    with pytest.raises(UserError, match=r"other settings or images \(heads\)"):
+        run_classification(dataclasses.replace(again, heads="class,severity"), SHORT)
+    assert run_classification(again, SHORT) == finished[0] and trained == []
+
+
+def test_a_severity_head_is_scored_beside_the_linked_classes(in_copy, config, tmp_path):
+    result = run_classification(in_copy(out_dir=tmp_path / "new", methods="flips,progressive", num_seeds=1,
+                                        synthetic_share="0.5", heads="class,severity"), SHORT)
+    head = ["severity_spearman_head", "severity_rmse_head"]
+    for method, name in (("flips", "flips_seed3"), ("progressive", "progressive_share0.5_seed3")):
+        scores = result["tests"]["ends"][method]
+        assert list(scores) == [*SCORES, "halfway_accuracy", *SEVERITY_SCORES, "halfway_accuracy_head", *head]
+        network = build_network("small_resnet", 3)
+        network.load_state_dict(torch.load(tmp_path / "new" / "runs" / f"{name}.pt", weights_only=True))
+        test = read_domains(config.test_dir.split(",")[0].removeprefix("ends="), 16, ["dark", "bright"])
+        outputs = predict_logits(network.eval(), test.data.images)
+        expected = classification_scores(outputs[:, :2], test.classes)
+        assert {score: scores[score]["values"][0] for score in SCORES} == pytest.approx(expected, abs=1e-6)
+        truth = ((np.concatenate([np.linspace(0, 0.3, 5), np.linspace(0.7, 1, 5)]) - 0.15) / 0.7).clip(0, 1)
+        rmse = np.sqrt(((outputs[:, 2].numpy().clip(0, 1) - truth) ** 2).mean())
+        assert scores["severity_rmse_head"]["values"] == pytest.approx([rmse], abs=1e-6)
+
+
+@pytest.mark.parametrize("heads", ["class", "class,severity"])
+def test_further_methods_have_the_scores_of_all_others(in_copy, config, tmp_path, heads):
+    """Regression says a severity alone: the link sees that very number, whatever its heads are called."""
+    result = run_classification(in_copy(out_dir=tmp_path / "new", num_seeds=1, heads=heads,
+                                        methods="flips,smoothing,trivialaugment,stain_jitter,regression"), SHORT)
+    own = result["tests"]["all"]
+    assert {tuple(scores) for scores in own.values()} == {tuple(own["flips"])}
+    assert len({scores["nll"]["mean"] for scores in own.values()}) == 5
+    network = build_network("small_resnet", 1)
+    network.load_state_dict(torch.load(tmp_path / "new" / "runs" / "regression_seed3.pt", weights_only=True))
+    validation, test = (read_domains(folder, 16, ["dark", "bright"])
+                        for folder in (config.val_dir, config.test_dir.split("all=")[1]))
+    said, placed = (predict_logits(network.eval(), data.data.images)[:, 0].numpy() for data in (validation, test))
+    low, high = (said[validation.classes.numpy() == k].mean() for k in (0, 1))
+    places = ((placed - low) / (high - low)).clip(0, 1) if high > low else np.full(10, 0.5)
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    expected = np.sqrt(((places - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+    assert own["regression"]["severity_rmse_linked"]["values"] == pytest.approx([expected], abs=1e-5)
+    assert own["regression"]["accuracy"]["values"] == [((placed > 0.5) == test.classes.numpy()).mean()]
+
+
 def test_other_soft_labels_are_refused(in_copy):
     """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
     with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):
@@ -272,7 +324,7 @@ def test_unconditional_samples_have_hard_labels(in_copy, config, tmp_path):
 
 def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
     """Stand-ins whose log-odds are off by the distance of the share from a half."""
-    def train(method, real, synthetic, config, share, seed, count):
+    def train(method, real, synthetic, config, share, seed, count, heads):
         network = build_network("small_resnet", 2).eval()
         torch.nn.init.zeros_(network.head.weight)
         with torch.no_grad():
@@ -280,7 +332,6 @@ def test_the_choice_is_made_by_validation_loss(in_copy, monkeypatch, tmp_path):
         return network
 
     monkeypatch.setattr(classifier_runs, "train_method", train)
-    monkeypatch.setattr(classifier_runs, "severity_scores", lambda *args: {})
     notes = []
     result = run_classification(in_copy(out_dir=tmp_path / "new", methods="full", synthetic_share="0.9,0.5,0.25"),
                                 SHORT, notes.append)
@@ -310,6 +361,37 @@ def test_without_severities_none_are_scored(in_copy, config, tmp_path):
     (data / "severity.csv").unlink()
     changed = in_copy(out_dir=tmp_path / "new", methods="plain", num_seeds=1, data_dir=str(data))
     assert list(run_classification(changed, SHORT)["tests"]["ends"]["plain"]) == [*SCORES, "halfway_accuracy"]
+
+
+@pytest.fixture
+def three(tmp_path):
+    """The options of a comparison of dark, grey and bright, whose names stand in another order by the alphabet."""
+    for part, count, seed in (("train", 6, 0), ("val", 3, 10), ("test", 6, 20)):
+        rows = {}
+        for k, name in enumerate(("dark", "grey", "bright")):
+            rows |= write_shaded(tmp_path / part / name, np.linspace(0.4 * k, 0.4 * k + 0.2, count), seed + k)
+        write_severity(tmp_path / part, rows)
+    return ClassificationConfig(data_dir=str(tmp_path / "train"), val_dir=str(tmp_path / "val"), num_seeds=1,
+                                test_dir=str(tmp_path / "test"), methods="flips", out_dir=str(tmp_path / "out"))
+
+
+def test_three_ordered_classes_are_graded(three, tmp_path):
+    """By the weights that were kept, and the validation images alone."""
+    result = run_classification(dataclasses.replace(three, domains="dark,grey,bright"), SHORT)
+    scores = result["tests"]["test"]["flips"]
+    assert list(scores) == [*SCORES, "halfway_accuracy", "kappa_quadratic", *SEVERITY_SCORES]
+    network = build_network("small_resnet", 3)
+    network.load_state_dict(torch.load(tmp_path / "out" / "runs" / "flips_seed0.pt", weights_only=True))
+    validation, test = (read_domains(tmp_path / part, 16, ["dark", "grey", "bright"]) for part in ("val", "test"))
+    link = fit_link(predict_logits(network.eval(), validation.data.images), validation.classes)
+    places = link.positions(predict_logits(network, test.data.images)).numpy()
+    truth = ((np.concatenate([np.linspace(a, a + 0.2, 6) for a in (0, 0.4, 0.8)]) - 0.1) / 0.8).clip(0, 1)
+    assert scores["severity_rmse_linked"]["values"] == pytest.approx([np.sqrt(((places - truth) ** 2).mean())])
+
+
+def test_three_classes_without_an_order_are_not_graded(three):
+    scores = run_classification(three, SHORT)["tests"]["test"]["flips"]
+    assert list(scores) == SCORES
 
 
 @pytest.mark.parametrize(("changes", "message"), [

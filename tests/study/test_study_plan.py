@@ -53,6 +53,11 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     assert steps["translate"].command.startswith("add translate --amount 10")
 
 
+def test_heads_are_passed_on_and_the_default_leaves_commands_as_they_were(tmp_path):
+    assert "--heads" not in steps_of(tmp_path)[-1].arguments
+    assert option(steps_of(tmp_path, heads="class,severity")[-1], "heads") == "class,severity"
+
+
 @pytest.mark.parametrize("options, message", [
     ({"num_train": "fifty"}, "expected numbers"),
     ({"num_train": "1"}, "2 or more training images"),
