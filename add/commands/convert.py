@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from add.commands.shared.lean_folder import check_lean_source, size_in_mb, write_lean
-from add.config import option, path_option
+from add.config import Checked, option, path_option
 from add.data.files import is_url, read_json, save_json, save_torch
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -42,7 +42,7 @@ PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffuser
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(Checked):
     """What is converted."""
 
     model_path: str = path_option("", "checkpoint or run folder to convert", "model")
@@ -55,6 +55,7 @@ class ConvertConfig:
                               "that changes outputs by more than a PSNR of 50 dB")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = {name for name in ("model_path", "to_diffusers", "from_diffusers", "run_dir") if getattr(self, name)}
         if given not in ({"model_path", "to_diffusers"}, {"from_diffusers", "run_dir"}, {"model_path", "run_dir"}):
             raise UserError("expected either --model_path MODEL --to_diffusers FOLDER, or --from_diffusers FOLDER "

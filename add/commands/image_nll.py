@@ -16,7 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from add.config import device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    MOST_BATCH,
+    MOST_IMAGES,
+    Checked,
+    device_option,
+    estimate_option,
+    option,
+    path_option,
+    seed_option,
+    threads_option,
+)
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
 from add.diffusion import DiffusionConfig, GaussianDiffusion
@@ -39,25 +49,22 @@ INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degree
 
 
 @dataclasses.dataclass(frozen=True)
-class LikelihoodConfig:
+class LikelihoodConfig(Checked):
     """What is measured."""
 
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     data_dir: str = path_option("", "folder of images; of a class-conditional model, with a subfolder per class, or "
                                     "files named CLASS_NAME.png", "images")
     num_samples: int = option(0, "images to measure, drawn at random by --seed, as the first by name would be one "
-                                 "corner of a slide; a larger number adds to them; 0: all")
-    batch_size: int = option(1, "images per network evaluation")
+                                 "corner of a slide; a larger number adds to them; 0: all", least=0, most=MOST_IMAGES)
+    batch_size: int = option(1, "images per network evaluation", least=1, most=MOST_BATCH)
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
-    seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
+    seed: int = seed_option("image i is noised by (seed, i, timestep), whatever the batch size and processes")
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/nll", "folder to write to; finished images are kept and not measured again",
                                               "out")
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=0, batch_size=1, seed=0)
 
 
 def build_options() -> Options:

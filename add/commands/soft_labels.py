@@ -24,12 +24,14 @@ from add.classification.label_rules import (
 from add.classification.labelled_images import all_images, read_domains
 from add.commands.shared.classifier_estimate import classifier_lines
 from add.config import (
+    Checked,
     HelpGroups,
     domains_option,
     estimate_option,
     group_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
@@ -54,7 +56,7 @@ BATCH = 8  # images of a measured evaluation
 
 
 @dataclasses.dataclass(frozen=True)
-class RelabelConfig:
+class RelabelConfig(Checked):
     """Soft labels."""
 
     help_groups: ClassVar[HelpGroups] = {
@@ -75,19 +77,13 @@ class RelabelConfig:
                                            "calibration_images")
     domains: str = domains_option("that of the translations, else sorted by name")
     group_pattern: str = group_option()
-    gamma: float = option(POWER, "exponent of the rule power")
-    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend")
-    seed: int = option(0, "of classifiers and noise")
+    gamma: float = option(POWER, "exponent of the rule power", above=0, most=1000)
+    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier and blend, each "
+                                           "calibrated on images that it was not trained on", least=2, most=1000)
+    seed: int = seed_option("of classifiers and noise")
     skip_bad: bool = skip_bad_option()
     estimate: bool = estimate_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        if self.gamma <= 0:
-            raise UserError(f"--gamma is {self.gamma}, expected more than 0")
-        if self.label_folds < 2:
-            raise UserError(f"--label_folds is {self.label_folds}, expected 2 or more: each is calibrated on images "
-                            f"that it was not trained on")
 
 
 def build_options() -> Options:

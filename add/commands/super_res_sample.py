@@ -15,7 +15,7 @@ from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import option, path_option
+from add.config import MOST_IMAGES, option, path_option
 from add.data import ImageSet
 from add.data.files import fingerprint, read_bytes
 from add.data.transforms import to_model_input
@@ -37,11 +37,9 @@ class SuperResSampleConfig(DrawConfig):
     base_samples: str = path_option("", "small images: a folder, or an npz of `add image_sample` with arr_0 and labels "
                                         "arr_1", "images")
     num_samples: int = option(0, "images to make, each from the next small one, and again from the first; 0: one of "
-                                 "each")
+                                 "each", least=0, most=MOST_IMAGES)
     classes: str = option("", "classes of the small images, numbers or names separated by commas, in turn; left out: "
                               "those of the npz, or of the folder's labels.csv")
-
-    least_samples = 0
 
 
 def build_options() -> Options:

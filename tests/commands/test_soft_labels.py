@@ -231,7 +231,7 @@ def test_pairs_of_three_domains_are_labelled_each_by_its_own(study, by_brightnes
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"gamma": 0.0}, "--gamma is 0.0, expected more than 0"),
+    ({"gamma": 0.0}, "--gamma is 0.0, expected a number above 0"),
     ({"label_folds": 1}, "--label_folds is 1, expected 2 or more"),
 ])
 def test_impossible_options_are_refused(changes, message):

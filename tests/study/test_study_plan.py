@@ -55,7 +55,7 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
 
 @pytest.mark.parametrize("options, message", [
     ({"num_train": "fifty"}, "expected numbers"),
-    ({"num_train": "1"}, "2 or more training images"),
+    ({"num_train": "1"}, "expected 2 to 10000000 training images"),
     ({"label_rules": "depth,guess"}, "label rule 'guess' is unknown"),
     ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
     ({"methods": "magic"}, "method 'magic' is unknown"),
