@@ -55,7 +55,7 @@ def test_every_number_of_every_command_has_two_bounds(command):
             assert (bounds & {"least", "above"} and bounds & {"most", "below"}) or field.metadata["choices"], name
 
 
-HOSTILE = ["2147483648", "-2147483649", "1e12", "1e308", "nan", "inf", "-inf", "", "0x10", "9" * 5000, "1_000", "٣", "[]"]
+HOSTILE = ["2147483648", "-2147483649", "1e12", "1e308", "nan", "inf", "-inf", "", "0x10", "9" * 5000, "1_000", "[]"]
 
 
 @pytest.mark.parametrize("command", NAMES)

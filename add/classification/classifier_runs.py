@@ -12,9 +12,13 @@ from add.classification.classifier import ClassifierConfig, build_network, predi
 from add.classification.classifier_methods import Method, train_method
 from add.classification.labelled_images import Labelled
 from add.classification.scores import classification_scores, linked_scores, severity_scores
-from add.data.files import read_json, save_json, save_torch
+from add.data.files import save_json, save_torch
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Count, Row
+from add.training.checkpoints import load_weights, read_state
+
+RECORD = {"synthetic_sha256": (None, str), "validation": {str: (None, float)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class ClassifierRuns:
         record_path, weights_path = self._paths(method, share, seed)
         digest = self.digests.get(method.source)
         if self.is_there(method, share, seed):
-            record = read_json(record_path)
+            record = dict(read_json(record_path, RECORD, "remove it, and the same command trains that run again"))
             if record["synthetic_sha256"] != digest:
                 raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
                                 f"continue, or another --out_dir")
@@ -91,7 +95,8 @@ class ClassifierRuns:
         for seed in seeds:
             network = build_network(self.config.network, num_classes)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
+            weights_path = self._paths(method, share, seed)[1]
+            load_weights(network, read_state(weights_path), weights_path)
             logits = predict_logits(network.eval(), test.data.images)
             scores = classification_scores(logits, classes)
             if num_classes == 2:

@@ -29,6 +29,7 @@ from add.config import (
 )
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
+from add.data.read_back import read_npz
 from add.diffusion import DiffusionConfig, GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, OnStep, PathLike, Row
@@ -267,13 +268,15 @@ def _save_record(out_dir, number, path, terms):
 
 def _summarise(out_dir, images, chosen, seen, diffusion):
     """Write the terms of the records of the chosen images and return what nll.json says of them."""
+    shapes = {"total_bpd": (np.floating, ()), "prior_bpd": (np.floating, ()),
+              **dict.fromkeys(TERMS, (np.floating, (diffusion.num_timesteps,)))}
     totals, priors, sums = [], [], {name: np.zeros(diffusion.num_timesteps) for name in TERMS}
     for i in chosen:
-        with np.load(_record(out_dir, i)) as record:
-            totals.append(float(record["total_bpd"]))
-            priors.append(float(record["prior_bpd"]))
-            for name in TERMS:
-                sums[name] += record[name]
+        record = read_npz(_record(out_dir, i), shapes, "remove it, and the same command measures that image again")
+        totals.append(float(record["total_bpd"]))
+        priors.append(float(record["prior_bpd"]))
+        for name in TERMS:
+            sums[name] += record[name]
     means = {name: total / len(chosen) for name, total in sums.items()}  # [T], the last timestep first
     for name, values in means.items():
         _save_terms(out_dir / f"{name}_terms.npz", values)

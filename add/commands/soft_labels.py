@@ -35,9 +35,10 @@ from add.config import (
     skip_bad_option,
     threads_option,
 )
-from add.data.files import changed_settings, read_json, save_json
+from add.data.files import changed_settings, save_json
 from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
@@ -240,10 +241,11 @@ def _groups(config, real, pair):
 def _models(series, pair):
     """Return ((model, diffusion) of the pair's low domain, of its high domain) that a translation was made with."""
     path = Path(series.folder) / "run.json"
-    try:
-        checkpoints = read_json(path)["checkpoints"]
-        paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not say which models made the translation ({error!r}): expected a finished "
-                        f"translation; run its command again") from error
+    if not path.exists():
+        raise UserError(f"{path} is not there, which says which models made the translation: expected a finished "
+                        f"translation; run its command again")
+    model = {"path": str}
+    checkpoints = read_json(path, {"checkpoints": {"source": model, "target": model}}, "run the translation's command "
+                                                                                       "again")["checkpoints"]
+    paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
     return tuple(load_model(path)[:2] for path in paths)

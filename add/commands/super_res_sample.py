@@ -6,8 +6,6 @@ continues.
 import dataclasses
 import functools
 import hashlib
-import io
-import zipfile
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settin
 from add.config import MOST_IMAGES, option, path_option
 from add.data import ImageSet
 from add.data.files import fingerprint, read_bytes
+from add.data.read_back import read_npz
 from add.data.transforms import to_model_input
 from add.diffusion import DiffusionConfig, ForClasses
 from add.errors import UserError
@@ -119,16 +118,12 @@ def beside_small(small: np.ndarray, large: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path, content, small_size):
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            images, labels = archive["arr_0"], archive.get("arr_1")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} can't be read ({error}): expected an npz with images in arr_0, as add image_sample "
-                        f"--save_npz writes it") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
-        raise UserError(f"arr_0 in {path} is {images.dtype} {list(images.shape)}: expected uint8 [n, H, W, 3], one "
-                        f"image at least")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+    found = read_npz(path, {"arr_0": (np.uint8, (None, None, None, 3)), "arr_1?": (np.integer, (None,))},
+                     "give one with images in arr_0, as add image_sample --save_npz writes it", content)
+    images, labels = found["arr_0"], found.get("arr_1")
+    if 0 in images.shape:
+        raise UserError(f"arr_0 in {path} is {images.dtype} {list(images.shape)}: expected one image at least")
+    if labels is not None and len(labels) != len(images):
         raise UserError(f"arr_1 in {path} is {labels.dtype} {list(labels.shape)}: expected the images' classes, whole "
                         f"numbers [{len(images)}]")
     return ImageSet(list(images), small_size, labels)

@@ -11,24 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from add.data.files import (
-    changed_settings,
-    is_url,
-    read_json,
-    read_rows,
-    save_json,
-    save_png,
-    write_atomically,
-    write_npy_rows,
-)
+from add.data.files import changed_settings, is_url, save_json, save_png, write_atomically, write_npy_rows
 from add.data.folders import CONTACT_SHEET
 from add.data.image_file import read_image
+from add.data.read_back import read_json, read_rows
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.contact_sheet import contact_sheet
 
 LABELS_NAME = "labels.csv"
 COLUMNS = ("image", "class", "class_name")
+COST = {"images": range(1, 10**9), str: float}  # what a record holds
 MOST_SHOWN = 100  # images on the contact sheet
 
 
@@ -83,7 +76,8 @@ class SamplesFolder:
 
     def costs(self) -> dict[str, float]:
         """Return {name: mean per image} of what the batches have cost."""
-        records = [read_json(path) for path in sorted((self.path / "records").glob("*.json"))]
+        records = [read_json(path, COST, "remove it: the cost of its images is then no longer counted")
+                   for path in sorted((self.path / "records").glob("*.json"))]
         images = sum(record["images"] for record in records)
         names = dict.fromkeys(name for record in records for name in record if name != "images")
         return {name: sum(record.get(name, 0) for record in records) / images for name in names}
@@ -148,8 +142,5 @@ def read_labels(folder: PathLike) -> dict[str, int] | None:
     path = Path(folder) / LABELS_NAME
     if not path.is_file():
         return None
-    try:
-        return {row["image"]: int(row["class"]) for row in read_rows(path)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}; remove it, or "
-                        f"give --classes and another folder") from error
+    rows = read_rows(path, {"image": str, "class": int}, "remove it, or give --classes and another folder")
+    return {row["image"]: row["class"] for row in rows}

@@ -64,7 +64,7 @@ def _refuse_events(text):
                    "an anchor or alias (& or *), which is not taken" if getattr(event, "anchor", None) else
                    "a tag (!), which is not taken" if getattr(event, "tag", None) else "")
         if refused:
-            raise yaml.MarkedYAMLError(problem=refused, problem_mark=event.start_mark)
+            raise _at(event, refused)
 
 
 class _Loader(yaml.SafeLoader):
@@ -87,5 +87,5 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _at(node, problem):
+def _at(node: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)

@@ -57,15 +57,27 @@ def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
     else:
         trainer.note(f"no optimiser state beside {path}: it starts afresh")
     if state:
-        trainer.stream.load_state_dict(state["stream"])
-        trainer.sampler.load_state_dict(state["sampler"])
-        if state["scaler"]:  # empty where the run was not in fp16
-            own = {"growth_interval": trainer.config.growth_interval}
-            trainer.scaler.load_state_dict(state["scaler"] | own)
-        trainer.seconds = state["seconds"]
-        trainer.watch.best_loss, trainer.watch.best_step = state["best"]
-        trainer.watch.rises = state["rises"]
+        try:
+            _restore_state(trainer, state)
+        except UserError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise UserError(f"the training state beside {path} is damaged ({type(error).__name__}: {error}): expected "
+                            f"what training wrote; remove the files of step {found['step']}, and training goes on from "
+                            f"the checkpoint before") from error
     trainer.step = trainer.saved_step = found["step"]
+
+
+def _restore_state(trainer, state):
+    """Let a Trainer go on with the order of data, the timesteps, the loss scale and the clock of a training state."""
+    trainer.stream.load_state_dict(state["stream"])
+    trainer.sampler.load_state_dict(state["sampler"])
+    if state["scaler"]:  # empty where the run was not in fp16
+        own = {"growth_interval": trainer.config.growth_interval}
+        trainer.scaler.load_state_dict(state["scaler"] | own)
+    trainer.seconds = float(state["seconds"])
+    trainer.watch.best_loss, trainer.watch.best_step = state["best"]
+    trainer.watch.rises = state["rises"]
 
 
 def _state_dict(model, parameters):

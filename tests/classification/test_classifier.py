@@ -168,11 +168,15 @@ def test_subset_keeps_images_and_labels_together():
     ({"share": 1.0, "synthetic": toy()}, "expected 0 <= share < 1"),
     ({"share": -0.1, "synthetic": toy()}, "expected 0 <= share < 1"),
     ({"mixing": "blur"}, "mixing 'blur' is unknown"),
-    ({"config": ClassifierConfig(network="vgg")}, "network 'vgg' is unknown: expected one of small_resnet"),
 ])
 def test_refusals(options, message):
     with pytest.raises(UserError, match=message):
         train_classifier(**{"real": toy(), "config": SHORT, "seed": 0} | options)
+
+
+def test_unknown_networks_are_refused():
+    with pytest.raises(UserError, match="network 'vgg' is unknown: expected one of small_resnet"):
+        build_network("vgg", 2)
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
