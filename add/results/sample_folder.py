@@ -18,6 +18,7 @@ from add.data.read_back import read_json, read_rows
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.contact_sheet import contact_sheet
+from add.results.pictures import read_picture, read_pictures
 
 LABELS_NAME = "labels.csv"
 COLUMNS = ("image", "class", "class_name")
@@ -95,7 +96,7 @@ class SamplesFolder:
         if save_npz:
             self._write_npz()
         numbers = range(min(self.count, MOST_SHOWN))
-        tiles = [read_image(self.image_path(number)) for number in numbers]
+        tiles = list(read_pictures([self.image_path(number) for number in numbers]))
         if shown is not None:
             tiles = [shown(number, tile) for number, tile in zip(numbers, tiles, strict=True)]
         captions = None if self.labels is None else [self._class_name(label) or f"class {label}"
@@ -120,7 +121,7 @@ class SamplesFolder:
         def write(file):
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 with archive.open("arr_0.npy", "w", force_zip64=True) as member:
-                    rows = (read_image(self.image_path(number)) for number in range(self.count))
+                    rows = (read_picture(self.image_path(number), shape[1:]) for number in range(self.count))
                     write_npy_rows(member, np.uint8, shape, rows)
                 if self.labels is not None:
                     with archive.open("arr_1.npy", "w") as member:

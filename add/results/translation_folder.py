@@ -15,11 +15,11 @@ import numpy as np
 
 from add.config import MOST_TIMESTEPS
 from add.data.files import read_bytes, save_json, save_npy, save_png, write_atomically, write_npy_rows
-from add.data.image_file import read_image
 from add.data.read_back import damaged, read_json, read_npy
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.overview import draw_overview
+from add.results.pictures import read_pictures
 from add.results.translation_series import write_rows
 
 SETTINGS_NAME = "settings.json"
@@ -151,11 +151,7 @@ class TranslationFolder:
         save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in records]))
 
     def _read_targets(self, name):
-        targets = [read_image(path) for path in self._images(name)]
-        if odd := [i for i, target in enumerate(targets) if target.shape != targets[0].shape]:
-            raise UserError(f"{self._images(name)[odd[0]]} is of another size than the first of its series: expected "
-                            f"one size; remove it, and the same command makes it again")
-        return np.stack(targets)
+        return read_pictures(self._images(name))
 
     def _images(self, name):
         return [self.path / self.image_path(name, m) for m in range(1, self.amount + 1)]

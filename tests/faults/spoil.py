@@ -114,7 +114,7 @@ def _arrays(array, rng):
     return rng.choice([
         ("objects", np.array([{"a": 1}, None], dtype=object)), ("floats", array.astype(np.float64) + 0.5),
         ("complex", array.astype(np.complex64)), ("text", np.array(["a"])), ("no side", np.array(3)),
-        ("one side less", array.reshape(-1)), ("none", array[..., :0] if array.ndim else array.reshape(0)),
+        ("one side less", array.reshape(-1)), ("none", np.zeros(0, array.dtype)),
         ("NaN", np.full(array.shape, np.nan)), ("bools", array.astype(bool)), ("one row less", array.reshape(-1)[1:])])
 
 
