@@ -185,7 +185,7 @@ class AdversarialTrainer(Loop):
         """
         try:
             self._restore(found, path)
-        except UserError:
+        except (UserError, torch.OutOfMemoryError):
             raise
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise UserError(f"the checkpoint of step {found['step']} of {path} is damaged ({type(error).__name__}: "
@@ -196,13 +196,13 @@ class AdversarialTrainer(Loop):
         generator = self.rival.generator
         for rate, ema in self.emas.items():
             load_weights(generator, found["ema"].get(rate, found["model"]), path)
-            ema.copy_from(list(generator.parameters()), found["state"]["ema_updates"].get(rate, found["step"]))
+            ema.copy_from(list(generator.parameters()), int(found["state"]["ema_updates"].get(rate, found["step"])))
         load_weights(generator, found["model"], path)
         load_weights(self.rival.discriminator, found["opt"]["discriminator"], path)
         for side, optimizer in self.optimizers.items():
             optimizer.load_state_dict(found["opt"][f"{side}_optimizer"])
         self.stream.load_state_dict(found["state"]["stream"])
-        self.seconds = self.seconds_before = found["state"]["seconds"]
+        self.seconds = self.seconds_before = float(found["state"]["seconds"])
         self.step = self.saved_step = found["step"]
 
     @torch.no_grad()

@@ -123,6 +123,8 @@ def check_weights_fit(model: nn.Module, state: dict[str, Any], path: PathLike) -
     own = model.state_dict()
     problems = [f"  missing: {key} {list(own[key].shape)}" for key in own if key not in state]
     problems += [f"  not in the network: {key}" for key in state if key not in own]
+    problems += [f"  no tensor: {key} is a {type(state[key]).__name__}" for key in own
+                 if key in state and not isinstance(state[key], torch.Tensor)]
     shapes = {key: list(getattr(state[key], "shape", [])) for key in own if key in state}
     problems += [f"  shape: {key} is {shape}, expected {list(own[key].shape)}"
                  for key, shape in shapes.items() if shape != list(own[key].shape)]

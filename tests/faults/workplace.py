@@ -21,11 +21,15 @@ POINTS, PART = 20, 10
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A command that reads files back: its words, patterns of the files, and what is removed to make it read them."""
+    """A command that reads files back: its words, patterns of the files, and what is removed to make it read them.
+
+    is_slow: it takes seconds to make what it reads.
+    """
 
     words: tuple[str, ...]
     files: tuple[str, ...]
     removed: tuple[str, ...] = ()
+    is_slow: bool = False
 
     @property
     def name(self) -> str:
@@ -33,8 +37,12 @@ class Reading:
         return self.words[0]
 
 
-def readings(root: Path) -> list[Reading]:
-    """Return the commands that read back what lies in a folder that `build` filled."""
+def readings(root: Path, thorough: bool) -> list[Reading]:
+    """Return the commands that read back what lies in a folder that `build` filled; the slow ones if `thorough`."""
+    return [reading for reading in _all_readings(root) if thorough or not reading.is_slow]
+
+
+def _all_readings(root):
     at = lambda name: str(root / name)  # noqa: E731
     here = ("translations/translation_0_1/labels.csv", "translations/translation_0_1/labels_power.csv",
             "translations/translation_0_1/images/*.png")
@@ -51,7 +59,7 @@ def readings(root: Path) -> list[Reading]:
         Reading((*labels, "--rule", "power"), (here[0], "translations/translation_0_1/labels_power.*")),
         Reading((*labels, "--rule", "likelihood", "--data_dir", at("data")),
                 ("translations/translation_0_1/run.json", "runs/?/config.json")),
-        Reading(classify, ("scores/**/*.json", "scores/**/*.pt", "data/*.csv", here[1])),
+        Reading(classify, ("scores/**/*.json", "scores/**/*.pt", "data/*.csv", here[1]), is_slow=True),
         Reading(("evaluate", at("data/b"), at("translations/translation_0_1"), "--source_dir", at("data/a"),
                  "--out_dir", at("evaluation"), *CPU), (*here, "data/groups.csv")),
         Reading(("image_sample", "--model_path", at("runs/a"), "--num_samples", "2", "--decode_steps", "3", "--out_dir",
@@ -81,7 +89,7 @@ def readings(root: Path) -> list[Reading]:
         Reading(("compare", "--dataset", "phantom", "--image_size", "16", "--num_train", "5", "--num_test", "4",
                  "--methods", "plain,flips", "--num_seeds", "1", "--classifier_steps", "2", "--out_dir", at("study")),
                 ("study/*.json", "study/n5/done/*.json", "study/n5/classification/*.json",
-                 "study/n5/classification/**/*.json", "study/**/severity.csv")),
+                 "study/n5/classification/**/*.json", "study/**/severity.csv"), is_slow=True),
     ]
 
 
@@ -103,8 +111,8 @@ def run(words: tuple[str, ...]) -> int:
         return run_command(words[0], list(words[1:]))
 
 
-def build(root: Path) -> None:
-    """Fill a folder with runs, images and results."""
+def build(root: Path, thorough: bool) -> None:
+    """Fill a folder with runs, images and results of the commands of `readings`."""
     for name, seed in (("a", 1), ("b", 2)):
         make_run(root / "runs" / name, seed=seed)
         make_point_run(root / "points" / str(seed - 1), task=seed - 1, seed=seed)
@@ -114,7 +122,7 @@ def build(root: Path) -> None:
     make_run(root / "runs" / "large", kind="super_res")
     images = np.stack([read_image(root / "data" / "a" / f"a{i}.png") for i in range(2)])
     np.savez(root / "small.npz", arr_0=images, arr_1=np.arange(2))
-    for reading in readings(root):
+    for reading in readings(root, thorough):
         words = reading.words
         if reading.name == "convert" and "--from_diffusers" in words:
             assert run(("convert", "--model_path", str(root / "runs" / "a"), "--to_diffusers", str(root / "pipeline"))
