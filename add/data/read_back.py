@@ -187,12 +187,13 @@ def _load(path, content, advice):
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
         return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"the array": loaded}
     except Exception as error:  # on damaged files numpy raises nearly anything
-        raise damaged(path, error, "a whole file of numpy arrays", advice) from error
+        why = "it holds Python objects, which could run code" if "allow_pickle" in str(error) else error
+        raise damaged(path, why, "a whole file of numpy arrays", advice) from error
 
 
 def _checked(path, name, array, kind, sides, advice):
     """Return an array, or raise the UserError that it is missing or another one."""
-    expected = f"{kind.__name__} [{', '.join('n' if side is None else str(side) for side in sides)}]"
+    expected = f"{kind.__name__} [{', '.join('any' if side is None else str(side) for side in sides)}]"
     if array is None:
         raise damaged(path, f"it lacks {name}", expected, advice)
     fits = len(sides) == array.ndim and all(side in (None, own) for side, own in zip(sides, array.shape, strict=True))
