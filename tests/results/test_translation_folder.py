@@ -1,4 +1,4 @@
-"""The folder of a translation: a source image is finished while its record and its pictures are as they were written."""
+"""The folder of a translation: a source image is finished while its record and pictures are as they were written."""
 import json
 
 import numpy as np
