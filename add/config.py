@@ -1,5 +1,6 @@
-"""Fields of configuration dataclasses: a default, its help text and, where the set is closed, its choices."""
+"""Fields of configuration dataclasses: a default, its help text, and its bounds or choices."""
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,19 +11,67 @@ from add.errors import UserError
 HelpGroups: TypeAlias = Mapping[str, tuple[str, ...]]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_PIXELS = 50_000_000  # a camera's image; a patch has thousands, a whole slide billions
+# The most that several options may be; beyond it, a slip of the keyboard would fill the memory or never end.
+MOST_PIXELS = 8192  # along a side
+MOST_BATCH = 8192  # images
+MOST_IMAGES = 10**7
+MOST_POINTS = 10**8
+MOST_TIMESTEPS = 10**5
+MOST_STEPS = 10**9  # of a training
+MOST_CHANNELS = 8192
+MOST_LAYERS = 64
+MOST_CLASSES = 10**6
+MOST_SEED = 2**53  # which every JSON reader keeps exact
+MOST_WEIGHT = 10**9  # of a term of a loss
+MOST_SCALE = 10**6  # of guidance, either way
+MOST_DOMAINS = 10000
+MOST_SHOWN = 200  # characters of a value in a message
+TOLD_MOST = 10**6  # a bound beyond it is not worth a word in --help
 
 
 def option(default: Any, help: str, choices: Sequence[Any] | None = None,  # `help` is argparse's word for it
-           aliases: Sequence[str] = (), path: str = "") -> Any:
+           aliases: Sequence[str] = (), path: str = "", least: float | None = None, most: float | None = None,
+           above: float | None = None, below: float | None = None) -> Any:
     """Return a dataclass field that becomes one command-line option.
 
     Args:
         choices: the values it may have, where the set is closed.
         aliases: other names that it goes by.
         path: "one" where the value is a path, "many" where it is a list of FOLDER or NAME=FOLDER with commas, else "".
+        least, most, above, below: bounds of a number, the last two outside what it may be; see `Checked`.
     """
+    bounds = {name: bound for name, bound in (("least", least), ("most", most), ("above", above), ("below", below))
+              if bound is not None}
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "aliases": tuple(aliases),
-                                                        "path": path})
+                                                        "path": path, "bounds": bounds})
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A configuration whose numbers are finite and within the bounds of their fields, and whose choices are known.
+
+    A subclass with checks of its own calls this one's __post_init__ first.
+
+    Raises:
+        UserError: a value that is not.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            choices = field.metadata.get("choices")
+            if choices:
+                expect(value in choices, field.name, value, f"one of {', '.join(map(str, choices))}")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                expect(isinstance(value, int) or math.isfinite(value), field.name, value, "a finite number")
+                _expect_within(field.name, value, **field.metadata.get("bounds", {}))
+
+
+def _expect_within(name, value, least=-math.inf, most=math.inf, above=-math.inf, below=math.inf):
+    expect(value >= least, name, value, f"{least} or more")
+    expect(value > above, name, value, f"a number above {above}")
+    expect(value < below, name, value, f"a number below {below}")
+    expect(value <= most, name, value, f"{most} or less")
 
 
 def path_option(default: str, help: str, *aliases: str, many: bool = False) -> Any:
@@ -59,7 +108,13 @@ def estimate_option() -> Any:
 
 def threads_option() -> Any:
     """Return the field of the option --threads, the same in every command."""
-    return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores")
+    return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores",
+                  least=0, most=1024)
+
+
+def seed_option(help: str) -> Any:  # `help` as in `option`
+    """Return the field of the option --seed; `help` says what it decides."""
+    return option(0, help, least=0, most=MOST_SEED)
 
 
 def domains_option(left_out: str) -> Any:
@@ -87,11 +142,13 @@ def group_option() -> Any:
 def expect(condition: bool, name: str, value: Any, expected: str) -> None:
     """Raise UserError unless an option's value is as expected."""
     if not condition:
-        raise UserError(f"{name} is {value!r}, expected {expected}: change --{name}")
+        raise UserError(f"--{name} is {shown_value(value)}, expected {expected}: change --{name}")
 
 
-def expect_at_least(config: Any, **least: float) -> None:
-    """Raise UserError where an option of a config is smaller than the number given for it."""
-    for name, number in least.items():
-        if getattr(config, name) < number:
-            raise UserError(f"--{name} is {getattr(config, name)}, expected {number} or more")
+def shown_value(value: object) -> str:
+    """Return a value as messages show it: as Python writes it, and cut short where that is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        text = f"a very long {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

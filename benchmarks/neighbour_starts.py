@@ -69,8 +69,8 @@ from quality_recipes import PHANTOM, merged
 from rivals_common import say
 
 from add.data import save_json, save_png
-from add.data.files import read_json
 from add.data.phantom import DEFAULT_BANDS, make_phantom_set
+from add.data.read_back import read_json
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.metrics import load_features

@@ -9,7 +9,7 @@ from add.data import ImageSet, embedded, list_images, read_image, to_model_input
 from add.data.tissue import stain_masks
 from add.diffusion import DiffusionConfig
 from add.networks import ModelConfig
-from add.runtime.options import read_yaml
+from add.runtime.yaml_file import read_yaml
 from add.training import find_checkpoint, load_model
 from add.training.checkpoints import read_config
 from tests.commands.commands import ROOT, run

@@ -14,6 +14,7 @@ from torch import nn
 
 from add.baselines.step_draws import Draw
 from add.diffusion.wide_numbers import to_float64
+from add.errors import UserError
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.checkpoints import load_weights
 from add.training.ema import EMA
@@ -182,16 +183,26 @@ class AdversarialTrainer(Loop):
         Raises:
             UserError: weights of another network.
         """
+        try:
+            self._restore(found, path)
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise UserError(f"the checkpoint of step {found['step']} of {path} is damaged ({type(error).__name__}: "
+                            f"{error}): expected what training wrote; remove the files of that step, and training goes "
+                            f"on from the checkpoint before") from error
+
+    def _restore(self, found, path):
         generator = self.rival.generator
         for rate, ema in self.emas.items():
             load_weights(generator, found["ema"].get(rate, found["model"]), path)
-            ema.copy_from(list(generator.parameters()), found["state"]["ema_updates"].get(rate, found["step"]))
+            ema.copy_from(list(generator.parameters()), int(found["state"]["ema_updates"].get(rate, found["step"])))
         load_weights(generator, found["model"], path)
         load_weights(self.rival.discriminator, found["opt"]["discriminator"], path)
         for side, optimizer in self.optimizers.items():
             optimizer.load_state_dict(found["opt"][f"{side}_optimizer"])
         self.stream.load_state_dict(found["state"]["stream"])
-        self.seconds = self.seconds_before = found["state"]["seconds"]
+        self.seconds = self.seconds_before = float(found["state"]["seconds"])
         self.kept_windows = found["state"].get("windows", self.kept_windows)
         self.step = self.saved_step = found["step"]
 

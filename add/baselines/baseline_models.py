@@ -10,9 +10,19 @@ from add.baselines.adversarial import Rival
 from add.baselines.lofgan import LoFGAN, LoFGANConfig
 from add.baselines.mixdl import MixDL, MixDLConfig
 from add.baselines.progan import ProGAN, ProGANConfig
+from add.data.read_back import damaged, mismatch
 from add.errors import UserError
 from add.interfaces import PathLike, Row
-from add.training.checkpoints import load_weights, read_facts, read_newest, read_training_state
+from add.training.checkpoints import (
+    CONFIG_NAME,
+    NAME,
+    RESTORE_CONFIG,
+    filled,
+    load_weights,
+    read_facts,
+    read_newest,
+    read_training_state,
+)
 
 METHODS: dict[str, tuple[type, Callable[..., Rival]]] = {
     "progan": (ProGANConfig, ProGAN), "lofgan": (LoFGANConfig, LoFGAN), "mixdl": (MixDLConfig, MixDL)}
@@ -58,11 +68,24 @@ def load_rival(path: PathLike, device: torch.device | str = "cpu") -> LoadedRiva
     if method not in METHODS:
         raise UserError(f"{path} is a run of the kind {method!r}, expected one of {', '.join(METHODS)}: "
                         f"add baseline_train trains those; a diffusion model is sampled by add image_sample")
-    rival = make_rival(method, METHODS[method][0](**facts["model"]), facts["image_size"],
-                       len(facts["data"]["classes"] or ()))
-    step = int(file.stem.rsplit("_", 1)[-1].removeprefix("model"))
-    state = read_training_state(file.parent / f"state{step:06d}.pt")
-    rival.begin_step(state["progress"], step)
+    config = file.parent / CONFIG_NAME
+    if wrong := mismatch(facts, {"model": object, "image_size": int, "data": {"classes": (None, [str])}}):
+        raise damaged(config, wrong, "a run's config", RESTORE_CONFIG)
+    match = NAME.match(file.name)
+    if match is None:
+        raise UserError(f"{file} is named otherwise than training names checkpoints: expected ema_RATE_NNNNNN.pt or "
+                        f"modelNNNNNN.pt, whose step tells how far the networks have grown; give it its name back")
+    step = int(match["step"])
+    progress = read_training_state(file.parent / f"state{step:06d}.pt").get("progress")
+    if not isinstance(progress, (int, float)) or not 0 <= progress <= 1:
+        raise UserError(f"the training state beside {file} tells no progress from 0 to 1: expected the file "
+                        f"state{step:06d}.pt of the same training; restore it, or use another checkpoint")
+    try:
+        rival = make_rival(method, filled(METHODS[method][0], facts["model"]), facts["image_size"],
+                           len(facts["data"]["classes"] or ()))
+    except (TypeError, ValueError) as error:
+        raise damaged(config, error, "a run's config", RESTORE_CONFIG) from error
+    rival.begin_step(progress, step)
     load_weights(rival.generator, weights, file)
     rival.generator.to(device).eval()
     return LoadedRival(rival, file, facts)

@@ -10,7 +10,7 @@ from add import __version__
 from add.baselines.adversarial import AdversarialTrainer
 from add.baselines.baseline_models import make_rival
 from add.baselines.class_groups import GroupStream
-from add.config import max_pixels_option, option, path_option, skip_bad_option
+from add.config import MOST_PIXELS, max_pixels_option, option, path_option, skip_bad_option
 from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint
 from add.errors import UserError
@@ -33,7 +33,8 @@ class BaselineConfig(LoopConfig):
 
     method: str = option("progan", "progan, lofgan (from several images of one class to one) or mixdl",
                          ("progan", "lofgan", "mixdl"))
-    image_size: int = option(64, "height and width of an image, in pixels: 32, 64, 128 or 256")
+    image_size: int = option(64, "height and width of an image, in pixels: 32, 64, 128 or 256",
+                             least=1, most=MOST_PIXELS)
     data_dir: str = path_option("", "folder of one domain's images; for lofgan of one subfolder per class", "images")
     domain: str = option("", "where data_dir holds one folder per domain: the name of one, or several with commas, or "
                              "all; each gets a generator of its own, in RUN_DIR/NAME. A dot: data_dir is one domain, "
@@ -43,7 +44,7 @@ class BaselineConfig(LoopConfig):
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
     lr: float = option(1e-3, "learning rate of Adam, found best in runs of minutes; the authors of lofgan take 1e-4 "
-                             "for 100,000 steps, those of mixdl 2e-3 for 150,000")
+                             "for 100,000 steps, those of mixdl 2e-3 for 150,000", above=0, most=100)
     ema_rate: str = option("0.999", "EMA rate of the generator, or several with commas")
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from add.baselines.lofgan_fusion import FusionPlan, fuse, make_plan, num_uniforms
 from add.baselines.lofgan_networks import NORM_GROUPS, Discriminator, Generator
 from add.baselines.step_draws import Draw
-from add.config import expect, option
+from add.config import MOST_CHANNELS, MOST_WEIGHT, Checked, expect, option
 from add.errors import UserError
 
 WEIGHT_DECAY = 1e-4
@@ -35,32 +35,31 @@ MAP_SIZES = (4, 8, 16)
 
 
 @dataclasses.dataclass(frozen=True)
-class LoFGANConfig:
+class LoFGANConfig(Checked):
     """LoFGAN (ICCV 2021)."""
 
-    shots: int = option(3, "images of one class that one image is made from (k)")
-    fusion_rate: float = option(0.5, "share of the base's local features that are replaced, above 0 to 1")
+    shots: int = option(3, "images of one class that one image is made from (k)", least=2, most=100)
+    fusion_rate: float = option(0.5, "share of the base's local features that are replaced, above 0 to 1",
+                                above=0, most=1)
     map_size: int = option(8, "height and width of the feature maps that are fused, in places", MAP_SIZES)
     generator_channels: int = option(32, "width of the generator's first layer, a multiple of 8; the widest is 4 times "
-                                         "as wide")
+                                         "as wide", least=1, most=MOST_CHANNELS)
     discriminator_channels: int = option(48, "width of the discriminator's first layer, which doubles with each "
-                                             "halving of the size")
-    max_channels: int = option(256, "width beyond which the discriminator's layers do not grow")
-    classification_weight: float = option(1.0, "weight of the classification losses of both networks")
-    local_weight: float = option(0.5, "weight of the generator's local reconstruction loss")
-    penalty_weight: float = option(10.0, "weight of the gradient penalty on real images; 0: none, which saves time")
+                                             "halving of the size", least=1, most=MOST_CHANNELS)
+    max_channels: int = option(256, "width beyond which the discriminator's layers do not grow",
+                               least=1, most=MOST_CHANNELS)
+    classification_weight: float = option(1.0, "weight of the classification losses of both networks",
+                                          least=0, most=MOST_WEIGHT)
+    local_weight: float = option(0.5, "weight of the generator's local reconstruction loss", least=0, most=MOST_WEIGHT)
+    penalty_weight: float = option(10.0, "weight of the gradient penalty on real images; 0: none, which saves time",
+                                   least=0, most=MOST_WEIGHT)
 
     def __post_init__(self) -> None:
-        expect(self.shots >= 2, "shots", self.shots, "2 or more")
-        expect(0 < self.fusion_rate <= 1, "fusion_rate", self.fusion_rate, "a share above 0, up to 1")
-        expect(self.map_size in MAP_SIZES, "map_size", self.map_size, f"one of {', '.join(map(str, MAP_SIZES))}")
-        expect(self.generator_channels > 0 and self.generator_channels % NORM_GROUPS == 0, "generator_channels",
-               self.generator_channels, f"a multiple of {NORM_GROUPS}")
-        expect(self.discriminator_channels > 0, "discriminator_channels", self.discriminator_channels, "1 or more")
+        super().__post_init__()
+        expect(self.generator_channels % NORM_GROUPS == 0, "generator_channels", self.generator_channels,
+               f"a multiple of {NORM_GROUPS}")
         expect(self.max_channels >= self.discriminator_channels, "max_channels", self.max_channels,
                f"no less than discriminator_channels ({self.discriminator_channels})")
-        for name in ("classification_weight", "local_weight", "penalty_weight"):
-            expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
 
 def hinge_loss(real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from add.baselines import diffaugment, stylegan2
 from add.baselines.step_draws import Draw
-from add.config import expect, option
+from add.config import MOST_BATCH, MOST_CHANNELS, MOST_LAYERS, MOST_STEPS, MOST_WEIGHT, Checked, option
 from add.errors import UserError
 from add.training.step_randomness import step_seed
 
@@ -33,40 +33,40 @@ SMALL_CHANNELS, PAPER_CHANNELS = 192, 512
 
 
 @dataclasses.dataclass(frozen=True)
-class MixDLConfig:
+class MixDLConfig(Checked):
     """MixDL (arXiv:2111.11672)."""
 
-    channels: int = option(32, "channels of both networks at full size; they double with each halving of the image")
+    channels: int = option(32, "channels of both networks at full size; they double with each halving of the image",
+                           least=1, most=MOST_CHANNELS)
     max_channels: int = option(0, "most channels of a layer; the paper's is 512; 0: 192 up to 64 pixels, 256 at 128, "
-                                  "512 at 256")
-    latent_dim: int = option(128, "numbers in a latent; 512 in the paper")
-    mapping_layers: int = option(8, "layers of the mapping network")
-    mapping_lr: float = option(0.01, "learning rate of the mapping network, times that of the generator")
-    mix_points: int = option(4, "latents mixed into one anchor; a batch has as many anchors as it holds so many images")
+                                  "512 at 256", least=0, most=MOST_CHANNELS)
+    latent_dim: int = option(128, "numbers in a latent; 512 in the paper", least=1, most=MOST_CHANNELS)
+    mapping_layers: int = option(8, "layers of the mapping network", least=1, most=MOST_LAYERS)
+    mapping_lr: float = option(0.01, "learning rate of the mapping network, times that of the generator",
+                               above=0, most=100)
+    mix_points: int = option(4, "latents mixed into one anchor; a batch has as many anchors as it holds so many images",
+                             least=2, most=MOST_BATCH)
     mix_space: str = option("w", "where latents are mixed: w, the mapping network's result, or z, what goes in",
                             ("w", "z"))
-    lambda_g: float = option(1000.0, "weight of the generator's distance loss; 0: without it")
-    lambda_d: float = option(1.0, "weight of the discriminator's distance loss; 0: without it")
-    mix_interval: int = option(2, "steps between distance losses")
+    lambda_g: float = option(1000.0, "weight of the generator's distance loss; 0: without it",
+                             least=0, most=MOST_WEIGHT)
+    lambda_d: float = option(1.0, "weight of the discriminator's distance loss; 0: without it",
+                             least=0, most=MOST_WEIGHT)
+    mix_interval: int = option(2, "steps between distance losses", least=1, most=MOST_STEPS)
     style_mixing: float = option(0.9, "share of the other steps whose images have two latents, one for coarse layers, "
-                                      "one for fine ones")
-    r1_gamma: float = option(10.0, "weight of the R1 penalty, twice the factor of the squared gradient")
-    r1_interval: int = option(16, "steps between R1 penalties, each of which then counts so many times")
-    path_weight: float = option(2.0, "weight of the penalty on path lengths; 0: without it")
-    path_interval: int = option(4, "steps between path length penalties, each of which then counts so many times")
+                                      "one for fine ones", least=0, most=1)
+    r1_gamma: float = option(10.0, "weight of the R1 penalty, twice the factor of the squared gradient",
+                             least=0, most=MOST_WEIGHT)
+    r1_interval: int = option(16, "steps between R1 penalties, each of which then counts so many times",
+                              least=1, most=MOST_STEPS)
+    path_weight: float = option(2.0, "weight of the penalty on path lengths; 0: without it", least=0, most=MOST_WEIGHT)
+    path_interval: int = option(4, "steps between path length penalties, each of which then counts so many times",
+                                least=1, most=MOST_STEPS)
     diffaugment: str = option("", "augmentations of DiffAugment (arXiv:2006.10738), such as color,translation,cutout; "
                                   "left out: none")
 
     def __post_init__(self) -> None:
-        expect(self.max_channels >= 0, "max_channels", self.max_channels, "1 or more, or 0")
-        for name in ("channels", "latent_dim", "mapping_layers", "r1_interval", "mix_interval", "path_interval"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        expect(self.mix_points >= 2, "mix_points", self.mix_points, "2 or more")
-        expect(self.mix_space in ("w", "z"), "mix_space", self.mix_space, "w or z")
-        expect(0 < self.mapping_lr < math.inf, "mapping_lr", self.mapping_lr, "a finite number above 0")
-        expect(0 <= self.style_mixing <= 1, "style_mixing", self.style_mixing, "a share from 0 to 1")
-        for name in ("lambda_g", "lambda_d", "r1_gamma", "path_weight"):
-            expect(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a finite number, 0 or more")
+        super().__post_init__()
         diffaugment.parse(self.diffaugment)
 
     def widest(self, image_size: int) -> int:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from add.baselines.progan_networks import Discriminator, Generator, enlarge, pixel_norm, shrink, sizes_between
 from add.baselines.step_draws import Draw
-from add.config import expect, option
+from add.config import MOST_CHANNELS, MOST_WEIGHT, Checked, expect, option
 from add.errors import UserError
 
 BETAS, ADAM_EPS = (0.0, 0.99), 1e-8  # Appendix A.1
@@ -21,26 +21,24 @@ LARGEST = 256  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
-class ProGANConfig:
+class ProGANConfig(Checked):
     """ProGAN (arXiv:1710.10196)."""
 
-    channels: int = option(32, "width of the layers at the full size; each half of the size has twice as many")
-    max_channels: int = option(0, "width at most, the paper's is 512; 0: 192 up to 64 pixels, 512 beyond")
+    channels: int = option(32, "width of the layers at the full size; each half of the size has twice as many",
+                           least=1, most=MOST_CHANNELS)
+    max_channels: int = option(0, "width at most, the paper's is 512; 0: 192 up to 64 pixels, 512 beyond",
+                               least=0, most=MOST_CHANNELS)
     first_size: int = option(4, "pixels of the images at which growing starts", (4, 8))
     growth_share: float = option(0.3, "share of the run, by steps or by time, at whose end the last layers are faded "
                                       "in; before it, all training and fading phases are equally long; 0: full-grown "
-                                      "from the start")
-    penalty_weight: float = option(10.0, "weight of the gradient penalty")
-    drift_weight: float = option(0.001, "weight of the drift term")
+                                      "from the start", least=0, below=1)
+    penalty_weight: float = option(10.0, "weight of the gradient penalty", least=0, most=MOST_WEIGHT)
+    drift_weight: float = option(0.001, "weight of the drift term", least=0, most=MOST_WEIGHT)
 
     def __post_init__(self) -> None:
-        expect(self.channels >= 1, "channels", self.channels, "1 or more")
+        super().__post_init__()
         expect(self.max_channels >= self.channels or self.max_channels == 0, "max_channels", self.max_channels,
                f"channels ({self.channels}) or more, or 0")
-        expect(self.first_size in (4, 8), "first_size", self.first_size, "4 or 8")
-        expect(0 <= self.growth_share < 1, "growth_share", self.growth_share, "a share from 0 to below 1")
-        for name in ("penalty_weight", "drift_weight"):
-            expect(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
 
     def width_limit(self, image_size: int) -> int:
         """Return the largest width of a layer in networks for images of this size in pixels."""

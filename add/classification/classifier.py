@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from add.classification.heads import HEADS, heads_loss, num_outputs, targets_of
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS, mix
-from add.config import expect_at_least, option
+from add.config import MOST_BATCH, MOST_STEPS, MOST_WEIGHT, Checked, option
 from add.data.transforms import augment
 from add.errors import UserError
 
@@ -25,23 +25,18 @@ DENSENET_LEAST = 32  # pixels; it halves them five times
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Checked):
     """Classifier."""
 
     network: str = option("small_resnet", "small_resnet: 0.08 M parameters, for patches up to 64 pixels; resnet18 and "
                                           "densenet121 are MONAI's", NETWORKS)
-    steps: int = option(400, "training steps, the same for every method")
-    batch_size: int = option(32, "images per step")
-    lr: float = option(2e-3, "highest learning rate of AdamW: a rise over a tenth of the steps, then a cosine to 0")
-    weight_decay: float = option(1e-2, "weight decay of AdamW")
+    steps: int = option(400, "training steps, the same for every method", least=1, most=MOST_STEPS)
+    batch_size: int = option(32, "images per step", least=2, most=MOST_BATCH)
+    lr: float = option(2e-3, "highest learning rate of AdamW: a rise over a tenth of the steps, then a cosine to 0",
+                       above=0, most=100)
+    weight_decay: float = option(1e-2, "weight decay of AdamW", least=0, most=MOST_WEIGHT)
     augment: str = option("dihedral", "flips and quarter turns of the training images, for every method but `plain`",
                           ("none", "mirror", "flips", "dihedral"))
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, steps=1, batch_size=2)
-        if self.lr <= 0 or self.weight_decay < 0:
-            raise UserError(f"--lr is {self.lr} and --weight_decay {self.weight_decay}: expected a positive learning "
-                            f"rate and no negative decay")
 
 
 class SmallResNet(nn.Module):

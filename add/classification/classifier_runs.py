@@ -14,9 +14,13 @@ from add.classification.grading import DomainSeverities, fit_link, head_scores, 
 from add.classification.heads import num_outputs, read_outputs
 from add.classification.labelled_images import Labelled
 from add.classification.scores import classification_scores
-from add.data.files import read_json, save_json, save_torch
+from add.data.files import save_json, save_torch
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Count, Row
+from add.training.checkpoints import load_weights, read_state
+
+RECORD = {"synthetic_sha256": (None, str), "validation": {str: (None, float)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,7 @@ class ClassifierRuns:
         record_path, weights_path = self._paths(method, share, seed)
         digest = self.digests.get(method.source)
         if self.is_there(method, share, seed):
-            record = read_json(record_path)
+            record = dict(read_json(record_path, RECORD, "remove it, and the same command trains that run again"))
             if record["synthetic_sha256"] != digest:
                 raise UserError(f"{record_path} was made with other synthetic images or labels: give the same ones to "
                                 f"continue, or another --out_dir")
@@ -96,7 +100,8 @@ class ClassifierRuns:
         for seed in seeds:
             network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            network.load_state_dict(torch.load(self._paths(method, share, seed)[1], weights_only=True))
+            weights_path = self._paths(method, share, seed)[1]
+            load_weights(network, read_state(weights_path), weights_path)
             logits, severities = self._predict(network.eval(), method, test.data)
             scores = classification_scores(logits, classes)
             if ordered:

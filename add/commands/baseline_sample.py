@@ -14,13 +14,16 @@ from add.baselines.baseline_setup import references_of
 from add.commands.shared.after_sampling import describe_samples
 from add.commands.shared.sample_job import SAMPLING_GROUPS, samples_bytes
 from add.config import (
+    MOST_BATCH,
+    MOST_IMAGES,
+    Checked,
     HelpGroups,
     device_option,
     estimate_option,
-    expect_at_least,
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     threads_option,
 )
 from add.data import ImageSet, holds_domains
@@ -38,27 +41,24 @@ from add.training.step_costs import mean_seconds
 
 
 @dataclasses.dataclass(frozen=True)
-class BaselineSampleConfig:
+class BaselineSampleConfig(Checked):
     """Sampling a baseline."""
 
     help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
 
     model_path: str = path_option("", "checkpoint or run folder of `add baseline_train`", "model")
-    num_samples: int = option(100, "images to make")
-    batch_size: int = option(16, "images at a time")
+    num_samples: int = option(100, "images to make", least=1, most=MOST_IMAGES)
+    batch_size: int = option(16, "images at a time", least=1, most=MOST_BATCH)
     data_dir: str = path_option("", "lofgan only: folder of images of one class, or of one subfolder per class, to "
                                     "fuse; several classes take turns", "images")
     max_pixels: int = max_pixels_option()
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     estimate: bool = estimate_option()
-    seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
+    seed: int = seed_option("image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
                                                   "out")
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=1, batch_size=1, seed=0)
 
 
 def build_options() -> Options:

@@ -18,6 +18,8 @@ from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import classifier_lines
 from add.config import (
+    MOST_PIXELS,
+    Checked,
     HelpGroups,
     domains_option,
     estimate_option,
@@ -25,6 +27,7 @@ from add.config import (
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
@@ -37,7 +40,7 @@ from add.runtime.progress import EvaluationBar, say
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassificationConfig:
+class ClassificationConfig(Checked):
     """Classification."""
 
     help_groups: ClassVar[HelpGroups] = {
@@ -51,14 +54,14 @@ class ClassificationConfig:
     val_dir: str = path_option("", "validation images, likewise; left out: --val_fraction of the training images",
                                    "val_images", "val_data_dir")
     val_fraction: float = option(0.2, "share of the training images that is used to choose, without --val_dir; series "
-                                      "that were made from them are left out")
+                                      "that were made from them are left out", least=0, below=1)
     group_pattern: str = group_option()
     test_dir: str = path_option("", "held-out images, likewise; several as NAME=FOLDER,NAME=FOLDER. With a table "
                                     "severity.csv there and in --data_dir, grading is scored as well",
                                     "test_images", many=True)
     domains: str = domains_option("that of the translations, else sorted by name")
     image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images or "
-                                "of the first training image, whichever is smaller")
+                                "of the first training image, whichever is smaller", least=0, most=MOST_PIXELS)
     translations: str = path_option("", "translation folders with commas, for the methods full and progressive",
                                         many=True)
     samples_dir: str = path_option("", "samples of each domain's model, one subfolder per domain, for unconditional; "
@@ -74,8 +77,8 @@ class ClassificationConfig:
                                            "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
                                          "each method takes the one with the least loss on the validation images")
-    num_seeds: int = option(5, "runs per method")
-    seed: int = option(0, "of the first run; the others follow")
+    num_seeds: int = option(5, "runs per method; 5 or more give intervals that mean something", least=1, most=1000)
+    seed: int = seed_option("of the first run; the others follow")
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
     estimate: bool = estimate_option()
@@ -84,9 +87,7 @@ class ClassificationConfig:
     threads: int = threads_option()
 
     def __post_init__(self) -> None:
-        if self.num_seeds < 1:
-            raise UserError(f"--num_seeds is {self.num_seeds}, expected 1 or more; 5 or more give intervals that mean "
-                            f"something")
+        super().__post_init__()
         self.parsed_methods()
         _shares(self.synthetic_share)
 

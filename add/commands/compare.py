@@ -14,6 +14,11 @@ from add.classification.classifier_methods import Method, parse_method
 from add.classification.label_rules import LABEL_RULES
 from add.commands.shared.study_estimate import study_lines
 from add.config import (
+    MOST_IMAGES,
+    MOST_PIXELS,
+    MOST_STEPS,
+    MOST_TIMESTEPS,
+    Checked,
     HelpGroups,
     domains_option,
     estimate_option,
@@ -22,6 +27,7 @@ from add.config import (
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     split_names,
 )
 from add.data.files import changed_settings, save_json
@@ -38,7 +44,7 @@ from add.study.study_steps import run_steps
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Checked):
     """Study."""
 
     help_groups: ClassVar[HelpGroups] = {
@@ -58,42 +64,45 @@ class StudyConfig:
     domains: str = domains_option("of a folder sorted by name, of the phantom as --bands goes")
     group_pattern: str = group_option()
     max_pixels: int = max_pixels_option()
-    image_size: int = option(32, "side of the images in pixels")
+    image_size: int = option(32, "side of the images in pixels", least=1, most=MOST_PIXELS)
     num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
                                       "for validation")
-    num_test: int = option(1000, "test images per domain and test set")
+    num_test: int = option(1000, "test images per domain and test set", least=1, most=MOST_IMAGES)
     train_config: str = path_option("configs/phantom.yaml", "YAML file of the diffusion models' training options")
-    train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says")
-    amount: int = option(10, "progressive images per source image, N")
-    num_sources: int = option(100, "training images of each domain that are translated, at most")
-    num_samples: int = option(500, "unconditional samples of each domain's model")
-    sample_steps: int = option(30, "network evaluations of a sample")
+    train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says",
+                              least=0, most=MOST_STEPS)
+    amount: int = option(10, "progressive images per source image, N", least=1, most=1000)
+    num_sources: int = option(100, "training images of each domain that are translated, at most",
+                              least=1, most=MOST_IMAGES)
+    num_samples: int = option(500, "unconditional samples of each domain's model", least=1, most=MOST_IMAGES)
+    sample_steps: int = option(30, "network evaluations of a sample", least=1, most=MOST_TIMESTEPS)
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     heads: str = option("class", "what a classifier says, as in `add classify`", ("class", "class,severity"))
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
-                                       "which learns all domains at once, gets them together")
+                                       "which learns all domains at once, gets them together", above=0, most=10**6)
     rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
                                             "YAML files say it for the diffusion models",
                                 ("none", "mirror", "flips", "dihedral"))
     rival_config: str = path_option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
-    rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample")
+    rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample", least=1, most=MOST_TIMESTEPS)
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch, as in `add classify`")
-    num_seeds: int = option(5, "classifiers per method")
+    num_seeds: int = option(5, "classifiers per method", least=1, most=1000)
     network: str = option("small_resnet", "classifier", NETWORKS)
-    classifier_steps: int = option(300, "training steps of a classifier")
-    max_images: int = option(300, "images of each set that metrics are computed on")
+    classifier_steps: int = option(300, "training steps of a classifier", least=1, most=MOST_STEPS)
+    max_images: int = option(300, "images of each set that metrics are computed on", least=2, most=MOST_IMAGES)
     backend: str = option("torch", "how networks make images: torch, compile or onnx", ("torch", "compile", "onnx"))
-    threads: int = option(1, "CPU threads of each command; 0: its own choice")
+    threads: int = option(1, "CPU threads of each command; 0: its own choice", least=0, most=1024)
     jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
-                          "OUT/nN/logs")
-    seed: int = option(0, "of data, models, samples and the first classifier")
+                          "OUT/nN/logs", least=1, most=1024)
+    seed: int = seed_option("of data, models, samples and the first classifier")
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/study", "folder for everything; the same study again continues", "out")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_bands(self.bands)
         unknown = [rule for rule in self.label_rules.split(",") if rule not in LABEL_RULES]
         if unknown:
@@ -111,10 +120,8 @@ class StudyConfig:
         if (self.domains or self.group_pattern) and self.dataset in ("phantom", "tissue"):
             raise UserError(f"--domains and --group_pattern are for a folder of your own: expected neither with "
                             f"--dataset {self.dataset}; leave them out")
-        expect(self.jobs >= 1, "jobs", self.jobs, "1 or more")
-        if min(sizes) < 2 or self.num_test < 1:
-            raise UserError("a study needs 2 or more training images and 1 or more test images per domain: raise "
-                            "--num_train or --num_test")
+        expect(2 <= min(sizes) <= max(sizes) <= MOST_IMAGES, "num_train", self.num_train,
+               f"2 to {MOST_IMAGES} training images per domain")
 
     def sizes(self) -> list[int]:
         """Return the sizes of the training sets, ascending."""

@@ -22,14 +22,15 @@ import torch
 from torch import nn
 
 from add.commands.shared.lean_folder import check_lean_source, size_in_mb, write_lean
-from add.config import option, path_option
-from add.data.files import is_url, read_json, save_json, save_torch
+from add.config import Checked, option, path_option
+from add.data.files import is_url, save_json, save_torch
+from add.data.read_back import read_json
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.interfaces import Note
 from add.networks import ModelConfig
-from add.networks.foreign.diffusers_keys import from_diffusers, to_diffusers
-from add.networks.foreign.diffusers_scheduler import diffusion_of, scheduler_of
+from add.networks.foreign.diffusers_keys import UNET_SHAPE, from_diffusers, to_diffusers
+from add.networks.foreign.diffusers_scheduler import SCHEDULER_SHAPE, diffusion_of, scheduler_of
 from add.networks.network_configs import IMAGE_CHANNELS
 from add.runtime.given_models import load_given, run_facts
 from add.runtime.next_steps import command_line, next_steps
@@ -38,11 +39,12 @@ from add.training.checkpoints import find_checkpoint, read_state, save_safetenso
 from add.training.config_differences import described
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+COPY_AGAIN = "copy the folder again that diffusers wrote"
 PICKLED = "diffusion_pytorch_model.bin"  # weights as older versions of diffusers write them
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(Checked):
     """What is converted."""
 
     model_path: str = path_option("", "checkpoint or run folder to convert", "model")
@@ -55,6 +57,7 @@ class ConvertConfig:
                               "that changes outputs by more than a PSNR of 50 dB")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = {name for name in ("model_path", "to_diffusers", "from_diffusers", "run_dir") if getattr(self, name)}
         if given not in ({"model_path", "to_diffusers"}, {"from_diffusers", "run_dir"}, {"model_path", "run_dir"}):
             raise UserError("expected either --model_path MODEL --to_diffusers FOLDER, or --from_diffusers FOLDER "
@@ -174,7 +177,8 @@ def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note:
              f"--diffusion_steps {diffusion_config.diffusion_steps} and --prediction {diffusion_config.predicted} are "
              f"assumed; give them if they are otherwise")
     else:
-        diffusion_config = diffusion_of(_read_json(scheduler), scheduler, model_config.learn_sigma)
+        told = read_json(scheduler, SCHEDULER_SHAPE, COPY_AGAIN)
+        diffusion_config = diffusion_of(told, scheduler, model_config.learn_sigma)
     _refuse_contradictions(parsed, model_config, diffusion_config)
     versions = run_facts({}, {}, device)["versions"]
     with _whole_folder(config.run_dir) as folder:
@@ -198,22 +202,11 @@ def _find_parts(folder):
 
 
 def _read_unet(folder):
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG, UNET_SHAPE, COPY_AGAIN)
     name = config.get("_class_name", "UNet2DModel")
     if name != "UNet2DModel":
         raise UserError(f"{folder / CONFIG} is of a {name}, expected a UNet2DModel: other networks can't be converted")
     return config
-
-
-def _read_json(path):
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): expected a file that diffusers wrote; copy it again"
-                        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected a config that diffusers wrote")
-    return content
 
 
 def _read_weights(folder):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from add import __version__
-from add.config import option
+from add.config import Checked, option
 from add.runtime.exit_status import EARLY_SETTINGS
 from add.runtime.extras import EXTRAS, REQUIRED
 from add.runtime.launchers import launcher
@@ -33,7 +33,7 @@ Facts = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class DoctorConfig:
+class DoctorConfig(Checked):
     """Form of the report."""
 
     json: bool = option(False, "print JSON in place of text")

@@ -12,14 +12,17 @@ from typing import ClassVar
 import torch
 
 from add.config import (
+    MOST_IMAGES,
+    MOST_PIXELS,
+    Checked,
     HelpGroups,
     device_option,
     estimate_option,
-    expect_at_least,
     group_option,
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
@@ -57,7 +60,7 @@ PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficie
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Checked):
     """Evaluation."""
 
     help_groups: ClassVar[HelpGroups] = {
@@ -81,12 +84,12 @@ class EvaluationConfig:
     inception_path: str = path_option("", "TorchScript file of the Inception network; nothing is downloaded")
     group_pattern: str = group_option()
     image_size: int = option(0, "side in pixels at which all images are compared; 0: that of the generated images, to "
-                                "which real ones are reduced as in training")
+                                "which real ones are reduced as in training", least=0, most=MOST_PIXELS)
     allow_enlarge: bool = option(False, "enlarge images that are smaller; they then lack what real detail others have, "
                                         "which moves every score")
-    max_images: int = option(1000, "images of each set, drawn at random from more")
+    max_images: int = option(1000, "images of each set, drawn at random from more", least=2, most=MOST_IMAGES)
     estimate: bool = estimate_option()
-    seed: int = option(0, "of the draws of images, parts and pairs")
+    seed: int = seed_option("of the draws of images, parts and pairs")
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
     out_dir: str = path_option("results/evaluation", "folder to write evaluation.json, evaluation.md and closest.png "
@@ -95,10 +98,10 @@ class EvaluationConfig:
     threads: int = threads_option()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.real_dir or not self.fake_dir:
             raise UserError("two folders are needed, of real and of generated images: give them as "
                             "add evaluate REAL FAKE")
-        expect_at_least(self, image_size=0, max_images=2, seed=0, threads=0)
         if self.there_and_back and not self.source_dir:
             raise UserError("--there_and_back is compared with the source images: give --source_dir, too")
 

@@ -17,16 +17,20 @@ import torch
 from numpy.typing import ArrayLike
 
 from add.config import (
+    MOST_BATCH,
+    MOST_IMAGES,
+    Checked,
     device_option,
     estimate_option,
-    expect_at_least,
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     threads_option,
 )
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
+from add.data.read_back import read_npz
 from add.diffusion import DiffusionConfig, GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, OnStep, PathLike, Row
@@ -47,26 +51,23 @@ INTERVAL = "mean -+ t s / sqrt(n), t of Student's distribution with n - 1 degree
 
 
 @dataclasses.dataclass(frozen=True)
-class LikelihoodConfig:
+class LikelihoodConfig(Checked):
     """What is measured."""
 
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
     data_dir: str = path_option("", "folder of images; of a class-conditional model, with a subfolder per class, or "
                                     "files named CLASS_NAME.png", "images")
     num_samples: int = option(0, "images to measure, drawn at random by --seed, as the first by name would be one "
-                                 "corner of a slide; a larger number adds to them; 0: all")
-    batch_size: int = option(1, "images per network evaluation")
+                                 "corner of a slide; a larger number adds to them; 0: all", least=0, most=MOST_IMAGES)
+    batch_size: int = option(1, "images per network evaluation", least=1, most=MOST_BATCH)
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1]")
     max_pixels: int = max_pixels_option()
-    seed: int = option(0, "image i is noised by (seed, i, timestep), whatever the batch size and processes")
+    seed: int = seed_option("image i is noised by (seed, i, timestep), whatever the batch size and processes")
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/nll", "folder to write to; finished images are kept and not measured again",
                                               "out")
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=0, batch_size=1, seed=0)
 
 
 def build_options() -> Options:
@@ -269,13 +270,15 @@ def _save_record(out_dir, number, path, terms):
 
 def _summarise(out_dir, images, chosen, seen, diffusion):
     """Write the terms of the records of the chosen images and return what nll.json says of them."""
+    shapes = {"total_bpd": (np.floating, ()), "prior_bpd": (np.floating, ()),
+              **dict.fromkeys(TERMS, (np.floating, (diffusion.num_timesteps,)))}
     totals, priors, sums = [], [], {name: np.zeros(diffusion.num_timesteps) for name in TERMS}
     for i in chosen:
-        with np.load(_record(out_dir, i)) as record:
-            totals.append(float(record["total_bpd"]))
-            priors.append(float(record["prior_bpd"]))
-            for name in TERMS:
-                sums[name] += record[name]
+        record = read_npz(_record(out_dir, i), shapes, "remove it, and the same command measures that image again")
+        totals.append(float(record["total_bpd"]))
+        priors.append(float(record["prior_bpd"]))
+        for name in TERMS:
+            sums[name] += record[name]
     means = {name: total / len(chosen) for name, total in sums.items()}  # [T], the last timestep first
     for name, values in means.items():
         _save_terms(out_dir / f"{name}_terms.npz", values)

@@ -10,7 +10,7 @@ import torch
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import option
+from add.config import MOST_SCALE, option
 from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model
@@ -28,7 +28,8 @@ class SampleConfig(DrawConfig):
     """Sampling."""
 
     guidance_scale: float = option(1.0, "guidance without a classifier: 0 leaves the class out, 1 is the model's own, "
-                                        "more exaggerates the class; needs a model trained with --class_dropout")
+                                        "more exaggerates the class; needs a model trained with --class_dropout",
+                                   least=-MOST_SCALE, most=MOST_SCALE)
     backend: str = option("torch", "how the network runs", ("torch", "compile", "onnx"))
 
 

@@ -14,7 +14,7 @@ from add.commands.shared.class_numbers import class_names, list_classes, number_
 from add.commands.shared.classifier_guidance import GuidanceConfig, load_classifier
 from add.commands.shared.directions import Direction, WalkOptions, check_walk, resolve_config
 from add.commands.shared.translation_job import run_directions
-from add.config import option, path_option
+from add.config import MOST_SCALE, Checked, option, path_option
 from add.data import ImageSet
 from add.diffusion import ClassifierFree, DiffusionConfig, ForClasses, class_gradient
 from add.errors import UserError
@@ -26,7 +26,7 @@ from add.transition.fixed_batches import InBatches
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassOptions:
+class ClassOptions(Checked):
     """Classes to translate between: their model and images."""
 
     model_path: str = path_option("", "checkpoint or run folder of a class-conditional model", "model")
@@ -38,15 +38,16 @@ class ClassOptions:
     class_names: str = option("", "names of the model's classes in the order of their numbers, with commas or a file "
                                   "with a name per line, where the run doesn't remember them")
     guidance_scale: float = option(1.0, "guidance without a classifier in decoding: 1 is the model's own, more "
-                                        "exaggerates the target class; needs a model trained with --class_dropout")
-    eta: float = option(0.0, "DDIB's; only 0 is a translation")
+                                        "exaggerates the target class; needs a model trained with --class_dropout",
+                                   least=-MOST_SCALE, most=MOST_SCALE)
+    eta: float = option(0.0, "DDIB's; only 0 is a translation", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassTranslationConfig(WalkOptions, ClassOptions):
     """Translation between classes."""
 
-    amount: int = option(1, "progressive images per source image, N; 1: the full translation only")
+    amount: int = option(1, "progressive images per source image, N; 1: the full translation only", least=1, most=1000)
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1] in decoding; encoding never clips")
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@ import contextlib
 import dataclasses
 from pathlib import Path
 
-from add.config import option, path_option
+from add.config import MOST_IMAGES, MOST_PIXELS, Checked, option, path_option, seed_option
 from add.data import phantom
 from add.data.files import is_url, join
 from add.errors import UserError
@@ -13,18 +13,19 @@ from add.runtime.progress import EvaluationBar
 
 
 @dataclasses.dataclass(frozen=True)
-class PhantomConfig:
+class PhantomConfig(Checked):
     """What is drawn."""
 
     out_dir: str = path_option("", "new or empty folder to write train/, test/ and severity.csv to; required", "out")
-    size: int = option(64, "side of the images in pixels, for instance 32 or 64")
-    num_train: int = option(500, "training images of each domain")
-    num_test: int = option(100, "held-out images of each domain")
-    seed: int = option(0, "the same seed gives the same images")
+    size: int = option(64, "side of the images in pixels, for instance 32 or 64", least=16, most=MOST_PIXELS)
+    num_train: int = option(500, "training images of each domain", least=0, most=MOST_IMAGES)
+    num_test: int = option(100, "held-out images of each domain", least=0, most=MOST_IMAGES)
+    seed: int = seed_option("the same seed gives the same images")
     bands: str = option("mild:0:0.3,severe:0.7:1", "domains as NAME:LOW:HIGH, joined by commas: bands of severity from "
                                                    "0 to 1")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.out_dir:
             raise UserError("no --out_dir was given: expected a new or empty folder for the images")
 

@@ -3,7 +3,7 @@ import contextlib
 import dataclasses
 from pathlib import Path
 
-from add.config import option, path_option
+from add.config import MOST_IMAGES, Checked, option, path_option
 from add.data import files, tissue
 from add.errors import UserError
 from add.runtime.next_steps import command_line, next_steps
@@ -12,16 +12,18 @@ from add.runtime.progress import EvaluationBar
 
 
 @dataclasses.dataclass(frozen=True)
-class TissueConfig:
+class TissueConfig(Checked):
     """What is cut."""
 
     out_dir: str = path_option("", "folder to write train/, test/ and sources/ to, each with stroma/ and gland/; "
                                    "required", "out")
-    num_train: int = option(450, "most training patches of each domain")
-    num_test: int = option(64, "most held-out patches of each domain")
-    num_sources: int = option(8, "held-out patches of each domain that sources/ repeats, to translate from")
+    num_train: int = option(450, "most training patches of each domain", least=0, most=MOST_IMAGES)
+    num_test: int = option(64, "most held-out patches of each domain", least=0, most=MOST_IMAGES)
+    num_sources: int = option(8, "held-out patches of each domain that sources/ repeats, to translate from",
+                              least=0, most=MOST_IMAGES)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.out_dir:
             raise UserError("no --out_dir was given: expected a folder for the patches")
 

@@ -26,6 +26,7 @@ from add.classification.label_rules import (
 from add.classification.labelled_images import all_images, read_domains
 from add.commands.shared.classifier_estimate import classifier_lines
 from add.config import (
+    Checked,
     HelpGroups,
     domains_option,
     estimate_option,
@@ -33,13 +34,15 @@ from add.config import (
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
 from add.data import ImageSet
-from add.data.files import changed_settings, read_json, save_json
+from add.data.files import changed_settings, save_json
 from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
@@ -59,7 +62,7 @@ BATCH = 8  # images of a measured evaluation
 
 
 @dataclasses.dataclass(frozen=True)
-class RelabelConfig:
+class RelabelConfig(Checked):
     """Soft labels."""
 
     help_groups: ClassVar[HelpGroups] = {
@@ -83,20 +86,14 @@ class RelabelConfig:
                                       "that they were")
     domains: str = domains_option("that of the translations, else sorted by name")
     group_pattern: str = group_option()
-    gamma: float = option(POWER, "exponent of the rule power")
-    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, blend and anchored")
-    seed: int = option(0, "of classifiers and noise")
+    gamma: float = option(POWER, "exponent of the rule power", above=0, most=1000)
+    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, blend and anchored, each "
+                                           "calibrated on images that it was not trained on", least=2, most=1000)
+    seed: int = seed_option("of classifiers and noise")
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
     estimate: bool = estimate_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        if self.gamma <= 0:
-            raise UserError(f"--gamma is {self.gamma}, expected more than 0")
-        if self.label_folds < 2:
-            raise UserError(f"--label_folds is {self.label_folds}, expected 2 or more: each is calibrated on images "
-                            f"that it was not trained on")
 
 
 def build_options() -> Options:
@@ -284,10 +281,11 @@ def _groups(config, real, pair):
 def _models(series, pair):
     """Return ((model, diffusion) of the pair's low domain, of its high domain) that a translation was made with."""
     path = Path(series.folder) / "run.json"
-    try:
-        checkpoints = read_json(path)["checkpoints"]
-        paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not say which models made the translation ({error!r}): expected a finished "
-                        f"translation; run its command again") from error
+    if not path.exists():
+        raise UserError(f"{path} is not there, which says which models made the translation: expected a finished "
+                        f"translation; run its command again")
+    model = {"path": str}
+    checkpoints = read_json(path, {"checkpoints": {"source": model, "target": model}}, "run the translation's command "
+                                                                                       "again")["checkpoints"]
+    paths = [checkpoints["source" if number == series.source else "target"]["path"] for number in pair]
     return tuple(load_model(path)[:2] for path in paths)

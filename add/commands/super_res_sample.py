@@ -6,8 +6,6 @@ continues.
 import dataclasses
 import functools
 import hashlib
-import io
-import zipfile
 
 import numpy as np
 import torch
@@ -15,9 +13,10 @@ from PIL import Image
 
 from add.commands.shared.class_numbers import choose_classes
 from add.commands.shared.sample_job import DrawConfig, Job, as_text, base_settings, begin, draw, in_turn, no_classes
-from add.config import max_pixels_option, option, path_option
+from add.config import MOST_IMAGES, max_pixels_option, option, path_option
 from add.data import ImageSet
 from add.data.files import fingerprint, read_bytes
+from add.data.read_back import read_npz
 from add.data.transforms import to_model_input
 from add.diffusion import DiffusionConfig, ForClasses
 from add.errors import UserError
@@ -37,12 +36,10 @@ class SuperResSampleConfig(DrawConfig):
     base_samples: str = path_option("", "small images: a folder, or an npz of `add image_sample` with arr_0 and labels "
                                         "arr_1", "images")
     num_samples: int = option(0, "images to make, each from the next small one, and again from the first; 0: one of "
-                                 "each")
+                                 "each", least=0, most=MOST_IMAGES)
     classes: str = option("", "classes of the small images, numbers or names separated by commas, in turn; left out: "
                               "those of the npz, or of the folder's labels.csv")
     max_pixels: int = max_pixels_option()
-
-    least_samples = 0
 
 
 def build_options() -> Options:
@@ -122,16 +119,12 @@ def beside_small(small: np.ndarray, large: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path, content, small_size):
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            images, labels = archive["arr_0"], archive.get("arr_1")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} can't be read ({error}): expected an npz with images in arr_0, as add image_sample "
-                        f"--save_npz writes it") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
-        raise UserError(f"arr_0 in {path} is {images.dtype} {list(images.shape)}: expected uint8 [n, H, W, 3], one "
-                        f"image at least")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+    found = read_npz(path, {"arr_0": (np.uint8, (None, None, None, 3)), "arr_1?": (np.integer, (None,))},
+                     "give one with images in arr_0, as add image_sample --save_npz writes it", content)
+    images, labels = found["arr_0"], found.get("arr_1")
+    if 0 in images.shape:
+        raise UserError(f"arr_0 in {path} is {images.dtype} {list(images.shape)}: expected one image at least")
+    if labels is not None and len(labels) != len(images):
         raise UserError(f"arr_1 in {path} is {labels.dtype} {list(labels.shape)}: expected the images' classes, whole "
                         f"numbers [{len(images)}]")
     return ImageSet(list(images), small_size, labels)

@@ -11,7 +11,17 @@ import numpy as np
 from add.commands.shared.directions import resolve_config
 from add.commands.shared.point_job import PointJob, find_model
 from add.commands.shared.sample_job import SAMPLING_GROUPS
-from add.config import HelpGroups, device_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    MOST_POINTS,
+    MOST_TIMESTEPS,
+    Checked,
+    HelpGroups,
+    device_option,
+    option,
+    path_option,
+    seed_option,
+    threads_option,
+)
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
 from add.networks import PointConfig
@@ -28,7 +38,7 @@ FROM_NOISE = tuple(name for name in SAMPLERS if name != "obelm")  # which walks 
 
 
 @dataclasses.dataclass(frozen=True)
-class PointSampleConfig:
+class PointSampleConfig(Checked):
     """Sampling points."""
 
     help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
@@ -37,19 +47,17 @@ class PointSampleConfig:
                                       "model")
     models_dir: str = path_option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...",
                                                     "models")
-    num_samples: int = option(80000, "points to make")
-    batch_size: int = option(20000, "points per network evaluation")
+    num_samples: int = option(80000, "points to make", least=1, most=MOST_POINTS)
+    batch_size: int = option(20000, "points per network evaluation", least=1, most=MOST_POINTS)
     sampler: str = option("unipc", "solver of the ODE from noise to points; ddim walks the steps of "
                                    "--timestep_respacing", FROM_NOISE)
-    decode_steps: int = option(0, "evaluations per point, other samplers than ddim; 0: the sampler's own number")
-    seed: int = option(0, "what the noise is drawn by, whatever the batch size and processes")
+    decode_steps: int = option(0, "evaluations per point, other samplers than ddim; 0: the sampler's own number",
+                               least=0, most=MOST_TIMESTEPS)
+    seed: int = seed_option("what the noise is drawn by, whatever the batch size and processes")
     out_dir: str = path_option("results/synthetic", "folder to write to, as sample_TASK; finished points are kept",
                                                     "out")
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=1, batch_size=1, decode_steps=0, seed=0)
 
 
 def build_options() -> Options:

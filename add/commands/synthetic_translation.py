@@ -10,7 +10,17 @@ import numpy as np
 
 from add.commands.shared.directions import TRANSLATION_GROUPS, resolve_config
 from add.commands.shared.point_job import LAST_SET, PointJob, find_model
-from add.config import HelpGroups, device_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    MOST_POINTS,
+    MOST_TIMESTEPS,
+    Checked,
+    HelpGroups,
+    device_option,
+    option,
+    path_option,
+    seed_option,
+    threads_option,
+)
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -28,37 +38,33 @@ CYCLE = (*TRANSLATION, "latent_2", "source_2")
 
 
 @dataclasses.dataclass(frozen=True)
-class PointTranslationConfig:
+class PointTranslationConfig(Checked):
     """Translation of points."""
 
     help_groups: ClassVar[HelpGroups] = TRANSLATION_GROUPS
 
-    source: int = option(0, f"point set translated from, 0 to {LAST_SET}: " + ", ".join(POINT_SETS).lower())
-    target: int = option(1, f"point set translated to, 0 to {LAST_SET}")
+    source: int = option(0, f"point set translated from, 0 to {LAST_SET}: " + ", ".join(POINT_SETS).lower(),
+                         least=0, most=LAST_SET)
+    target: int = option(1, f"point set translated to, 0 to {LAST_SET}", least=0, most=LAST_SET)
     source_model_path: str = path_option("", "checkpoint or run folder of the source's model; empty: in --models_dir",
                                              "source_model")
     target_model_path: str = path_option("", "checkpoint or run folder of the target's model; empty: in --models_dir",
                                              "target_model")
     models_dir: str = path_option("runs/synthetic", "folder with a run for each point set, named moons, ... or 0, ...",
                                                     "models")
-    num_samples: int = option(90000, "points to draw from the source and translate")
-    batch_size: int = option(30000, "points per network evaluation")
+    num_samples: int = option(90000, "points to draw from the source and translate", least=1, most=MOST_POINTS)
+    batch_size: int = option(30000, "points per network evaluation", least=1, most=MOST_POINTS)
     sampler: str = option("unipc", "solver of the ODE between points and noise; ddim walks the steps of "
                                    "--timestep_respacing", SAMPLERS)
-    encode_steps: int = option(0, "steps to noise, other samplers than ddim; 0: the sampler's own number")
-    decode_steps: int = option(0, "evaluations from noise, other samplers than ddim; 0: the sampler's own number")
-    seed: int = option(0, "what the points are drawn by")
+    encode_steps: int = option(0, "steps to noise, other samplers than ddim; 0: the sampler's own number",
+                               least=0, most=MOST_TIMESTEPS)
+    decode_steps: int = option(0, "evaluations from noise, other samplers than ddim; 0: the sampler's own number",
+                               least=0, most=MOST_TIMESTEPS)
+    seed: int = seed_option("what the points are drawn by")
     out_dir: str = path_option("results/synthetic", "folder to write to, as translation_SOURCE_TARGET or "
                                                     "translation_cycle_SOURCE_TARGET; finished points are kept", "out")
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=1, batch_size=1, encode_steps=0, decode_steps=0, seed=0)
-        for name in ("source", "target"):
-            if not 0 <= getattr(self, name) <= LAST_SET:
-                raise UserError(f"--{name} is {getattr(self, name)}, expected a point set from 0 to {LAST_SET}: "
-                                + ", ".join(POINT_SETS))
 
 
 def build_options() -> Options:

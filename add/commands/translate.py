@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from add.commands.shared.directions import Direction, WalkOptions, check_walk, resolve_config
 from add.commands.shared.domain_ways import find_domains
 from add.commands.shared.translation_job import run_directions
-from add.config import domains_option, option, path_option
+from add.config import MOST_DOMAINS, Checked, domains_option, option, path_option
 from add.data import ImageSet
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -23,7 +23,7 @@ FIRST_OPTIONS = ("source_model_path", "target_model_path", "models_dir", "data_d
 
 
 @dataclass(frozen=True)
-class DomainOptions:
+class DomainOptions(Checked):
     """Domains to translate between: their models and images."""
 
     source_model_path: str = path_option("", "checkpoint or run folder of the source domain; left out: embedded stroma",
@@ -42,9 +42,10 @@ class DomainOptions:
                                     "images")
     target_data_dir: str = path_option("", "folder of target-domain images, the sources of the opposite direction",
                                            "backward_images", "backward_data_dir")
-    source: int = option(0, "number of the source domain in the label vectors")
-    target: int = option(1, "number of the target domain in the label vectors")
-    num_domains: int = option(2, "length of the label vectors; with --models_dir the number of its domains")
+    source: int = option(0, "number of the source domain in the label vectors", least=0, most=MOST_DOMAINS - 1)
+    target: int = option(1, "number of the target domain in the label vectors", least=0, most=MOST_DOMAINS - 1)
+    num_domains: int = option(2, "length of the label vectors; with --models_dir the number of its domains",
+                              least=2, most=MOST_DOMAINS)
     direction: str = option("both", "source to target, target to source, or both; with --models_dir forward means from "
                                     "a lower to a higher number", ("both", "forward", "backward"))
 
@@ -55,8 +56,6 @@ class TranslationConfig(WalkOptions, DomainOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_domains < 2:
-            raise UserError(f"--num_domains is {self.num_domains}, expected 2 or more")
         if self.pairs and not self.models_dir:
             raise UserError(f"--pairs {self.pairs} was given without --models_dir: expected a folder with a run folder "
                             f"per domain; give it, or leave out --pairs")

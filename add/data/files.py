@@ -1,4 +1,4 @@
-"""Reading files, and writing them whole or not at all.
+"""Writing files whole or not at all, and their bytes and sizes.
 
 A writer fills a temporary file beside the final one; only when it is complete and on disk does it take the
 final name. A run that is killed half-way leaves either the old file or none, never half of a new one.
@@ -7,7 +7,6 @@ Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which
 one is met; its uploads appear under their name only once complete.
 """
 import contextlib
-import csv
 import errno
 import hashlib
 import io
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
+from add.data.read_back import read_json
 from add.errors import UserError, shortage
 from add.interfaces import PathLike, Row
 
@@ -157,11 +157,7 @@ def changed_settings(path: PathLike, given: Row, ignored: Container[str] = (), d
     """
     if not os.path.exists(path):
         return []
-    try:
-        saved = (defaults or {}) | dict(read_json(path))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): expected the settings that this program wrote; restore it, or "
-                        f"give another --out_dir") from error
+    saved = (defaults or {}) | read_json(path, {str: object}, "restore it, or give another --out_dir")
     old, new = ({name: value for name, value in values.items() if value != ""} for values in (saved, given))
     return [name for name in dict.fromkeys([*new, *old]) if name not in ignored and old.get(name) != new.get(name)]
 
@@ -234,27 +230,6 @@ def read_bytes(path: PathLike) -> bytes:
             return file.read()
     with open(path, "rb") as file:
         return file.read()
-
-
-def read_json(path: PathLike) -> Any:
-    """Return the content of a local JSON file in UTF-8; raises ValueError for what is none."""
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
-
-
-def read_rows(path: PathLike) -> list[dict[str, str]]:
-    """Return the rows of a local CSV file by column, in UTF-8, with the mark in front that Excel writes or without.
-
-    A cell that its row lacks is None.
-
-    Raises:
-        ValueError: a file that is no such table.
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            return list(csv.DictReader(file))
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
 
 
 def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import read_rows, write_atomically
+from add.data.files import write_atomically
+from add.data.read_back import read_rows
 from add.errors import UserError
 from add.interfaces import PathLike
 
 TABLE = "groups.csv"
 LAST_FOLDER = "([^/]+)/[^/]+$"  # the folder that an image lies in, as a pattern
+COMPLETE = "remove the table, complete it, or give --group_pattern"
 SHOWN = 5  # names in a message
 
 
@@ -164,12 +166,12 @@ def _by_pattern(names, pattern):
 
 
 def _by_table(table, paths):
+    known = {row["image"]: row["group"] for row in read_rows(table, {"image": str, "group": str}, COMPLETE)}
     try:
-        known = {row["image"]: row["group"] for row in read_rows(table)}
         groups = [known[Path(path).relative_to(table.parent).as_posix()] for path in paths]
         if not all(groups):
             raise ValueError("an empty group")
         return groups
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{table} does not serve ({error!r}): expected the columns image and group, and a row for "
-                        f"every image; remove the table, complete it, or give --group_pattern") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{table} does not serve ({error!r}): expected a row with a group for every image; {COMPLETE}"
+                        ) from error

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from add.data.files import read_rows, write_atomically
+from add.data.files import write_atomically
+from add.data.read_back import read_rows
 from add.errors import UserError
 from add.interfaces import PathLike
 
 TABLE = "severity.csv"
+COMPLETE = "remove the table, or complete it"
 
 
 def write_severity(folder: PathLike, severities: Mapping[str, float]) -> None:
@@ -27,9 +29,10 @@ def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | N
                        if path.exists()), None)
     if table_path is None:
         return None
+    rows = read_rows(table_path, {"image": str, "severity": float}, COMPLETE)
+    known = {row["image"]: row["severity"] for row in rows}
     try:
-        known = {row["image"]: float(row["severity"]) for row in read_rows(table_path)}
         return np.array([known[Path(path).relative_to(table_path.parent).as_posix()] for path in paths])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{table_path} does not serve ({error!r}): expected the columns image and severity, and a row "
-                        f"for every image; remove the table, or complete it") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{table_path} does not serve ({error!r}): expected a row for every image; {COMPLETE}"
+                        ) from error

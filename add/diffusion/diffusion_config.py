@@ -1,7 +1,7 @@
 """The options of a diffusion with their defaults, and the functions that build it from them."""
 from dataclasses import dataclass
 
-from add.config import option
+from add.config import MOST_TIMESTEPS, MOST_WEIGHT, Checked, option
 from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.parametrization import PREDICTIONS
 from add.diffusion.prediction_types import LossType, ModelMeanType, ModelVarType
@@ -14,10 +14,10 @@ MEAN_TYPES = {"epsilon": ModelMeanType.EPSILON, "x_start": ModelMeanType.START_X
 
 
 @dataclass(frozen=True)
-class DiffusionConfig:
+class DiffusionConfig(Checked):
     """Diffusion: noise schedule, what the network predicts, and the loss."""
 
-    diffusion_steps: int = option(1000, "length T of the noise schedule, in timesteps")
+    diffusion_steps: int = option(1000, "length T of the noise schedule, in timesteps", least=1, most=MOST_TIMESTEPS)
     learn_sigma: bool = option(False, "the model also predicts the variance of each step")
     sigma_small: bool = option(False, "fixed variances are the posterior's instead of beta")
     noise_schedule: str = option("linear", "how noise grows with the timestep", tuple(SCHEDULES))
@@ -31,30 +31,25 @@ class DiffusionConfig:
     zero_terminal_snr: bool = option(
         False, "the last timestep is pure noise (arXiv:2305.08891); needs prediction 'v' or 'x_start'")
     min_snr_gamma: float = option(
-        0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights")
+        0.0, "weigh squared errors by min(SNR, gamma) (arXiv:2303.09556; 5 is usual); 0 for no weights",
+        least=0, most=MOST_WEIGHT)
     even_share: float = option(
-        0.0, "share of the loss, from 0 to below 1, in which all timesteps count alike, beside min_snr_gamma's weights")
+        0.0, "share of the loss, from 0 to below 1, in which all timesteps count alike, beside min_snr_gamma's weights",
+        least=0, below=1)
     head_start: str = option(
         "none", "gaussian: the network learns only what the best linear denoiser of its training images leaves, which "
                 "is fitted when training begins and kept with the weights", HEAD_STARTS)
 
     def __post_init__(self) -> None:
-        if self.prediction not in PREDICTIONS:
-            raise UserError(f"unknown prediction {self.prediction!r}: expected one of {PREDICTIONS}")
-        if self.head_start not in HEAD_STARTS:
-            raise UserError(f"unknown head start {self.head_start!r}: expected one of {', '.join(HEAD_STARTS)}; change "
-                            f"--head_start")
+        super().__post_init__()
         if self.predict_xstart and self.prediction == "v":
             raise UserError("predict_xstart contradicts prediction 'v': leave one of them out")
         if self.zero_terminal_snr and self.predicted == "epsilon":
             raise UserError("zero_terminal_snr needs a model that predicts v or x_start, got 'epsilon': "
                             "set prediction to 'v', or zero_terminal_snr to False")
-        if not 0 <= self.even_share < 1 or (self.even_share and not self.min_snr_gamma):
-            raise UserError(f"even_share {self.even_share}: expected a share from 0 to below 1, with min_snr_gamma "
-                            "above 0; without that all timesteps count alike: leave it out")
-        if self.min_snr_gamma < 0:
-            raise UserError(
-                f"min_snr_gamma {self.min_snr_gamma}: expected a number above 0, or 0 for no weights")
+        if self.even_share and not self.min_snr_gamma:
+            raise UserError(f"even_share is {self.even_share}, and min_snr_gamma 0: expected both above 0, for without "
+                            f"the latter all timesteps count alike; leave it out")
 
     @property
     def predicted(self) -> str:

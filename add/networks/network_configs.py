@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias
 
 from torch import nn
 
-from add.config import HelpGroups, option
+from add.config import MOST_CHANNELS, MOST_CLASSES, MOST_LAYERS, MOST_PIXELS, Checked, HelpGroups, option
 from add.errors import UserError
 from add.networks.encoder import EncoderUNetModel
 from add.networks.point_network import SyntheticModel
@@ -35,19 +35,22 @@ _FP16_HELP = "run forward under float16 autocast on CUDA; weights stay float32"
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Checked):
     """The options that create_model and sr_create_model share, and their defaults."""
 
-    num_channels: int = option(128, "base number of channels, a multiple of 32")
-    num_res_blocks: int = option(2, "residual blocks per level")
-    num_heads: int = option(4, "attention heads, unless num_head_channels is given")
-    num_heads_upsample: int = option(-1, "attention heads on the way up; -1: as num_heads")
-    num_head_channels: int = option(-1, "channels of one attention head, overriding num_heads; -1: unset")
+    num_channels: int = option(128, "base number of channels, a multiple of 32", least=1, most=MOST_CHANNELS)
+    num_res_blocks: int = option(2, "residual blocks per level", least=1, most=MOST_LAYERS)
+    num_heads: int = option(4, "attention heads, unless num_head_channels is given", least=-1, most=MOST_CHANNELS)
+    num_heads_upsample: int = option(-1, "attention heads on the way up; -1: as num_heads",
+                                     least=-1, most=MOST_CHANNELS)
+    num_head_channels: int = option(-1, "channels of one attention head, overriding num_heads; -1: unset",
+                                    least=-1, most=MOST_CHANNELS)
     attention_resolutions: str = option(
         "16,8", "feature map sizes with attention, in pixels, separated by commas")
-    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
+    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1",
+                            least=0, below=1)
     class_cond: bool = option(False, "condition on a class label")
-    num_classes: int = option(NUM_CLASSES, "number of classes, with class_cond")
+    num_classes: int = option(NUM_CLASSES, "number of classes, with class_cond", least=0, most=MOST_CLASSES)
     learn_sigma: bool = option(False, "predict the variance as well: 6 output channels instead of 3")
     use_checkpoint: bool = option(False, "recompute activations in the backward pass, to save memory")
     use_scale_shift_norm: bool = option(True, "the timestep scales and shifts each block's normalisation")
@@ -66,16 +69,16 @@ class ModelConfig(UNetConfig):
         "image_size", "class_cond", "num_classes", "class_dropout", "num_channels", "channel_mult", "num_res_blocks",
         "attention_resolutions", "patch_size", "dropout", "learn_sigma")}
 
-    image_size: int = option(64, "height and width of an image, in pixels")
+    image_size: int = option(64, "height and width of an image, in pixels", least=1, most=MOST_PIXELS)
     channel_mult: str = option(
         "", "channel multipliers per level, finest first, separated by commas; empty: by image size")
     class_dropout: float = option(0.0, "share of training images whose class is hidden, from 0 to below 1; above 0 "
-                                       "samples can be guided without a classifier (0.1 is usual)")
+                                       "samples can be guided without a classifier (0.1 is usual)", least=0, below=1)
     use_new_attention_order: bool = option(
         False, "global-priority attention (Q, K, V first, then heads); otherwise local (heads first)")
     patch_size: int = option(1, "pixels along the side of a patch whose pixels the first level takes as channels of "
                                 "one place: 2 halves a training step's cost, with the levels' sizes and their "
-                                "attention_resolutions those of an image of half the size")
+                                "attention_resolutions those of an image of half the size", least=1, most=MOST_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -89,44 +92,43 @@ class SuperResConfig(UNetConfig):
         "large_size", "small_size", "class_cond", "num_classes", "num_channels", "num_res_blocks",
         "attention_resolutions", "dropout", "learn_sigma")}
 
-    large_size: int = option(256, "height and width of the images that are made, in pixels")
-    small_size: int = option(64, "height and width of the images that they are made from, in pixels")
+    large_size: int = option(256, "height and width of the images that are made, in pixels", least=1, most=MOST_PIXELS)
+    small_size: int = option(64, "height and width of the images that they are made from, in pixels",
+                             least=1, most=MOST_PIXELS)
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Checked):
     """Network that classifies noisy images.
 
     Its options are those of create_classifier.
     """
 
-    image_size: int = option(64, "height and width of an image, in pixels")
+    image_size: int = option(64, "height and width of an image, in pixels", least=1, most=MOST_PIXELS)
     classifier_use_fp16: bool = option(False, _FP16_HELP)
-    classifier_width: int = option(128, "base number of channels, a multiple of 32")
-    classifier_depth: int = option(2, "residual blocks per level")
+    classifier_width: int = option(128, "base number of channels, a multiple of 32", least=1, most=MOST_CHANNELS)
+    classifier_depth: int = option(2, "residual blocks per level", least=1, most=MOST_LAYERS)
     classifier_attention_resolutions: str = option(
         "32,16,8", "feature map sizes with attention, in pixels, separated by commas")
     classifier_use_scale_shift_norm: bool = option(
         True, "the timestep scales and shifts each block's normalisation")
     classifier_resblock_updown: bool = option(True, "residual blocks for changing resolution")
     classifier_pool: str = option("attention", "pooling: adaptive, attention, spatial or spatial_v2")
-    num_classes: int = option(NUM_CLASSES, "number of classes")
+    num_classes: int = option(NUM_CLASSES, "number of classes", least=0, most=MOST_CLASSES)
 
 
 @dataclass(frozen=True)
-class PointConfig:
+class PointConfig(Checked):
     """Network for points in the plane."""
 
     task: int = option(0, "point set, 0 to 5: moons, checkerboard, concentric rings, concentric squares, olympic "
-                          "rings, olympic squares")
-    num_channels: int = option(64, "width of the network, a multiple of 32")
-    num_res_blocks: int = option(3, "residual blocks before the middle, and as many after it")
-    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1")
+                          "rings, olympic squares", least=0, most=NUM_POINT_SETS - 1)
+    num_channels: int = option(64, "width of the network, a multiple of 32", least=1, most=MOST_CHANNELS)
+    num_res_blocks: int = option(3, "residual blocks before the middle, and as many after it",
+                                 least=1, most=MOST_LAYERS)
+    dropout: float = option(0.0, "probability of dropping an activation in training, from 0 to below 1",
+                            least=0, below=1)
     learn_sigma: bool = option(False, "predict the variance as well: 4 outputs instead of 2")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.task < NUM_POINT_SETS:
-            raise UserError(f"task is {self.task}: expected a point set from 0 to {NUM_POINT_SETS - 1}; change --task")
 
 
 NetworkConfig: TypeAlias = ModelConfig | SuperResConfig | ClassifierConfig | PointConfig

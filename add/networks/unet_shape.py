@@ -2,6 +2,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from add.config import MOST_CHANNELS, MOST_PIXELS, shown_value
 from add.errors import UserError
 from add.networks.attention import count_heads
 from add.networks.blocks import check_groups
@@ -36,10 +37,10 @@ def parse_ints(value: Numbers, option: str) -> tuple[int, ...]:
     except (TypeError, ValueError):
         numbers = (0,)
     fractional = any(isinstance(entry, float) and not entry.is_integer() for entry in entries)
-    if fractional or any(number <= 0 for number in numbers):
+    if fractional or any(not 0 < number <= MOST_PIXELS for number in numbers):
         raise UserError(
-            f"{option} is {value!r}: expected positive whole numbers separated by commas, such as 16,8; "
-            f"change --{option}")
+            f"{option} is {shown_value(value)}: expected positive whole numbers up to {MOST_PIXELS} separated by "
+            f"commas, such as 16,8; change --{option}")
     return numbers
 
 
@@ -98,6 +99,9 @@ def check_widths(num_channels: int, channel_mult: Sequence[float], attention_rat
                  num_heads: int = 1, num_head_channels: int = -1, num_heads_upsample: int = -1) -> None:
     """Raise UserError unless groups and heads divide the channels of every layer that they apply to."""
     for level, width in enumerate(level_widths(num_channels, channel_mult)):
+        if width > MOST_CHANNELS:
+            raise UserError(f"level {level} has {width} channels, expected {MOST_CHANNELS} at most; change "
+                            f"--num_channels or --channel_mult")
         check_groups(width)
         attends = 2**level in attention_rates
         if attends or level == len(channel_mult) - 1:  # the middle always attends

@@ -11,24 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from add.data.files import (
-    changed_settings,
-    is_url,
-    read_json,
-    read_rows,
-    save_json,
-    save_png,
-    write_atomically,
-    write_npy_rows,
-)
+from add.data.files import changed_settings, is_url, save_json, save_png, write_atomically, write_npy_rows
 from add.data.folders import CONTACT_SHEET
 from add.data.image_file import read_image
+from add.data.read_back import read_json, read_rows
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.contact_sheet import contact_sheet
+from add.results.pictures import read_picture, read_pictures
 
 LABELS_NAME = "labels.csv"
 COLUMNS = ("image", "class", "class_name")
+COST = {"images": range(1, 10**9), str: float}  # what a record holds
 MOST_SHOWN = 100  # images on the contact sheet
 
 
@@ -83,7 +77,8 @@ class SamplesFolder:
 
     def costs(self) -> dict[str, float]:
         """Return {name: mean per image} of what the batches have cost."""
-        records = [read_json(path) for path in sorted((self.path / "records").glob("*.json"))]
+        records = [read_json(path, COST, "remove it: the cost of its images is then no longer counted")
+                   for path in sorted((self.path / "records").glob("*.json"))]
         images = sum(record["images"] for record in records)
         names = dict.fromkeys(name for record in records for name in record if name != "images")
         return {name: sum(record.get(name, 0) for record in records) / images for name in names}
@@ -101,7 +96,7 @@ class SamplesFolder:
         if save_npz:
             self._write_npz()
         numbers = range(min(self.count, MOST_SHOWN))
-        tiles = [read_image(self.image_path(number)) for number in numbers]
+        tiles = list(read_pictures([self.image_path(number) for number in numbers]))
         if shown is not None:
             tiles = [shown(number, tile) for number, tile in zip(numbers, tiles, strict=True)]
         captions = None if self.labels is None else [self._class_name(label) or f"class {label}"
@@ -126,7 +121,7 @@ class SamplesFolder:
         def write(file):
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 with archive.open("arr_0.npy", "w", force_zip64=True) as member:
-                    rows = (read_image(self.image_path(number)) for number in range(self.count))
+                    rows = (read_picture(self.image_path(number), shape[1:]) for number in range(self.count))
                     write_npy_rows(member, np.uint8, shape, rows)
                 if self.labels is not None:
                     with archive.open("arr_1.npy", "w") as member:
@@ -148,8 +143,5 @@ def read_labels(folder: PathLike) -> dict[str, int] | None:
     path = Path(folder) / LABELS_NAME
     if not path.is_file():
         return None
-    try:
-        return {row["image"]: int(row["class"]) for row in read_rows(path)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}; remove it, or "
-                        f"give --classes and another folder") from error
+    rows = read_rows(path, {"image": str, "class": int}, "remove it, or give --classes and another folder")
+    return {row["image"]: row["class"] for row in rows}

@@ -4,22 +4,30 @@ OUT/translation_0_1/, or OUT/chain_0_1_2/ for a chain of domains as one series, 
 overview.png and run.json. While images are made, each finished source image leaves records/NAME.json; a run that is
 killed continues with the images that have none.
 """
+import hashlib
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from add.data.files import read_json, save_json, save_npy, save_png, write_atomically, write_npy_rows
+from add.config import MOST_TIMESTEPS
+from add.data.files import read_bytes, save_json, save_npy, save_png, write_atomically, write_npy_rows
+from add.data.read_back import damaged, read_json, read_npy
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.overview import draw_overview
+from add.results.pictures import read_pictures
 from add.results.translation_series import write_rows
 
 SETTINGS_NAME = "settings.json"
 WITHOUT_PATH = {"path": "depth"}  # what settings mean that were written before there were other paths
+RECORD = {"source_image": str, "source_sha256": str, "depths": [range(MOST_TIMESTEPS + 1)], "depth_rule": str,
+          "reason": (None, str), "nfe": float, "seconds": float, "images_sha256?": str,
+          "weights?": [[float]]}
+MAKE_AGAIN = "remove it, and the same command makes its images again"
 
 
 class TranslationFolder:
@@ -38,7 +46,7 @@ class TranslationFolder:
         """Raise UserError where the folder holds images made with other settings (JSON values)."""
         if not self._recorded():
             return
-        saved = WITHOUT_PATH | _read_json(self._settings)
+        saved = WITHOUT_PATH | read_json(self._settings, {str: object}, "restore it, or give another --out_dir")
         changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
                    for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
         if changed:
@@ -64,28 +72,40 @@ class TranslationFolder:
         return Path("images") / f"{name}_m{m:0{digits}d}.png"
 
     def is_finished(self, name: str, source_sha256: str, with_latents: bool = False) -> bool:
-        """Return whether a source image with this content is done: its images, record and, if asked for, latents."""
-        if not self._record(name).exists() or _read_json(self._record(name)).get("source_sha256") != source_sha256:
+        """Return whether a source image with this content is done: its images, record and, if asked for, latents.
+
+        Where the record or an image is damaged, that is said in the log, and it is not.
+        """
+        if not self._record(name).exists():
             return False
-        files = [self.path / self.image_path(name, m) for m in range(1, self.amount + 1)]
-        files += [self._latents(name)] if with_latents else []
-        return all(file.exists() for file in files)
+        try:
+            record = self._read_record(name)
+        except UserError:
+            _say(f"{self._record(name)} is damaged: the images of {name} are made again")
+            return False
+        files = [*self._images(name), *([self._latents(name)] if with_latents else [])]
+        if record["source_sha256"] != source_sha256 or not all(file.exists() for file in files):
+            return False
+        if record.get("images_sha256", "") in ("", self._images_sha256(name)):  # earlier versions noted none
+            return True
+        _say(f"pictures of {name} in {self.path / 'images'} are not as they were written: they are made again")
+        return False
 
     def write_images(self, name: str, targets: np.ndarray, record: Row, latents: np.ndarray | None = None) -> None:
-        """Write the images of one source image, and last its record.
+        """Write the images of one source image, and last its record, which also gets the SHA-256 of their files.
 
         Args:
-            targets: uint8 [N, H, W, 3]. record: JSON values. latents: uint8 [N, 3, H, W] or None.
+            targets: uint8 [N, H, W, 3]. record: as in RECORD. latents: uint8 [N, 3, H, W] or None.
         """
         for m, image in enumerate(targets, start=1):
             save_png(self.path / self.image_path(name, m), image)
         if latents is not None:
             save_npy(self._latents(name), latents)
-        save_json(self._record(name), record)
+        save_json(self._record(name), record | {"images_sha256": self._images_sha256(name)})
 
     def records(self) -> list[Row]:
         """Return the records of all source images, in order."""
-        return [_read_json(self._record(name)) for name in self.names]
+        return [self._read_record(name) for name in self.names]
 
     def write_labels(self, records: Sequence[Row], labels: Sequence[Sequence[float]] | np.ndarray, source: int,
                      target: int) -> None:
@@ -128,12 +148,29 @@ class TranslationFolder:
         targets = (self._read_targets(name).transpose(0, 3, 1, 2) for name in self.names)
         _save_npy_rows(self.path / "source.npy", np.float32, (len(self.names), *first.shape[1:]), sources)
         _save_npy_rows(self.path / "target.npy", np.uint8, shape, targets)
-        _save_npy_rows(self.path / "latent.npy", np.uint8, shape, (np.load(self._latents(n)) for n in self.names))
+        latents = (read_npy(self._latents(name), np.uint8, shape[1:], MAKE_AGAIN) for name in self.names)
+        _save_npy_rows(self.path / "latent.npy", np.uint8, shape, latents)
         save_npy(self.path / "diffway.npy", np.array([record["depths"] for record in records]))
 
     def _read_targets(self, name):
-        paths = (self.path / self.image_path(name, m) for m in range(1, self.amount + 1))
-        return np.stack([np.asarray(Image.open(path)) for path in paths])
+        return read_pictures(self._images(name))
+
+    def _images(self, name):
+        return [self.path / self.image_path(name, m) for m in range(1, self.amount + 1)]
+
+    def _images_sha256(self, name):
+        """Return the SHA-256 of the files of a series, one behind the other, as hexadecimal digits."""
+        digest = hashlib.sha256()
+        for path in self._images(name):
+            digest.update(read_bytes(path))
+        return digest.hexdigest()
+
+    def _read_record(self, name):
+        path = self._record(name)
+        record = dict(read_json(path, RECORD, MAKE_AGAIN))
+        if len(record["depths"]) != self.amount:
+            raise damaged(path, f"{len(record['depths'])} depths", f"{self.amount}", MAKE_AGAIN)
+        return record
 
     @property
     def _settings(self):
@@ -163,12 +200,8 @@ def distinct_names(paths: Sequence[PathLike]) -> list[str]:
     return names
 
 
-def _read_json(path):
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): remove that file, and the same command makes its images "
-                        f"again") from error
+def _say(sentence):
+    logging.getLogger(__name__).warning(sentence)
 
 
 def _save_npy_rows(path, dtype, shape, rows):

@@ -16,16 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from add.config import split_names
+from add.config import MOST_DOMAINS, split_names
 from add.data.dataset import ImageSet
-from add.data.files import read_json, read_rows, write_atomically
+from add.data.files import write_atomically
 from add.data.folders import list_domains
+from add.data.read_back import damaged, read_json, read_rows
 from add.errors import UserError
 from add.interfaces import PathLike
 
 DEPTH_RULE = "depth"  # the rule of labels.csv
 MOST_COLUMNS = 100
-COLUMNS = ("image", "source_image", "source", "target", "m", "depth")
+TYPES: dict[str, type] = {"image": str, "source_image": str, "source": int, "target": int, "m": int, "depth": int}
+COLUMNS = tuple(TYPES)
+MAKE_AGAIN = "remove it, and make it again with the same command"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,26 +113,38 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
         raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
                         f"add soft_labels --rule {rule} --translations {folder} --data_dir REAL_IMAGES, or give "
                         f"--label_rule {DEPTH_RULE}")
+    rows = read_rows(path, TYPES, MAKE_AGAIN)
     try:
-        rows = read_rows(path)
-        columns = {int(name[2:]): name for name in rows[0] if name.startswith("p_")}
-        labels = np.zeros((len(rows), max(columns) + 1))
-        for number, name in columns.items():
-            labels[:, number] = [float(row[name]) for row in rows]
-        return Series(Path(folder), [row["image"] for row in rows], [row["source_image"] for row in rows],
-                      int(rows[0]["source"]), int(rows[0]["target"]), np.array([int(row["m"]) for row in rows]),
-                      np.array([int(row["depth"]) for row in rows]), labels)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error!r}): expected the columns {', '.join(COLUMNS)}, p_0, ... and "
-                        f"numbers in them; remove it, and make it again") from error
+        labels = _labels_of(rows)
+    except (TypeError, ValueError) as error:
+        raise damaged(path, error, f"rows with the columns {', '.join(COLUMNS)}, p_0, ... and shares from 0 to 1 in "
+                                   f"the latter", MAKE_AGAIN) from error
+    return Series(Path(folder), [row["image"] for row in rows], [row["source_image"] for row in rows],
+                  rows[0]["source"], rows[0]["target"], np.array([row["m"] for row in rows]),
+                  np.array([row["depth"] for row in rows]), labels)
+
+
+def _labels_of(rows):
+    """Return the soft labels float64 [n, K] of rows of a label file; raises ValueError for what is none."""
+    columns = {int(name[2:]): name for row in rows[:1] for name in row if name and name.startswith("p_")}
+    if not columns or not 0 <= min(columns) <= max(columns) < MOST_DOMAINS:
+        raise ValueError(f"{len(rows)} rows with labels of {len(columns)} domains")
+    labels = np.zeros((len(rows), max(columns) + 1))
+    for number, name in columns.items():
+        labels[:, number] = [float(row[name]) for row in rows]
+    if not ((labels >= 0) & (labels <= 1)).all():  # NaN is neither
+        raise ValueError("a label that is no share")
+    if wrong := [row for row in rows if not (0 <= row["source"] < labels.shape[1] and 0 <= row["target"]
+                                             < labels.shape[1] and 1 <= row["m"] <= len(rows))]:
+        raise ValueError(f"source {wrong[0]['source']}, target {wrong[0]['target']}, m {wrong[0]['m']}")
+    return labels
 
 
 def read_domain_names(folder: PathLike) -> tuple[str, ...] | None:
     """Return the names of a translation's domains by number, as its run.json says; None where it does not say all."""
     try:
-        names = read_json(Path(folder) / "run.json")["domains"]
-        return tuple(names) if all(isinstance(name, str) for name in names) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(read_json(Path(folder) / "run.json", {"domains": [str]})["domains"])
+    except (OSError, UserError):
         return None
 
 
@@ -159,8 +174,8 @@ def domain_order(given: str, translations: str, data_dir: PathLike) -> tuple[str
 
 def _recorded_digest(path):
     try:
-        return str(read_json(path)["source_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(path, {"source_sha256": str})["source_sha256"])
+    except (OSError, UserError):
         return ""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from add.config import MOST_SHOWN, TOLD_MOST, shown_value
 from add.errors import UserError
 from add.runtime.given_paths import expand, refuse_empty
 from add.runtime.launchers import is_first
@@ -131,11 +132,15 @@ class Options:
         return parsed
 
     def _read_config(self, path):
+        from add.runtime.yaml_file import read_yaml  # PyYAML, which most command lines need not
+
         values: dict[str, Any] = {}
-        for written, value in read_yaml(find_config(path)).items():
+        known = f", or one of the project's: {', '.join(_own_configs())}"
+        for written, value in read_yaml(find_config(path), known).items():
             name = self.aliases.get(written, written)
             if name not in self.fields:
-                raise UserError(f"{path}: " + unknown_message("key", str(written), [*self.fields, *self.aliases]))
+                name = str(written)[:MOST_SHOWN]
+                raise UserError(f"{path}: " + unknown_message("key", name, [*self.fields, *self.aliases]))
             if name in values:
                 raise UserError(f"{path}: {name} stands there twice, also as {written}: expected one of the two names; "
                                 f"leave one out")
@@ -151,11 +156,11 @@ class Options:
         try:
             result = _as_kind(kind, value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{where} is {value!r}, expected {KIND_NAMES[kind]}: correct it, or leave it out for "
-                            f"the default {self.defaults[name]!r}") from error
+            raise UserError(f"{where} is {shown_value(value)}, expected {KIND_NAMES[kind]}: correct it, or leave it "
+                            f"out for the default {self.defaults[name]!r}") from error
         choices = self.fields[name].metadata.get("choices")
         if choices and result not in choices:
-            raise UserError(f"{where} is {value!r}, expected one of {', '.join(map(str, choices))}: "
+            raise UserError(f"{where} is {shown_value(value)}, expected one of {', '.join(map(str, choices))}: "
                             f"{_did_you_mean(str(value), choices) or 'choose one of them'}")
         if self._path_kind(name):
             return expand(where, result, many=self._path_kind(name) == "many")
@@ -242,25 +247,12 @@ def _own_configs():
     return sorted(path.name for path in embedded.CONFIGS.glob("*.yaml"))
 
 
-def read_yaml(path: str | Path) -> dict[Any, Any]:
-    """Return the mapping in a YAML file; raises UserError where there is none."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"config file {path} can't be read ({error.strerror}): give an existing YAML file, or one of "
-                        f"the project's: {', '.join(_own_configs())}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config file {path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"config file {path} holds {type(values).__name__}, expected lines of `name: value`")
-    return values
-
-
 def _add_flag(group, field, default):
     """Add the flag of a dataclass field; its value arrives as text and is converted where a file's is, too."""
-    shown = f" (default: {default!r})" if default not in ("", None) else ""
+    told = [f"default: {default!r}"] if default not in ("", None) else []
+    most = field.metadata.get("bounds", {}).get("most")
+    told += [f"at most {most}"] if most is not None and most <= TOLD_MOST else []
+    shown = f" ({', '.join(told)})" if told else ""
     choices = field.metadata.get("choices")
     aliases = [f"--{alias}" for alias in field.metadata.get("aliases", ())]
     also = f"; also {', '.join(aliases)}" if aliases else ""
@@ -288,6 +280,8 @@ def _as_kind(kind, value):
     if kind is int and isinstance(value, float) and value != int(value):
         raise ValueError(f"{value!r} has a fraction")
     result = kind(value)
+    if kind is str and "\0" in result:
+        raise ValueError("a zero byte ends a name for the system")
     if kind is float and not math.isfinite(result):
         raise ValueError(f"{value!r} is not finite")
     return result

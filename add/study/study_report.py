@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from add.classification.label_quality import label_quality, mean_by_place, severity_measure
-from add.data.files import read_json, save_json, write_atomically
+from add.data.files import save_json, write_atomically
 from add.data.folders import list_images
+from add.data.read_back import read_json
 from add.data.severity_table import read_severity
 from add.interfaces import PathLike, Row
 from add.results.translation_series import read_series
@@ -21,6 +22,12 @@ from add.study.study_plan import translations
 from add.study.study_plots import plot_labels, plot_scores
 from add.study.study_steps import read_done
 from add.study.study_tables import markdown
+
+NUMBER = (None, float)
+SCORE = {"mean": float, "low": NUMBER, "high": NUMBER, "values": [float], "difference?": (None, [NUMBER])}
+CLASSIFICATION = {"settings": {"domains": [str], "first_seed": int}, "tests": {str: {str: {str: SCORE}}}}
+EVALUATION = {"metrics": {str: {"fake?": NUMBER, "real?": NUMBER, "fake_at_count?": NUMBER}}}
+RUN_AGAIN = "remove it and the done file of its step, and the same study makes it again"
 
 
 def write_report(config: Any, out_dir: PathLike) -> list[Path]:
@@ -54,9 +61,10 @@ def collect(config: Any, out_dir: Path) -> Row:
     sizes = {}
     for size in config.sizes():
         folder = out_dir / f"n{size}"
-        metrics = {path.parent.name: read_json(path) for path in sorted(folder.glob("metrics/*/evaluation.json"))}
-        sizes[str(size)] = {"classification": read_json(folder / "classification" / "classification.json"),
-                            "metrics": metrics, "labels": _labels(config, folder, measure), "steps": read_done(folder)}
+        metrics = {path.parent.name: read_json(path, EVALUATION, RUN_AGAIN)
+                   for path in sorted(folder.glob("metrics/*/evaluation.json"))}
+        sizes[str(size)] = {"classification": _read_scores(folder), "metrics": metrics,
+                            "labels": _labels(config, folder, measure), "steps": read_done(folder)}
     return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
                         platform.python_version(), "torch": torch.__version__}, "sizes": sizes}
@@ -66,7 +74,7 @@ def _labels(config, folder, measure):
     """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
     if measure is None or not (folder / "progressive").exists():
         return None
-    domains = read_json(folder / "classification" / "classification.json")["settings"]["domains"]
+    domains = _read_scores(folder)["settings"]["domains"]
     means = [_mean_severity(folder / "train", name) for name in domains]
     found: Row = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
     both = [read_series(path) for path in translations(folder)]
@@ -81,6 +89,10 @@ def _labels(config, folder, measure):
         found["rules"][rule] = label_quality(labels, severity, *means)._asdict()
         found["calibration"][rule] = _calibration(labels, (severity - means[0]) / (means[1] - means[0]))
     return found
+
+
+def _read_scores(folder):
+    return read_json(folder / "classification" / "classification.json", CLASSIFICATION, RUN_AGAIN)
 
 
 def _mean_severity(folder, domain):

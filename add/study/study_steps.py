@@ -11,12 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import add
-from add.data.files import read_json, save_json
+from add.data.files import save_json
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Count, Note, PathLike, Row
 
 PROGRAM = (sys.executable, "-P", "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
+DONE_SHAPE = {"command": str, "seconds": float}
+RUN_AGAIN = "remove it, and the same study runs that step again"
 OLD_SCRIPTS = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
 SHOWN_LINES = 20  # of a failed command's log
 
@@ -109,7 +112,7 @@ def _run_side_by_side(waiting, jobs, submit, count):
 
 def read_done(folder: Path) -> dict[str, Row]:
     """Return {step: {"command", "seconds"}} of the finished steps of a size."""
-    return {path.stem: read_json(path) for path in sorted((folder / DONE).glob("*.json"))}
+    return {path.stem: read_json(path, DONE_SHAPE, RUN_AGAIN) for path in sorted((folder / DONE).glob("*.json"))}
 
 
 def execute(name: str, arguments: Sequence[str], log: Path | None = None) -> int:
@@ -141,7 +144,7 @@ def _wait(process):
 
 def _is_done(folder, step):
     done = _done_file(folder, step)
-    return done.exists() and read_json(done)["command"] in step.spellings
+    return done.exists() and read_json(done, DONE_SHAPE, RUN_AGAIN)["command"] in step.spellings
 
 
 def _done_file(folder, step):

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from add.data.files import read_json, write_atomically
+from add.data.files import write_atomically
+from add.data.read_back import damaged, mismatch, read_json
 from add.diffusion import DiffusionConfig, GaussianDiffusion, diffusion_from_config
 from add.errors import UserError
 from add.interfaces import PathLike, Row
@@ -25,6 +26,9 @@ NAME = re.compile(r"^(?:model|(?P<kind>opt|state)|ema_(?P<rate>[0-9.]+)_)(?P<ste
                   r"(?P<suffix>\.pt|\.safetensors)$")
 SUFFIXES = (".pt", ".safetensors")  # of files of weights; of two of the same step, the first is taken
 CONFIG_NAME = "config.json"
+RESTORE_CONFIG = "restore the file that training wrote, or use another folder"
+FACTS = {"kind?": str, "model?": {str: object}, "diffusion?": {str: object}, "image_size?": int, "data?": (
+    None, {"classes?": (None, [str])})}  # what a config.json holds as far as it is used
 MADE_BY = {"image": "add train", "super_res": "add super_res_train", "classifier": "add classifier_train",
            "points": "add synthetic_train"}
 
@@ -152,9 +156,17 @@ def _check_as_written(file):
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: PathLike) -> None:
     """Load a state dict strictly; raises UserError that lists the keys that do not fit. `path` is for the message."""
+    check_weights_fit(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_weights_fit(model: nn.Module, state: dict[str, Any], path: PathLike) -> None:
+    """Raise the UserError of `load_weights`; the model may be one on the device "meta", which takes no memory."""
     own = model.state_dict()
     problems = [f"  missing: {key} {list(own[key].shape)}" for key in own if key not in state]
     problems += [f"  not in the network: {key}" for key in state if key not in own]
+    problems += [f"  no tensor: {key} is a {type(state[key]).__name__}" for key in own
+                 if key in state and not isinstance(state[key], torch.Tensor)]
     shapes = {key: list(getattr(state[key], "shape", [])) for key in own if key in state}
     problems += [f"  shape: {key} is {shape}, expected {list(own[key].shape)}"
                  for key, shape in shapes.items() if shape != list(own[key].shape)]
@@ -162,7 +174,6 @@ def load_weights(model: nn.Module, state: dict[str, Any], path: PathLike) -> Non
         more = [f"  ... and {len(problems) - 10} more"] if len(problems) > 10 else []
         raise UserError("\n".join([f"checkpoint {path} was made by another network; {len(problems)} keys do not fit:",
                                    *problems[:10], *more, "give the model options that it was trained with"]))
-    model.load_state_dict(state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,23 +234,20 @@ def read_config(folder: PathLike) -> tuple[Any, DiffusionConfig] | None:
         return None
     try:
         config_class = KINDS[saved.get("kind", "image")]
-        return _filled(config_class, saved["model"]), _filled(DiffusionConfig, saved["diffusion"])
+        return filled(config_class, saved["model"]), filled(DiffusionConfig, saved["diffusion"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _no_config(Path(folder) / CONFIG_NAME, error) from error
+        raise damaged(Path(folder) / CONFIG_NAME, f"{type(error).__name__}: {error}", "a run's config", RESTORE_CONFIG
+                      ) from error
 
 
 def read_facts(folder: PathLike) -> Row | None:
-    """Return the content of a run folder's config.json, or None where there is none."""
+    """Return the content of a run folder's config.json, or None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = Path(folder) / CONFIG_NAME
-    if not path.exists():
-        return None
-    try:
-        saved = read_json(path)
-    except (ValueError, RecursionError) as error:
-        raise _no_config(path, error) from error
-    if not isinstance(saved, dict):
-        raise _no_config(path, TypeError(f"it holds a {type(saved).__name__}"))
-    return saved
+    return dict(read_json(path, FACTS, RESTORE_CONFIG)) if path.exists() else None
 
 
 def read_classes(folder: PathLike) -> tuple[str, ...] | None:
@@ -263,19 +271,11 @@ def trained_parts(folder: PathLike) -> tuple[str, ...]:
     return tuple(text.split(",")) if isinstance(text, str) and text else ()
 
 
-def _filled(config_class, values):
-    """Return the dataclass of the values; raises TypeError where one is of another type than its default."""
-    config = config_class(**values)
-    for field in dataclasses.fields(config_class):
-        value = getattr(config, field.name)
-        if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
-            raise TypeError(f"{field.name} is {value!r}")
-    return config
-
-
-def _no_config(path, error):
-    return UserError(f"{path} is not a run's config ({type(error).__name__}: {error}): expected the file that "
-                     f"training wrote; restore it, or use another folder")
+def filled(config_class: type[Any], values: Row) -> Any:
+    """Return the config of a class with values that were read; raises TypeError where one has another type."""
+    if wrong := mismatch(values, {f"{field.name}?": type(field.default) for field in dataclasses.fields(config_class)}):
+        raise TypeError(wrong)
+    return config_class(**values)
 
 
 def load_model(path: PathLike, device: torch.device | str = "cpu", model_config: Any = None,
@@ -307,6 +307,8 @@ def load_model(path: PathLike, device: torch.device | str = "cpu", model_config:
                         f"{MADE_BY[kind]} trains those")
     if timestep_respacing is not None:
         diffusion_config = dataclasses.replace(diffusion_config, timestep_respacing=timestep_respacing)
+    with torch.device("meta"):  # a config that was spoilt may ask for more memory than there is
+        check_weights_fit(create_denoiser(model_config, diffusion_config), state, file)
     model = create_denoiser(model_config, diffusion_config)
     load_weights(model, state, file)
     config = LoadedConfig(file, model_config, diffusion_config, read_classes(file.parent))

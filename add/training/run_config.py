@@ -1,10 +1,15 @@
 """Options of training runs: dataclasses with their defaults, help texts and checks."""
 import dataclasses
-import math
 import re
 from typing import ClassVar
 
 from add.config import (
+    MOST_BATCH,
+    MOST_POINTS,
+    MOST_STEPS,
+    MOST_TIMESTEPS,
+    MOST_WEIGHT,
+    Checked,
     HelpGroups,
     device_option,
     domains_option,
@@ -13,12 +18,14 @@ from add.config import (
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
 from add.errors import UserError
 
 DEFAULT_STEPS = 20000
+MOST_MINUTES = 10**7  # 19 years
 FEWEST_FOR_KID, MOST_FOR_KID = 8, 5000  # images; of fewer, chance decides, and the kernel of more fills the memory
 NUMBER = r"\d+(?:\.\d+)?"
 FIRST, BASE, SCRATCH = "first", "base", "scratch"  # what the runs of several domains start from
@@ -37,60 +44,49 @@ TRAINING_GROUPS: HelpGroups = {
 
 
 @dataclasses.dataclass(frozen=True)
-class LoopConfig:
+class LoopConfig(Checked):
     """Length, pace and place of a training run."""
 
     help_groups: ClassVar[HelpGroups] = TRAINING_GROUPS
 
     run_dir: str = path_option("", "run folder; left out: runs/NAME_OF_DATA_DIR; the same folder again resumes", "out")
-    lr: float = option(1e-4, "learning rate")
-    lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0")
-    lr_anneal_steps: int = option(0, "step at which the learning rate has fallen linearly to 0; 0: it stays")
-    lr_anneal_start: int = option(0, "step at which that fall begins")
-    batch_size: int = option(16, "images per step and process; more than the set holds is allowed")
+    lr: float = option(1e-4, "learning rate", above=0, most=100)
+    lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0", least=0, most=MOST_STEPS)
+    lr_anneal_steps: int = option(0, "step at which the learning rate has fallen linearly to 0; 0: it stays",
+                                  least=0, most=MOST_STEPS)
+    lr_anneal_start: int = option(0, "step at which that fall begins", least=0, most=MOST_STEPS)
+    batch_size: int = option(16, "images per step and process; more than the set holds is allowed",
+                             least=1, most=MOST_BATCH)
     ema_rate: str = option("0.9999", "EMA rate of the weights, or several with commas")
     ema_warmup: bool = option(True, "let the EMA rate rise as (1 + n) / (10 + n), so that short runs give usable "
                                     "weights")
     max_steps: int = option(-1, "stop after this many steps; 0: no limit; -1: lr_anneal_steps where that is set, "
-                                "else 20000")
+                                "else 20000", least=-1, most=MOST_STEPS)
     budget: str = option("", "time to train each model, such as 30m or 1h30m, in place of max_steps; a number alone is "
                              "minutes. Steps and saves are measured, as many steps planned as fit, and the learning "
                              "rate falls over the second half of them", aliases=("minutes",))
     estimate: bool = option(False, "measure a few steps, print what the training will take (time, memory, disk) and "
                                    "stop; nothing is written")
-    max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit")
-    log_interval: int = option(10, "steps between status lines and rows of progress.csv")
-    save_interval: int = option(1000, "steps between checkpoints")
-    num_preview: int = option(16, "images in the grid of samples at each save; 0: none")
+    max_minutes: float = option(0.0, "stop after this many minutes of this process; 0: no limit",
+                                least=0, most=MOST_MINUTES)
+    log_interval: int = option(10, "steps between status lines and rows of progress.csv", least=1, most=MOST_STEPS)
+    save_interval: int = option(1000, "steps between checkpoints", least=1, most=MOST_STEPS)
+    num_preview: int = option(16, "images in the grid of samples at each save; 0: none", least=0, most=1024)
     tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
-    seed: int = option(0, "seed of weights, data order, timesteps and noise")
+    seed: int = seed_option("seed of weights, data order, timesteps and noise")
     device: str = device_option()
     threads: int = threads_option()
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            if choices:
-                expect(getattr(self, field.name) in choices, field.name, getattr(self, field.name),
-                       f"one of {', '.join(choices)}")
-            if isinstance(field.default, float):
-                expect(math.isfinite(getattr(self, field.name)), field.name, getattr(self, field.name),
-                       "a finite number")
-        expect(self.lr > 0, "lr", self.lr, "a number above 0")
-        expect(self.max_steps >= -1, "max_steps", self.max_steps, "1 or more, 0 or -1")
-        for name in ("batch_size", "log_interval", "save_interval"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "max_minutes", "num_preview", "seed",
-                     "threads"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        super().__post_init__()
         expect("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
         if self.lr_anneal_steps:
             expect(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,
                    f"less than lr_anneal_steps ({self.lr_anneal_steps})")
         _ = self.ema_rates
         if self.budget:
-            expect(duration_seconds(self.budget) > 0, budget_name(self.budget), self.budget,
-                   "a time such as 30m, 2h, 90s or 1h30m, or a number of minutes")
+            expect(0 < duration_seconds(self.budget) <= 60 * MOST_MINUTES, budget_name(self.budget), self.budget,
+                   f"a time such as 30m, 2h, 90s or 1h30m, or a number of minutes, at most {MOST_MINUTES}")
 
     @property
     def last_step(self) -> int:
@@ -145,29 +141,25 @@ class RunConfig(LoopConfig):
     optimizer: str = option("adamw", "adamw, or muon, which makes the updates of matrices and convolution kernels "
                                      "orthogonal and takes AdamW for the rest: faster with small batches, at an lr of "
                                      "some 3e-3", ("adamw", "muon"))
-    weight_decay: float = option(0.0, "weight decay of the optimizer")
-    microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch")
+    weight_decay: float = option(0.0, "weight decay of the optimizer", least=0, most=MOST_WEIGHT)
+    microbatch: int = option(-1, "images per forward pass, to save memory; -1: the whole batch",
+                             least=-1, most=MOST_BATCH)
     resume_checkpoint: str = path_option("", "modelNNNNNN.pt of a run to continue; left out: the newest in the run "
                                              "folder")
     init_from: str = path_option("", "weights to start from at step 0, such as a published guided-diffusion checkpoint")
     precision: str = option("fp32", "forward pass in fp32, bf16 or fp16 (torch.amp); weights stay fp32",
                             ("fp32", "bf16", "fp16"))
     fp16_scale_growth: float = option(1e-3, "growth per step of log2 of the loss scale in fp16: the scale doubles "
-                                            "after 1 / fp16_scale_growth steps without overflow")
-    grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit")
+                                            "after 1 / fp16_scale_growth steps without overflow", above=0, most=1)
+    grad_clip: float = option(0.0, "largest norm of the gradient; 0: no limit", least=0, most=MOST_WEIGHT)
     channels_last: bool = option(True, "keep images in memory as NHWC, faster on most devices")
     compile: bool = option(False, "compile the network with torch.compile; minutes at the start, faster steps")
-    val_interval: int = option(500, "steps between measurements of the held-out loss")
-    preview_steps: int = option(25, "DDIM steps of those samples")
+    val_interval: int = option(500, "steps between measurements of the held-out loss", least=1, most=MOST_STEPS)
+    preview_steps: int = option(25, "DDIM steps of those samples", least=1, most=MOST_TIMESTEPS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect(self.microbatch == -1 or self.microbatch >= 1, "microbatch", self.microbatch, "1 or more, or -1")
-        expect(0 < self.fp16_scale_growth <= 1, "fp16_scale_growth", self.fp16_scale_growth, "above 0, at most 1")
-        for name in ("val_interval", "preview_steps"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("weight_decay", "grad_clip"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect(self.microbatch != 0, "microbatch", self.microbatch, "1 or more, or -1")
         if self.resume_checkpoint and self.init_from:
             raise UserError("both --resume_checkpoint and --init_from were given: the first continues a run, "
                             "the second starts a new one from weights; keep one")
@@ -196,14 +188,10 @@ class FolderTrainConfig(RunConfig):
     augment: str = option("none", "random mirror images, flips, or flips and quarter turns (dihedral)",
                           ("none", "mirror", "flips", "dihedral"))
     crop: str = option("center", "how images of another size are cut", ("center", "random"))
-    val_fraction: float = option(0.0, "share of the images held out to measure the loss on")
+    val_fraction: float = option(0.0, "share of the images held out to measure the loss on", least=0, below=1)
     group_pattern: str = group_option()
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        expect(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "a share from 0 to below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,18 +203,17 @@ class TrainConfig(FolderTrainConfig):
                                     "model of all images together, trained before in RUN_DIR/base; scratch: each from "
                                     "random weights, or from --init_from", (FIRST, BASE, SCRATCH))
     start_share: float = option(0.5, "share of the steps, or of --budget, that a domain takes which starts from "
-                                     "another one's weights")
+                                     "another one's weights", above=0, most=1)
     base_data_dir: str = path_option("", "with --start_from base: folder of unlabelled images, in subfolders of any "
                                          "depth, that the base is trained on in place of the domains' own")
     preview_kid: int = option(0, "samples made at each save, in preview_steps steps, whose KID (x 1000) against the "
                                  "held-out images, else the training images, is told; 0: none, else 8 to 5000. On one "
-                                 "CPU core, 64 of 32 pixels take 9 s; needs the extra eval")
+                                 "CPU core, 64 of 32 pixels take 9 s; needs the extra eval", least=0, most=MOST_FOR_KID)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         expect(self.preview_kid == 0 or FEWEST_FOR_KID <= self.preview_kid <= MOST_FOR_KID, "preview_kid",
                self.preview_kid, f"0, or {FEWEST_FOR_KID} to {MOST_FOR_KID} samples")
-        expect(0 < self.start_share <= 1, "start_share", self.start_share, "a share above 0, at most 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +229,7 @@ class SuperResTrainConfig(FolderTrainConfig):
     """Training."""
 
     data_dir: str = path_option("", "folder of large images; with --class_cond, of one folder per class", "images")
-    num_preview: int = option(8, "pairs in the picture of samples at each save; 0: none")
+    num_preview: int = option(8, "pairs in the picture of samples at each save; 0: none", least=0, most=1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,18 +240,17 @@ class ClassifierTrainConfig(FolderTrainConfig):
                                     "images")
     val_data_dir: str = path_option("", "the same of held-out images; left out: val_fraction of data_dir",
                                         "val_images", "val_dir")
-    val_fraction: float = option(0.1, "share of the images held out where there is no val_data_dir")
+    val_fraction: float = option(0.1, "share of the images held out where there is no val_data_dir", least=0, below=1)
     noised: bool = option(True, "train on noisy images, which guidance needs")
-    lr: float = option(3e-4, "learning rate of AdamW")
-    iterations: int = option(0, "guided-diffusion's name of max_steps; 0: that one counts")
+    lr: float = option(3e-4, "learning rate of AdamW", above=0, most=100)
+    iterations: int = option(0, "guided-diffusion's name of max_steps; 0: that one counts", least=0, most=MOST_STEPS)
     anneal_lr: bool = option(False, "let the learning rate fall linearly to 0 over all steps")
-    eval_interval: int = option(0, "guided-diffusion's name of val_interval; 0: that one counts")
+    eval_interval: int = option(0, "guided-diffusion's name of val_interval; 0: that one counts",
+                                least=0, most=MOST_STEPS)
     ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("iterations", "eval_interval"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if self.anneal_lr and (self.lr_anneal_steps or not self.last_step):
             raise UserError("--anneal_lr lets the learning rate fall over all steps: expected a number of steps and no "
                             "--lr_anneal_steps; give --iterations, or leave out one of the two")
@@ -290,12 +276,13 @@ class PointTrainConfig(RunConfig):
 
     run_dir: str = path_option("", "run folder; left out: runs/synthetic/NAME_OF_THE_SET; the same folder again "
                                    "resumes", "out")
-    batch_size: int = option(1024, "points per step and process, drawn anew for each")
-    lr: float = option(2e-3, "learning rate of AdamW")
-    lr_warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
-    lr_anneal_steps: int = option(6000, "step at which the learning rate has fallen linearly to 0; 0: it stays")
+    batch_size: int = option(1024, "points per step and process, drawn anew for each", least=1, most=MOST_POINTS)
+    lr: float = option(2e-3, "learning rate of AdamW", above=0, most=100)
+    lr_warmup_steps: int = option(100, "steps over which the learning rate rises from 0", least=0, most=MOST_STEPS)
+    lr_anneal_steps: int = option(6000, "step at which the learning rate has fallen linearly to 0; 0: it stays",
+                                  least=0, most=MOST_STEPS)
     schedule_sampler: str = option("stratified", "how timesteps are drawn",
                                    ("uniform", "stratified", "loss-weight", "loss-second-moment"))
     ema_rate: str = option("0.999", "EMA rate of the weights, or several with commas")
-    log_interval: int = option(100, "steps between status lines and rows of progress.csv")
-    num_preview: int = option(1, "scatter plots of samples at each save; 0: none")
+    log_interval: int = option(100, "steps between status lines and rows of progress.csv", least=1, most=MOST_STEPS)
+    num_preview: int = option(1, "scatter plots of samples at each save; 0: none", least=0, most=1024)

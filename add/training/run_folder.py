@@ -5,15 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from add.data.files import (
-    append_text,
-    read_json,
-    read_rows,
-    save_json,
-    torch_writer,
-    write_atomically,
-    written_together,
-)
+from add.data.files import append_text, save_json, torch_writer, write_atomically, written_together
+from add.data.read_back import mismatch, read_json, read_rows
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state, read_training_state
@@ -95,7 +88,7 @@ class RunFolder:
 
     def note_options(self, train: Row) -> None:
         """Write the options of the run anew in config.json, with all else as it was."""
-        save_json(self / CONFIG_NAME, read_json(self / CONFIG_NAME) | {"train": train})
+        save_json(self / CONFIG_NAME, read_json(self / CONFIG_NAME, {str: object}) | {"train": train})
 
     def save(self, step: int, model: dict[str, Any], emas: dict[str, dict[str, Any]], optimizer: dict[str, Any],
              state: dict[str, Any]) -> None:
@@ -143,12 +136,15 @@ class RunFolder:
             UserError: a file of it is missing or damaged.
         """
         state = read_training_state(self / f"state{step:06d}.pt")
+        if mismatch(state.get("files"), {str: int}):
+            raise UserError(f"{self / f'state{step:06d}.pt'} is not a run's training state")
         found: dict[str, Any] = {"state": state, "ema": {}, "step": step}
         for name in state["files"]:
             file = self / name
             check_listed(self.path, name, state)
             match = NAME.match(name)
-            assert match is not None, f"{name} was written by save()"
+            if match is None:
+                raise UserError(f"{self / f'state{step:06d}.pt'} names {name}, which is no file of a checkpoint")
             if match["rate"]:
                 found["ema"][match["rate"]] = read_state(file)
             else:
@@ -177,7 +173,7 @@ class RunFolder:
         path = self / "progress.csv"
         if not path.exists():
             return []
-        return read_rows(path)
+        return read_rows(path, advice="remove it, and the run goes on with a new one")
 
     def progress_of(self, step: int) -> dict[str, str] | None:
         """Return the row of a step of progress.csv as a dict of text, or None where there is none."""

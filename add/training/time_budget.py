@@ -26,7 +26,10 @@ def with_saved_plan(config: AnyConfig, run_dir: PathLike) -> AnyConfig:
         return config
     if duration_seconds(str(saved.get("budget"))) != duration_seconds(config.budget):
         return config
-    return _planned(config, **{name: saved[name] for name in PLANNED})
+    plan = {name: saved.get(name) for name in PLANNED}
+    if any(type(value) is not int for value in plan.values()):
+        return config
+    return _planned(config, **plan)
 
 
 def plan_by_time(loop: Loop, config: LoopConfig) -> None:

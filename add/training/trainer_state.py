@@ -43,6 +43,17 @@ def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
     Raises:
         UserError: weights or optimiser state of another network.
     """
+    try:
+        _restore(trainer, found, path)
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise UserError(f"the checkpoint of step {found['step']} of {path} is damaged ({type(error).__name__}: "
+                        f"{error}): expected what training wrote; remove the files of that step, and training goes on "
+                        f"from the checkpoint before") from error
+
+
+def _restore(trainer, found, path):
     state = found.get("state", {})
     for rate, ema in trainer.emas.items():
         weights = found["ema"].get(rate)
@@ -50,23 +61,29 @@ def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
             trainer.note(f"no EMA of rate {rate} beside {path}: it starts from the model's weights")
             weights = found["model"]
         load_weights(trainer.model, weights, path)
-        ema.copy_from(trainer.parameters, state.get("ema_updates", {}).get(rate, found["step"]))
+        ema.copy_from(trainer.parameters, int(state.get("ema_updates", {}).get(rate, found["step"])))
     load_weights(trainer.model, found["model"], path)  # last: the averages were read through the model
     if "opt" in found:
         _load_optimizer(trainer.optimizer, found["opt"], path)
     else:
         trainer.note(f"no optimiser state beside {path}: it starts afresh")
     if state:
-        trainer.stream.load_state_dict(state["stream"])
-        trainer.sampler.load_state_dict(state["sampler"])
-        if state["scaler"]:  # empty where the run was not in fp16
-            own = {"growth_interval": trainer.config.growth_interval}
-            trainer.scaler.load_state_dict(state["scaler"] | own)
-        trainer.seconds = state["seconds"]
-        trainer.watch.best_loss, trainer.watch.best_step = state["best"]
-        trainer.watch.rises = state["rises"]
-        trainer.kept_windows = state.get("windows", trainer.kept_windows)
+        _restore_state(trainer, state)
     trainer.step = trainer.saved_step = found["step"]
+
+
+def _restore_state(trainer, state):
+    """Let a Trainer go on with the order of data, the timesteps, the loss scale and the clock of a training state."""
+    trainer.stream.load_state_dict(state["stream"])
+    trainer.sampler.load_state_dict(state["sampler"])
+    if state["scaler"]:  # empty where the run was not in fp16
+        own = {"growth_interval": trainer.config.growth_interval}
+        trainer.scaler.load_state_dict(state["scaler"] | own)
+    trainer.seconds = float(state["seconds"])
+    best_loss, best_step = state["best"]
+    trainer.watch.best_loss, trainer.watch.best_step = float(best_loss), int(best_step)
+    trainer.watch.rises = int(state["rises"])
+    trainer.kept_windows = state.get("windows", trainer.kept_windows)
 
 
 def _state_dict(model, parameters):

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from add.data.files import file_size, read_bytes, read_json, save_json
+from add.data.files import file_size, read_bytes, save_json
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import find_checkpoint
 
 IMAGES_NAME = "training_images.json"
 TRAINED_ON, HELD_OUT, STARTED_FROM = "trained_on", "held_out", "started_from"
+LIST: Row = {TRAINED_ON: {str: str}, f"{HELD_OUT}?": {str: str}}  # what the file holds
+LIST[f"{STARTED_FROM}?"] = LIST
 THREADS = 8
 MANY = 5000  # images whose reading is told of
 
@@ -57,14 +60,8 @@ def read_training_images(run_dir: PathLike) -> Row | None:
     path = Path(run_dir) / IMAGES_NAME
     if not path.exists():
         return None
-    try:
-        content = read_json(path)
-        _digests_trained_on(content)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): expected the file that training wrote; "
-                        f"restore it, or remove it and start the same training again, which writes it anew") from error
-    assert isinstance(content, dict), "only a dict has digests"
-    return content
+    return dict(read_json(path, LIST, "restore it, or remove it and start the same training again, which writes it "
+                                      "anew"))
 
 
 def read_training_digests(run_dir: PathLike) -> frozenset[str]:
@@ -135,9 +132,9 @@ def say_trained_on(results_dirs: Iterable[PathLike], paths: Sequence[PathLike], 
 
 def _models_of(results_dir):
     try:
-        checkpoints = read_json(Path(results_dir) / "run.json")["checkpoints"].values()
-        return [str(checkpoint["path"]) for checkpoint in checkpoints]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        told = read_json(Path(results_dir) / "run.json", {"checkpoints": {str: {"path": str}}})
+        return [checkpoint["path"] for checkpoint in told["checkpoints"].values()]
+    except (OSError, UserError):
         return []
 
 

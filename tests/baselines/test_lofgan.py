@@ -434,13 +434,13 @@ def test_samples_are_made_of_any_number_of_references(k):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"shots": 1}, "shots is 1, expected 2 or more: change --shots"),
-    ({"fusion_rate": 0.0}, "fusion_rate is 0.0, expected a share above 0"),
+    ({"fusion_rate": 0.0}, "fusion_rate is 0.0, expected a number above 0"),
     ({"fusion_rate": float("nan")}, "fusion_rate is nan"),
     ({"map_size": 5}, "map_size is 5, expected one of 4, 8, 16"),
     ({"generator_channels": 12}, "generator_channels is 12, expected a multiple of 8"),
     ({"discriminator_channels": 0}, "discriminator_channels is 0"),
     ({"max_channels": 20}, r"max_channels is 20, expected no less than discriminator_channels \(48\)"),
-    ({"local_weight": -1.0}, "local_weight is -1.0, expected a finite number"),
+    ({"local_weight": -1.0}, "local_weight is -1.0, expected 0 or more"),
     ({"penalty_weight": float("inf")}, "penalty_weight is inf"),
 ])
 def test_config_refuses(options, message):

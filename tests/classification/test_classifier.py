@@ -168,11 +168,15 @@ def test_subset_keeps_images_and_labels_together():
     ({"share": 1.0, "synthetic": toy()}, "expected 0 <= share < 1"),
     ({"share": -0.1, "synthetic": toy()}, "expected 0 <= share < 1"),
     ({"mixing": "blur"}, "mixing 'blur' is unknown"),
-    ({"config": ClassifierConfig(network="vgg")}, "network 'vgg' is unknown: expected one of small_resnet"),
 ])
 def test_refusals(options, message):
     with pytest.raises(UserError, match=message):
         train_classifier(**{"real": toy(), "config": SHORT, "seed": 0} | options)
+
+
+def test_unknown_networks_are_refused():
+    with pytest.raises(UserError, match="network 'vgg' is unknown: expected one of small_resnet"):
+        build_network("vgg", 2)
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
@@ -184,8 +188,8 @@ def test_a_loss_that_is_no_number_stops_the_training():
 @pytest.mark.parametrize(("options", "message"), [
     ({"steps": 0}, "--steps is 0, expected 1 or more"),
     ({"batch_size": 1}, "--batch_size is 1, expected 2 or more"),
-    ({"lr": 0.0}, "expected a positive learning rate"),
-    ({"weight_decay": -1.0}, "--weight_decay -1.0: expected a positive learning rate and no negative decay"),
+    ({"lr": 0.0}, "--lr is 0.0, expected a number above 0"),
+    ({"weight_decay": -1.0}, "--weight_decay is -1.0, expected 0 or more"),
 ])
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):

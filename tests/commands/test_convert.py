@@ -232,7 +232,7 @@ def name_another_network(folder):
 
 
 @pytest.mark.parametrize(("harm", "message"), [
-    (damage_json, "config.json is not valid JSON"), (cut_weights, "safetensors can't be read"),
+    (damage_json, "config.json is damaged or of another kind"), (cut_weights, "safetensors can't be read"),
     (lose_weights, "holds no weights"), (lose_config, "holds no config.json of a UNet2DModel"),
     (name_another_network, "is of a UNet2DConditionModel"),
 ])

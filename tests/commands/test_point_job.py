@@ -266,7 +266,7 @@ def test_samples_depend_on_the_seed_alone(runs, tmp_path):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["--source", 6], "--source is 6, expected a point set from 0 to 5: MOONS"),
+    (["--source", 6], "--source is 6, expected 5 or less"),
     (["--num_samples", 0], "--num_samples is 0, expected 1 or more"),
     (["--out_dir", "gs://bucket/points"], "is a URL, expected a local folder"),
     (["--target", 2], "holds no model of point set 2: expected a run folder concentric_rings or 2 or log2D2"),

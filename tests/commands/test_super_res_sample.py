@@ -163,10 +163,10 @@ def test_images_of_other_small_ones_are_not_mixed(model_run, small, tmp_path):
 
 
 @pytest.mark.parametrize(("arrays", "message"), [
-    ({"arr_0": np.zeros((2, 16, 16, 3))}, "is float64 [2, 16, 16, 3]: expected uint8 [n, H, W, 3]"),
+    ({"arr_0": np.zeros((2, 16, 16, 3))}, "arr_0 is float64 [2, 16, 16, 3]): expected uint8 [any, any, any, 3]"),
     ({"arr_0": np.zeros((0, 16, 16, 3), np.uint8)}, "one image at least"),
     ({"arr_1": np.zeros(3, int)}, "arr_1 in {path} is int64 [3]: expected the images' classes, whole numbers [4]"),
-    ({"arr_1": np.zeros(4)}, "arr_1 in {path} is float64 [4]"),
+    ({"arr_1": np.zeros(4)}, "arr_1 is float64 [4]): expected integer [any]"),
 ])
 def test_other_arrays_are_refused(tmp_path, arrays, message):
     path = tmp_path / "small.npz"
@@ -182,7 +182,7 @@ def test_damaged_archives_are_refused(tmp_path, content):
         np.savez(path, images=np.zeros(3))
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="can't be read .*: expected an npz with images in arr_0"):
+    with pytest.raises(UserError, match="small.npz is damaged .*; give one with images in arr_0"):
         read_base_samples(path, 16)
 
 

@@ -223,14 +223,6 @@ def test_names_that_a_file_is_too_old_for_have_their_defaults(tmp_path):
                                   defaults={"steps": 300}) == ["steps"]
 
 
-def test_a_table_that_is_none_is_a_value_error(tmp_path):
-    (tmp_path / "a.csv").write_text("a,b\n1\n", encoding="utf-8")
-    assert files.read_rows(tmp_path / "a.csv") == [{"a": "1", "b": None}]
-    (tmp_path / "a.csv").write_text("a\n" + "x" * 200000, encoding="utf-8")  # longer than csv takes a cell for
-    with pytest.raises(ValueError, match="field larger than"):
-        files.read_rows(tmp_path / "a.csv")
-
-
 def test_an_option_that_came_since_changes_nothing_while_it_is_empty(tmp_path):
     files.save_json(tmp_path / "a.json", {"seed": 1, "rule": "", "gone": ""})
     given = {"seed": 1, "rule": "", "domains": ""}

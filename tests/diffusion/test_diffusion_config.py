@@ -41,10 +41,10 @@ def test_options_choose_the_kinds(options, mean_type, var_type, loss_type):
 
 @pytest.mark.parametrize("options, message", [
     ({"prediction": "v", "predict_xstart": True}, "contradicts"),
-    ({"prediction": "noise"}, "unknown prediction"),
+    ({"prediction": "noise"}, "prediction is 'noise', expected one of epsilon"),
     ({"zero_terminal_snr": True}, "set prediction to 'v'"),
-    ({"min_snr_gamma": -1.0}, "expected a number above 0"),
-    ({"noise_schedule": "sqrt"}, "unknown noise schedule"),
+    ({"min_snr_gamma": -1.0}, "min_snr_gamma is -1.0, expected 0 or more"),
+    ({"noise_schedule": "sqrt"}, "noise_schedule is 'sqrt', expected one of linear"),
     ({"timestep_respacing": "2000"}, "ask for fewer"),
 ])
 def test_contradictions_are_refused(options, message):
@@ -95,9 +95,9 @@ def test_a_copy_computes_the_same():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"even_share": 0.1}, "even_share 0.1: expected a share from 0 to below 1, with min_snr_gamma above 0"),
-    ({"even_share": 1.0, "min_snr_gamma": 5.0}, "even_share 1.0: expected a share from 0 to below 1"),
-    ({"head_start": "wiener"}, "unknown head start 'wiener': expected one of none, gaussian"),
+    ({"even_share": 0.1}, "even_share is 0.1, and min_snr_gamma 0: expected both above 0"),
+    ({"even_share": 1.0, "min_snr_gamma": 5.0}, "even_share is 1.0, expected a number below 1"),
+    ({"head_start": "wiener"}, "head_start is 'wiener', expected one of none, gaussian"),
 ])
 def test_options_of_ours_are_refused_where_they_make_no_sense(options, message):
     with pytest.raises(UserError, match=message):

@@ -80,9 +80,9 @@ def test_no_class_is_one_more_label():
         create_model(**SMALL, class_dropout=0.1)
 
 
-@pytest.mark.parametrize("task", [-1, 6])
-def test_there_are_six_point_sets(task):
-    with pytest.raises(UserError, match=f"task is {task}: expected a point set from 0 to 5"):
+@pytest.mark.parametrize(("task", "expected"), [(-1, "0 or more"), (6, "5 or less")])
+def test_there_are_six_point_sets(task, expected):
+    with pytest.raises(UserError, match=f"task is {task}, expected {expected}"):
         PointConfig(task=task)
 
 
@@ -133,6 +133,8 @@ def test_options_change_what_they_name():
     ({"channel_mult": "1,2.5"}, "channel_mult is '1,2.5': expected positive whole numbers"),
     ({"channel_mult": [1, 2.5]}, r"channel_mult is \[1, 2.5\]: expected positive whole numbers"),
     ({"channel_mult": "1,-2"}, "channel_mult is '1,-2': expected positive whole numbers"),
+    ({"channel_mult": "1,999999"}, "channel_mult is '1,999999': expected positive whole numbers up to 8192"),
+    ({"channel_mult": "1,1000", "attention_resolutions": ""}, "level 1 has 32000 channels, expected 8192 at most"),
     ({"num_res_blocks": 0}, "num_res_blocks is 0: expected a whole number of at least 1"),
     ({"dropout": 1.0}, "dropout is 1.0: expected 0 <= dropout < 1"),
     ({"class_cond": True, "num_classes": 0}, "num_classes is 0: expected"),

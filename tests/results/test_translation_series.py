@@ -109,7 +109,7 @@ def test_a_missing_rule_says_how_to_make_it(folder):
 ])
 def test_a_damaged_table_is_refused(tmp_path, text):
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(UserError, match="labels.csv can't be read .*expected the columns image, source_image"):
+    with pytest.raises(UserError, match="labels.csv is damaged .*columns image, source_image"):
         read_series(tmp_path)
 
 

@@ -14,6 +14,7 @@ from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.networks import ModelConfig
 from add.runtime import options, wrong_words
+from add.runtime.yaml_file import read_yaml
 from add.training import TrainConfig
 
 
@@ -194,12 +195,12 @@ def test_help_shows_the_first_options_and_help_all_the_others_too(capsys):
 def test_a_config_of_the_project_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in ("phantom.yaml", "configs/phantom.yaml", "phantom"):
-        assert options.read_yaml(options.find_config(given))["image_size"] == 32
+        assert read_yaml(options.find_config(given))["image_size"] == 32
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "phantom.yaml").write_text("image_size: 5")  # one's own comes first
-    assert options.read_yaml(options.find_config("configs/phantom.yaml"))["image_size"] == 5
+    assert read_yaml(options.find_config("configs/phantom.yaml"))["image_size"] == 5
     with pytest.raises(UserError, match="elsewhere/phantom.yaml can't be read"):
-        options.read_yaml(options.find_config("elsewhere/phantom.yaml"))
+        read_yaml(options.find_config("elsewhere/phantom.yaml"))
 
 
 # Paths

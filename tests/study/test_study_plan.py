@@ -60,7 +60,7 @@ def test_heads_are_passed_on_and_the_default_leaves_commands_as_they_were(tmp_pa
 
 @pytest.mark.parametrize("options, message", [
     ({"num_train": "fifty"}, "expected numbers"),
-    ({"num_train": "1"}, "2 or more training images"),
+    ({"num_train": "1"}, "expected 2 to 10000000 training images"),
     ({"label_rules": "depth,guess"}, "label rule 'guess' is unknown"),
     ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
     ({"methods": "magic"}, "method 'magic' is unknown"),

@@ -176,7 +176,7 @@ def test_load_model_takes_configs_where_no_config_lies_beside_the_checkpoint(tmp
 def test_a_damaged_config_is_refused(tmp_path, text):
     run = make_run(tmp_path / "run")
     (run / "config.json").write_text(text)
-    with pytest.raises(UserError, match="config.json is not a run's config"):
+    with pytest.raises(UserError, match="config.json is damaged"):
         load_model(run)
 
 

@@ -214,7 +214,7 @@ def test_an_infinite_gradient_is_never_saved(tmp_path, images):
 
 def test_a_huge_learning_rate_is_reported(tmp_path, images):
     with pytest.raises(UserError, match="lower --lr"):
-        start(tmp_path / "run", images, max_steps=30, lr=1e30).run()
+        start(tmp_path / "run", images, max_steps=30, lr=100.0).run()
 
 
 def test_a_slow_ema_is_told_of_with_advice_that_helps(tmp_path, images):

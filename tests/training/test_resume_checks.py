@@ -97,7 +97,7 @@ def test_files_without_a_whole_checkpoint_are_not_overwritten(tmp_path, images, 
 def test_a_damaged_config_is_reported(tmp_path, images, trained, damage):
     run = copied(trained, tmp_path)
     (run / "config.json").write_text(damage, encoding="latin-1")
-    with pytest.raises(UserError, match="config.json is not a run's config"):
+    with pytest.raises(UserError, match="config.json is damaged"):
         go_on(run, images)
 
 

@@ -30,7 +30,7 @@ def test_durations(text, seconds):
 
 def test_what_is_no_time_is_refused():
     for text, name in (("0m", "budget"), ("soon", "budget"), ("0", "minutes")):
-        with pytest.raises(UserError, match=f"^{name} is '{text}', expected a time such as 30m.*change --{name}"):
+        with pytest.raises(UserError, match=f"^--{name} is '{text}', expected a time such as 30m.*change --{name}"):
             TrainConfig(budget=text)
 
 

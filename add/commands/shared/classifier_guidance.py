@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from add.config import option, path_option
+from add.config import MOST_SCALE, Checked, option, path_option
 from add.diffusion import diffusion_from_config
 from add.errors import UserError
 from add.interfaces import Model
@@ -16,11 +16,12 @@ from add.training.checkpoints import read_facts
 
 
 @dataclasses.dataclass(frozen=True)
-class GuidanceConfig:
+class GuidanceConfig(Checked):
     """Guidance by a classifier."""
 
     classifier_path: str = path_option("", "checkpoint or run folder of a classifier of noisy images", "classifier")
-    classifier_scale: float = option(1.0, "factor on its gradient: 0 for no guidance, more for clearer classes")
+    classifier_scale: float = option(1.0, "factor on its gradient: 0 for no guidance, more for clearer classes",
+                                     least=-MOST_SCALE, most=MOST_SCALE)
 
 
 def load_classifier(parsed: Parsed, model: LoadedConfig, device: torch.device, precision: str

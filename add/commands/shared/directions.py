@@ -9,14 +9,18 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from add.config import (
+    MOST_BATCH,
+    MOST_IMAGES,
+    MOST_TIMESTEPS,
+    Checked,
     HelpGroups,
     device_option,
     estimate_option,
-    expect_at_least,
     group_option,
     max_pixels_option,
     option,
     path_option,
+    seed_option,
     skip_bad_option,
     threads_option,
 )
@@ -62,16 +66,16 @@ TRANSLATION_GROUPS: HelpGroups = {
 
 
 @dataclasses.dataclass(frozen=True)
-class WalkOptions:
+class WalkOptions(Checked):
     """Encoding of source images, depths, decoding, and where the results go."""
 
     help_groups: ClassVar[HelpGroups] = TRANSLATION_GROUPS
 
-    amount: int = option(10, "progressive images per source image, N; in a chain per leg")
+    amount: int = option(10, "progressive images per source image, N; in a chain per leg", least=1, most=1000)
     num_images: int = option(0, "translate so many source images of each domain, as different as they come and evenly "
-                                "from all groups; 0: all")
+                                "from all groups; 0: all", least=0, most=MOST_IMAGES)
     group_pattern: str = group_option()
-    batch_size: int = option(8, "source images at a time, and images per network evaluation")
+    batch_size: int = option(8, "source images at a time, and images per network evaluation", least=1, most=MOST_BATCH)
     path: str = option("blend", "how images come about: blend, decoded by a mean of both domains' models, whose weight "
                                 "moves to the target; mosaic, the same with a weight for each pixel, so that domains "
                                 "lie side by side; depth, as ADD published it, decoded by the target's model from "
@@ -82,29 +86,29 @@ class WalkOptions:
                                           "as far each time", WEIGHT_RULES)
     weights: str = option("", "instead of N steps, the weights themselves of all domains on the way, such as 0.7,0.3 "
                               "or 0.2,0.3,0.5; several points with ;")
-    mosaic_scale: float = option(0.5, "size of a mosaic's patches, as a share of the image's shorter side")
-    mosaic_edge: float = option(0.1, "share of the image that lies in a mosaic's soft edges; 0: hard edges")
+    mosaic_scale: float = option(0.5, "size of a mosaic's patches, as a share of the image's shorter side",
+                                 above=0, most=1)
+    mosaic_edge: float = option(0.1, "share of the image that lies in a mosaic's soft edges; 0: hard edges",
+                                least=0, most=1)
     sampler: str = option("unipc", "solver of the ODE; ddim walks the steps of --timestep_respacing as published, and "
                                    "is used where only that is given", SAMPLERS)
-    encode_steps: int = option(0, "steps of encoding, other samplers than ddim; 0: the sampler's own number")
-    decode_steps: int = option(0, "evaluations of decoding from full depth, likewise")
+    encode_steps: int = option(0, "steps of encoding, other samplers than ddim; 0: the sampler's own number",
+                               least=0, most=MOST_TIMESTEPS)
+    decode_steps: int = option(0, "evaluations of decoding from full depth, likewise", least=0, most=MOST_TIMESTEPS)
     clip_denoised: bool = option(False, "clip the predicted clean image to [-1, 1] at every step")
     max_memory: float = option(2.0, "GiB for the states of an encode or a decode; above it, they are computed "
-                                     "again, or in parts")
+                                     "again, or in parts", least=0, most=10**6)
     estimate: bool = estimate_option()
     out_dir: str = path_option("results", "folder to write to; finished images are kept and not made again", "out")
     save_npy: bool = option(False, "write the published code's arrays as well")
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
-    seed: int = option(0, "of the choice by --num_images and of a mosaic's patches; translation itself draws nothing")
+    seed: int = seed_option("of the choice by --num_images and of a mosaic's patches; translation itself draws nothing")
     backend: str = option("torch", "how networks run: torch, torch.compile, or ONNX Runtime (extra onnx)",
                           ("torch", "compile", "onnx"))
     precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = device_option()
     threads: int = threads_option()
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, amount=1, batch_size=1, num_images=0, max_memory=0, encode_steps=0, decode_steps=0)
 
     @property
     def way_options(self) -> Row:

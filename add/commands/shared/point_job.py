@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from add.data.files import changed_settings, save_json, save_npy, save_png
 from add.data.points import POINT_SETS
+from add.data.read_back import read_npy
 from add.errors import UserError
 from add.interfaces import PathLike
 from add.results.point_plots import heat_map, panel, scatter
@@ -92,7 +93,8 @@ class PointJob:
             save_npy(self._part(first), states)
         world.barrier()
         if world.is_main:
-            states = np.concatenate([np.load(self._part(first)) for first in firsts], axis=1)
+            parts = [self._read_part(first, len(points)) for first in firsts]
+            states = np.concatenate(parts, axis=1)
             self._write(dict(zip(self.names, states, strict=True)), settings, world, bar)
             for path in self._part(0).parent.iterdir():
                 path.unlink()
@@ -100,6 +102,10 @@ class PointJob:
 
     def _part(self, first):
         return self.folder / "parts" / f"{first:06d}_{self.config.batch_size}.npy"
+
+    def _read_part(self, first, count):
+        sides = len(self.names), min(self.config.batch_size, count - first), 2
+        return read_npy(self._part(first), np.floating, sides, "remove it, and the same command makes it again")
 
     def _settings(self):
         """Return what decides where the points come to lie; a folder continues only with it."""

@@ -10,7 +10,19 @@ import numpy as np
 import torch
 
 from add.commands.shared.after_sampling import describe_samples
-from add.config import HelpGroups, device_option, estimate_option, expect_at_least, option, path_option, threads_option
+from add.config import (
+    MOST_BATCH,
+    MOST_IMAGES,
+    MOST_TIMESTEPS,
+    Checked,
+    HelpGroups,
+    device_option,
+    estimate_option,
+    option,
+    path_option,
+    seed_option,
+    threads_option,
+)
 from add.data.files import save_json
 from add.data.transforms import to_uint8
 from add.diffusion import GaussianDiffusion
@@ -38,37 +50,32 @@ SAMPLING_GROUPS: HelpGroups = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawConfig:
+class DrawConfig(Checked):
     """Drawing images from noise."""
 
     help_groups: ClassVar[HelpGroups] = SAMPLING_GROUPS
 
     model_path: str = path_option("", "checkpoint or run folder of the model", "model")
-    num_samples: int = option(100, "images to make")
-    batch_size: int = option(16, "images per network evaluation")
+    num_samples: int = option(100, "images to make", least=1, most=MOST_IMAGES)
+    batch_size: int = option(16, "images per network evaluation", least=1, most=MOST_BATCH)
     sampler: str = option("unipc", "how noise becomes an image: ddpm and ddim walk the steps of --timestep_respacing, "
                                    "the others solve the ODE in few evaluations", FROM_NOISE)
     use_ddim: bool = option(False, "guided-diffusion's spelling of --sampler ddim; without it, --timestep_respacing "
                                    "alone means ddpm")
-    eta: float = option(0.0, "randomness of ddim: 0 deterministic, 1 as random as ddpm")
+    eta: float = option(0.0, "randomness of ddim: 0 deterministic, 1 as random as ddpm", least=0, most=1)
     decode_steps: int = option(0, "evaluations per image, other samplers than ddim and ddpm; 0: the sampler's own "
-                                  "number")
+                                  "number", least=0, most=MOST_TIMESTEPS)
     clip_denoised: bool = option(True, "clip the predicted clean image to [-1, 1] at every step")
     classes: str = option("", "classes to show, numbers or names separated by commas, which the images take in turn; "
                               "left out: all of them")
     save_npz: bool = option(False, "write guided-diffusion's samples_NxHxWx3.npz as well")
     estimate: bool = estimate_option()
-    seed: int = option(0, "image i is made from the noise of (seed, i), whatever the batch size and processes")
+    seed: int = seed_option("image i is made from the noise of (seed, i), whatever the batch size and processes")
     out_dir: str = path_option("results/samples", "folder to write to; finished images are kept and not made again",
                                                   "out")
     precision: str = option("fp32", "the network's precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = device_option()
     threads: int = threads_option()
-
-    least_samples = 1
-
-    def __post_init__(self) -> None:
-        expect_at_least(self, num_samples=self.least_samples, batch_size=1, decode_steps=0, seed=0)
 
 
 @dataclasses.dataclass(frozen=True)

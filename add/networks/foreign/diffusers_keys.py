@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from add.config import MOST_CHANNELS, MOST_CLASSES, MOST_LAYERS, MOST_PIXELS
 from add.errors import UserError
 from add.networks.attention import count_heads, permute_attention_order
 from add.networks.network_configs import IMAGE_CHANNELS, ModelConfig, create_model
@@ -60,6 +61,14 @@ DEFAULTS: dict[str, Any] = {
     "attention_head_dim": 8, "attn_norm_num_groups": None, "resnet_time_scale_shift": "default",
     "num_class_embeds": None,
 }
+# What their config.json may hold, as add.data.read_back writes it.
+UNET_SHAPE: dict[str, Any] = {
+    "_class_name?": str, "sample_size?": (None, [int], range(1, MOST_PIXELS + 1)), "out_channels?": int,
+    "time_embedding_dim?": (None, int), "down_block_types?": [str], "up_block_types?": [str],
+    "block_out_channels?": [range(1, MOST_CHANNELS + 1)], "layers_per_block?": range(1, MOST_LAYERS + 1),
+    "downsample_type?": str, "upsample_type?": str, "dropout?": float,
+    "attention_head_dim?": (None, range(1, MOST_CHANNELS + 1)), "attn_norm_num_groups?": (None, int),
+    "resnet_time_scale_shift?": str, "num_class_embeds?": (None, range(1, MOST_CLASSES + 1))}
 SHIFTS = {False: "default", True: "scale_shift"}
 
 
@@ -205,6 +214,8 @@ def _our_config(config):
 def _multipliers(config):
     """Return our channel multipliers, ints, of UNet2DModel's channels of each level."""
     widths = config["block_out_channels"]
+    if not widths:
+        raise _cannot("block_out_channels", widths, "one number for each level")
     if any(width % widths[0] for width in widths):
         raise _cannot("block_out_channels", list(widths), "multiples of the first")
     if config["time_embedding_dim"] not in (None, 4 * widths[0]):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from add.config import MOST_TIMESTEPS
 from add.diffusion import DiffusionConfig
 from add.diffusion.schedules import SCHEDULES, named_beta_schedule
 from add.errors import UserError
@@ -14,6 +15,11 @@ VARIANCES = {"fixed_small": True, "fixed_small_log": True, "fixed_large": False,
 SCHEDULER_DEFAULTS: dict[str, Any] = {
     "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
     "trained_betas": None, "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+# What their scheduler_config.json may hold, as add.data.read_back writes it.
+SCHEDULER_SHAPE: dict[str, Any] = {
+    "num_train_timesteps?": (None, range(1, MOST_TIMESTEPS + 1)), "beta_start?": (None, float),
+    "beta_end?": (None, float), "beta_schedule?": (None, str), "trained_betas?": (None, [float]),
+    "prediction_type?": (None, str), "rescale_betas_zero_snr?": (None, bool), "variance_type?": (None, str)}
 SAME_BETAS = 1e-4  # relative; theirs may be float32
 
 
@@ -91,6 +97,10 @@ def diffusion_of(scheduler: Mapping[str, Any], path: PathLike, learn_sigma: bool
 
 def _their_betas(values, path):
     """Return the betas [T] that diffusers makes of a scheduler's config, before any rescaling."""
+    if not values["beta_start"] >= 0 <= values["beta_end"]:
+        raise _cannot(path, "beta_start and beta_end", (values["beta_start"], values["beta_end"]), "0 or more")
+    if values["trained_betas"] == []:
+        raise _cannot(path, "trained_betas", [], "one for each timestep")
     if values["trained_betas"] is not None:
         return np.array(values["trained_betas"], dtype=np.float64)
     start, end, steps = values["beta_start"], values["beta_end"], values["num_train_timesteps"]
