@@ -267,7 +267,8 @@ def measure_pair(pair, recipe, phantoms, args):
     (source, source_diffusion), (target, target_diffusion) = (loaded(folder) for folder, _ in sides)
     x = phantoms.held_out["mild"][:args.num_sources]
     start = time.process_time()
-    made = translate(source, target, x, args.amount, source_diffusion, target_diffusion, batch_size=BATCH)
+    made = translate(source, target, x, args.amount, source_diffusion, target_diffusion, batch_size=BATCH,
+                     path="depth")
     seconds = time.process_time() - start
     if not torch.isfinite(made.targets).all():
         return {"broke_down": "the translated images are not finite numbers"}

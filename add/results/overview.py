@@ -10,13 +10,13 @@ SMALLEST_TILE = 96  # pixels; smaller images are enlarged by a whole factor
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 
-def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray, headings: Sequence[str],
-                  names: Sequence[str], title: str) -> np.ndarray:
+def draw_overview(sources: np.ndarray, targets: np.ndarray, captions: Sequence[Sequence[str]],
+                  headings: Sequence[str], names: Sequence[str], title: str) -> np.ndarray:
     """Return the overview picture, uint8 [height, width, 3].
 
     Args:
         sources: uint8 [n, H, W, 3]. targets: uint8 [n, N, H, W, 3].
-        depths: [n, N] in training timesteps.
+        captions: n times N texts below the targets, such as "depth 200".
         headings: N texts above the targets, such as "30 % severe". names: n texts below the sources, such as files'.
         title: one line above the picture.
     """
@@ -38,7 +38,7 @@ def draw_overview(sources: np.ndarray, targets: np.ndarray, depths: np.ndarray, 
             y = head + row * step_y
             pixels = sources[row] if column == 0 else targets[row, column - 1]
             paste_enlarged(canvas, pixels, factor, x, y)
-            below = f"depth {depths[row, column - 1]}" if column else _end_of(names[row], step_x - 2, small)
+            below = captions[row][column - 1] if column else _end_of(names[row], step_x - 2, small)
             draw.text((x, y + height * factor), below, fill=INK, font=small)
     return np.asarray(canvas)
 
@@ -55,12 +55,17 @@ def paste_enlarged(canvas: Image.Image, pixels: np.ndarray, factor: int, x: int,
 
 
 def label_text(label: Sequence[float], way: Sequence[int], names: Sequence[str]) -> str:
-    """Return a soft label in words, such as "30 % severe": the share of the domain that the way has reached last.
+    """Return a soft label in words: "30 % severe", the share of the domain that the way has reached last.
+
+    Where more than two domains have a share, or two that are no neighbours on the way, those of all: "20 / 30 / 50 %".
 
     Args:
         label: shares of all domains. way: domain numbers, from the source to the target. names: of these, in words.
     """
-    place = max(place for place, domain in enumerate(way) if label[domain] > 0)
+    places = [place for place, domain in enumerate(way) if label[domain] > 0]
+    if places[-1] - places[0] > 1:
+        return " / ".join(f"{100 * label[domain]:.0f}" for domain in way) + " %"
+    place = places[-1]
     return f"{100 * label[way[place]]:.0f} % {names[place]}"
 
 

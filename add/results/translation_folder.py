@@ -130,10 +130,10 @@ class TranslationFolder:
             headings: N texts above the columns, the labels in words.
         """
         targets = np.stack([self._read_targets(self.names[i]) for i in rows])
-        depths = np.array([records[i]["depths"] for i in rows])
+        captions = [_captions(records[i]) for i in rows]
         if len(self.names) > len(rows):
             title += f": {len(rows)} of {len(self.names)} source images"
-        save_png(self.path / "overview.png", draw_overview(sources, targets, depths, headings, [
+        save_png(self.path / "overview.png", draw_overview(sources, targets, captions, headings, [
             records[i]["source_image"] for i in rows], title))
 
     def write_arrays(self, records: Sequence[Row], sources: Iterable[np.ndarray]) -> None:
@@ -181,6 +181,14 @@ class TranslationFolder:
 
     def _latents(self, name):
         return self.path / "records" / f"{name}_latents.npy"
+
+
+def _captions(record):
+    """Return how each image of a record came about, in words: its depth, or the weights of the models."""
+    if "weights" not in record:
+        return [f"depth {depth}" for depth in record["depths"]]
+    return [f"weight {weights[1]:.2f}" if len(weights) == 2 else " / ".join(f"{weight:.2f}" for weight in weights)
+            for weights in record["weights"]]
 
 
 def distinct_names(paths: Sequence[PathLike]) -> list[str]:

@@ -96,7 +96,7 @@ def read_training_state(path: PathLike) -> dict[str, Any]:
     if Path(path).is_file():
         check_archive(path)
     state = read_state(path)
-    if "files" not in state:
+    if mismatch(state, {"files": {str: int}, "sha256?": {str: str}}):
         raise UserError(f"{path} is not a run's training state")
     return state
 

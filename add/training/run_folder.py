@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from add.data.files import append_text, save_json, torch_writer, write_atomically, written_together
-from add.data.read_back import mismatch, read_json, read_rows
+from add.data.read_back import read_json, read_rows
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
 from add.training.checkpoints import CONFIG_NAME, NAME, is_safetensors, read_state, read_training_state
@@ -136,8 +136,6 @@ class RunFolder:
             UserError: a file of it is missing or damaged.
         """
         state = read_training_state(self / f"state{step:06d}.pt")
-        if mismatch(state.get("files"), {str: int}):
-            raise UserError(f"{self / f'state{step:06d}.pt'} is not a run's training state")
         found: dict[str, Any] = {"state": state, "ema": {}, "step": step}
         for name in state["files"]:
             file = self / name

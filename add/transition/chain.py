@@ -13,13 +13,13 @@ from add.diffusion.gaussian import GaussianDiffusion
 from add.interfaces import Model
 from add.transition.depths import DepthPlan, check_depth_options
 from add.transition.labels import chain_labels
-from add.transition.translation import Translation, check_path, check_schedules, translate, translate_weighted
+from add.transition.translation import Translation, check_schedules, path_for, translate, translate_weighted
 from add.transition.two_way_samplers import Sampler, make_sampler
 
 
 def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffusions: Sequence[GaussianDiffusion],
                     domains: Sequence[int], num_domains: int = 2, sampler: str | Sampler = "unipc",
-                    rule: str = "progress", path: str = "depth", **options: Any) -> Translation:
+                    rule: str | None = None, path: str | None = None, **options: Any) -> Translation:
     """Return the Translation of images x [B, 3, H, W] along a chain of K >= 2 domains: K - 1 legs of N images each.
 
     On the path "depth" a leg translates the last image, the full translation, of the leg before, unrounded and not
@@ -36,7 +36,9 @@ def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffu
     Raises:
         UserError: as `translate`, of every leg before the first network evaluation; or an encode that diverges.
     """
-    sampler = make_sampler(sampler, path=check_path(path)) if isinstance(sampler, str) else sampler
+    path = path_for(path, rule)
+    sampler = make_sampler(sampler, path=path) if isinstance(sampler, str) else sampler
+    rule = rule or "progress"
     if path != "depth":
         for_depths = ("feature",)
         return translate_weighted(models, x, amount, diffusions, domains, num_domains, sampler, path,
@@ -50,7 +52,7 @@ def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffu
     for (source, target), (diffusion, target_diffusion), leg in zip(
             pairwise(models), pairwise(diffusions), pairwise(domains), strict=True):
         legs.append(translate(source, target, x, amount, diffusion, target_diffusion, sampler=sampler, rule=rule,
-                              domains=leg, num_domains=num_domains, **options))
+                              path=path, domains=leg, num_domains=num_domains, **options))
         x = legs[-1].targets[:, -1]
     return legs[0] if len(legs) == 1 else _joined(legs, domains)
 

@@ -4,7 +4,6 @@ A path `blend` gives all pixels of an image the same weights. A path `mosaic` gi
 edges two, so that the domains lie side by side and the new one's part grows: tissue is rarely half of each everywhere.
 """
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -104,8 +103,3 @@ def _filled(ranks, part, edge):
         middle = (low + high) / 2
         low, high = (middle, high) if filled(middle).mean() < part else (low, middle)
     return filled(high)
-
-
-def point_text(point: Sequence[float]) -> str:
-    """Return a point of the simplex in words, such as "20 / 30 / 50 %"."""
-    return " / ".join(f"{100 * share:.0f}" for share in point) + " %"

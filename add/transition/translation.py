@@ -59,11 +59,12 @@ class Translation:
 @torch.no_grad()
 def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source_diffusion: GaussianDiffusion,
               target_diffusion: GaussianDiffusion | None = None, sampler: str | Sampler = "unipc",
-              rule: str = "progress", feature: str = "reference", domains: tuple[int, int] = (0, 1),
+              rule: str | None = None, feature: str = "reference", domains: tuple[int, int] = (0, 1),
               num_domains: int = 2, max_memory: float = 2 * 1024**3, batch_size: int = 8,
               on_step: Callable[[int], None] | None = None,
-              classifier: Callable[[torch.Tensor], Any] | None = None, path: str = "depth", weight_rule: str = "even",
-              points: torch.Tensor | None = None, mosaic: Mosaic | None = None, pad: bool = True) -> Translation:
+              classifier: Callable[[torch.Tensor], Any] | None = None, path: str | None = None,
+              weight_rule: str = "even", points: torch.Tensor | None = None, mosaic: Mosaic | None = None,
+              pad: bool = True) -> Translation:
     """Return the Translation of images x [B, 3, H, W] in [-1, 1].
 
     An image's result does not depend on the others of its batch, nor on max_memory. The source's model encodes; then
@@ -75,8 +76,8 @@ def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source
         source_diffusion, target_diffusion: what they predict, on one schedule of levels; the second is the
             first where left out.
         sampler: as from `make_sampler`, or its name.
-        rule: how depths are chosen, see choose_depths; "progress" spends at most a quarter of the other evaluations on
-            a pilot. feature: what "even" and "reference" follow, see measure_feature.
+        rule: how depths are chosen, see choose_depths; left out: "progress", which spends at most a quarter of the
+            other evaluations on a pilot. feature: what "even" and "reference" follow, see measure_feature.
         domains: (source number, target number) in label vectors of num_domains entries.
         max_memory: bytes for the states of the encode, which a rule other than "uniform" keeps until it knows
             the depths; where they would not fit, the encode is repeated.
@@ -84,7 +85,8 @@ def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source
         on_step: called after each network evaluation with the number of images in it.
         classifier: what the rule "progress" measures images by instead of their features: classifier(images
             [B, 3, H, W] in [-1, 1]) -> [B], such as the probability of the target domain.
-        path: "depth", "blend" or "mosaic"; see above. rule and feature are for "depth", the next ones for the others.
+        path: "blend", "mosaic" or "depth", see above; left out: "depth" where a rule for depths is given, else "blend".
+            rule and feature are for "depth", the next ones for the others.
         weight_rule: "even" weights, m / N; or "progress", which spaces them so that images come as far each time.
         points: float64 [M, 2], weights in place of `amount` even ones; they are the soft labels.
         mosaic: how the fields of the path "mosaic" are drawn.
@@ -95,7 +97,9 @@ def translate(source: Model, target: Model, x: torch.Tensor, amount: int, source
             size that can't be worked on, all before the first network evaluation; or an encode that diverges.
     """
     target_diffusion = source_diffusion if target_diffusion is None else target_diffusion
-    sampler = make_sampler(sampler, path=check_path(path)) if isinstance(sampler, str) else sampler
+    path = path_for(path, rule)
+    sampler = make_sampler(sampler, path=path) if isinstance(sampler, str) else sampler
+    rule = rule or "progress"
     if path != "depth":
         return translate_weighted((source, target), x, amount, (source_diffusion, target_diffusion), domains,
                                   num_domains, sampler, path, weight_rule=weight_rule, points=points, mosaic=mosaic,
@@ -164,8 +168,13 @@ def translate_weighted(models: Sequence[Model], x: torch.Tensor, amount: int, di
                        sum(map(_evaluations, networks)) / len(x), found.pilot_nfe, found.weights)
 
 
-def check_path(path: str) -> str:
-    """Return the path's name; raise UserError where there is none of that name."""
+def path_for(path: str | None, rule: str | None) -> str:
+    """Return the path's name, left out: "depth" where a rule for depths is given, else "blend".
+
+    Raises:
+        UserError: there is no path of that name.
+    """
+    path = path or ("blend" if rule is None else "depth")
     if path not in PATHS:
         raise UserError(f"unknown path '{path}': expected one of {', '.join(PATHS)}; change --path")
     return path

@@ -395,7 +395,7 @@ def test_both_learn_together_and_samples_change():
             loss.backward()
             optimizer.step()
         local.append(terms["local_loss"].item())
-    assert sum(local[-5:]) < 0.8 * sum(local[:5])
+    assert sum(local[-5:]) < 0.85 * sum(local[:5])
     assert (rival.sample(rival.generator, [0, 1], 0, real[:2]) - before).abs().mean() > 0.05
 
 

@@ -189,7 +189,7 @@ def test_unlabelled_patches_train_the_base(data, tmp_path):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--start_share", 0], "a share above 0, at most 1"),
+    (["--start_share", 0], "--start_share is 0.0, expected a number above 0"),
     (["--start_from", "second"], "expected one of first, base, scratch"),
     (["--base_data_dir", "{data}/mild"], "without --start_from base"),
     (["--start_from", "base", "--class_cond"], "with --class_cond: expected networks without classes"),

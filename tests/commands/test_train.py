@@ -81,9 +81,9 @@ def test_every_config_is_understood_by_its_command(config, capsys):
     (["--config", "{tmp}/typo.yaml"], "unknown key learning_rte"),
     (["--zero_terminal_snr"], "prediction"),
     (["--device", "cuda"], "sees no GPU"),
-    (["--image_size", "-16"], "image_size -16"),
+    (["--image_size", "-16"], "image_size is -16, expected 1 or more"),
     (["--min_snr_gamma", "nan"], "--min_snr_gamma is 'nan', expected a finite number"),
-    (["--threads", "100000000"], "--threads is 100000000, expected 0 to 1024"),
+    (["--threads", "100000000"], "--threads is 100000000, expected 1024 or less"),
 ])
 def test_mistakes_end_with_status_2_and_one_message(tmp_path, capsys, monkeypatch, options, message):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -97,7 +97,8 @@ def test_images_are_what_translate_gives(setup, finished):
     target, _, _ = load_model(value(setup, "--target_model_path"))
     pixels = np.stack([read_image(value(setup, "--data_dir") / f"a{i}.png") for i in range(3)])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-    expected = to_uint8(translate(source, target, x, 4, diffusion, sampler="ddim").targets[1]).numpy().astype(int)
+    translated = translate(source, target, x, 4, diffusion, sampler="ddim", path="depth")
+    expected = to_uint8(translated.targets[1]).numpy().astype(int)
     written = np.stack([read_image(finished / "translation_0_1" / "images" / f"a1_m{m:02d}.png") for m in range(1, 5)])
     assert np.abs(expected - written).max() <= 1
     assert len({image.tobytes() for image in written}) == 4

@@ -8,8 +8,8 @@ def pictures(amount, title):
     rng = np.random.default_rng(0)
     sources = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (2, amount, 16, 16, 3), dtype=np.uint8)
-    depths = np.full((2, amount), 7)
-    picture = draw_overview(sources, targets, depths, ["50 % severe"] * amount, ["a.png", "b.png"], title)
+    captions = [["depth 7"] * amount] * 2
+    picture = draw_overview(sources, targets, captions, ["50 % severe"] * amount, ["a.png", "b.png"], title)
     return picture, sources, targets
 
 
@@ -37,6 +37,8 @@ def test_labels_are_told_in_words_by_the_last_domain_reached():
     assert label_text([0.3, 0.0, 0.7], way, names) == "30 % mild"
     assert label_text([0.75, 0.25, 0.0], way, names) == "25 % severe"
     assert label_text([0.0, 1.0, 0.0], way, names) == "100 % severe"
+    assert label_text([0.3, 0.5, 0.2], way, names) == "20 / 30 / 50 %"
+    assert label_text([0.0, 0.5, 0.5], way, names) == "50 / 0 / 50 %"
 
 
 def test_long_texts_are_cut_where_they_end():

@@ -138,12 +138,15 @@ def test_an_mpi_that_is_not_the_launchers_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_to_stop_and_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with stop_on_signal() as should_stop:
-        assert not should_stop()
-        os.kill(os.getpid(), number)
-        assert should_stop()
-    assert signal.getsignal(number) is before
+    inherited = signal.signal(number, signal.default_int_handler)  # nohup hands down that a hangup is ignored
+    try:
+        with stop_on_signal() as should_stop:
+            assert not should_stop()
+            os.kill(os.getpid(), number)
+            assert should_stop()
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, inherited)
 
 
 def test_a_second_interrupt_does_not_wait():
@@ -165,7 +168,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_work_before_it_is_saved(tmp_path):
-    code = ("import os, sys, time\nfrom add.runtime.processes import stop_on_signal\n"
+    code = ("import os, signal, sys, time\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom add.runtime.processes import stop_on_signal\n"
             "with stop_on_signal() as asked:\n    print('begun', flush=True)\n"
             "    while not asked():\n        time.sleep(0.01)\n"
             "    print('told', flush=True)\n    print('told', file=sys.stderr, flush=True)\n"

@@ -6,7 +6,12 @@ import torch
 
 from add.diffusion import create_gaussian_diffusion
 from add.errors import UserError
-from add.transition import chain_labels, soft_labels, translate, translate_chain
+from add.transition import chain_labels, soft_labels
+from add.transition import translate as translate_along
+from add.transition import translate_chain as chain_along
+
+translate = functools.partial(translate_along, path="depth")
+translate_chain = functools.partial(chain_along, path="depth")
 
 DOMAINS = ((-0.3, 0.2), (0.1, 0.6), (0.4, 0.5))  # mean and standard deviation
 

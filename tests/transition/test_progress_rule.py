@@ -1,3 +1,4 @@
+import functools
 from itertools import pairwise
 
 import numpy as np
@@ -6,8 +7,11 @@ import torch
 
 from add.diffusion import create_gaussian_diffusion
 from add.errors import UserError
-from add.transition import make_sampler, translate
+from add.transition import make_sampler
+from add.transition import translate as translate_along
 from add.transition.progress_rule import SHARE, STEPS, Pilot, Rough, move
+
+translate = functools.partial(translate_along, path="depth")
 
 DIFFUSION = create_gaussian_diffusion()
 FAST = ("unipc", "dpm++2m", "deis", "heun")

@@ -8,9 +8,12 @@ import torch
 from add.diffusion import create_gaussian_diffusion
 from add.errors import UserError
 from add.networks import create_model
-from add.transition import RULES, choose_depths, decode, encode, measure_feature, training_depths, translate
+from add.transition import RULES, choose_depths, decode, encode, measure_feature, training_depths
+from add.transition import translate as translate_along
 from add.transition.two_way_samplers import SAMPLERS, make_sampler
 from tests import golden, tiny
+
+translate = functools.partial(translate_along, path="depth")
 
 LOOPS = golden.load_json("add/partial_loops")
 STANDIN = {"p": 0.7, "q": 0.2, "a": 0.8, "b": -0.006, "c": 0.4}

@@ -8,8 +8,11 @@ from add.diffusion import GaussianDiffusion, LossType, ModelMeanType, ModelVarTy
 from add.diffusion.noise_levels import NoiseLevels
 from add.diffusion.schedules import linear_betas
 from add.errors import UserError
-from add.transition import decode, encode, translate
+from add.transition import decode, encode
+from add.transition import translate as translate_along
 from add.transition.two_way_samplers import DDIM, PRESETS, SAMPLERS, make_sampler
+
+translate = functools.partial(translate_along, path="depth")
 
 FAST = [name for name in SAMPLERS if name not in ("ddim", "obelm")]
 SOURCE, TARGET = (-0.3, 0.2), (0.4, 0.5)  # mean and standard deviation of the two domains

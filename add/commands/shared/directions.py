@@ -209,7 +209,8 @@ def resolve_config(parsed: Parsed, config_class: type[Config]) -> Config:
     """
     config = parsed.take(config_class)
     require_local(config.out_dir)
-    config = dataclasses.replace(config, path=_path_of(config, parsed.given))
+    if isinstance(config, WalkOptions):
+        config = dataclasses.replace(config, path=_path_of(config, parsed.given))
     if parsed.timestep_respacing and "sampler" not in parsed.given:
         return dataclasses.replace(config, sampler="ddim")
     return config
