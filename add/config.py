@@ -97,7 +97,8 @@ def max_pixels_option() -> Any:
 
     `Options.parse` lets the process read so many.
     """
-    return option(MAX_PIXELS, "most pixels of an image; a larger one is refused before it is decoded", least=1, most=10**10)
+    return option(MAX_PIXELS, "most pixels of an image; a larger one is refused before it is decoded",
+                  least=1, most=10**10)
 
 
 def estimate_option() -> Any:

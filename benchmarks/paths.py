@@ -2,7 +2,9 @@
 
 python benchmarks/paths.py --mild runs/mild --severe runs/severe --severity data/phantom/severity.csv
 python benchmarks/paths.py    (the embedded tissue)
-python benchmarks/paths.py --accuracy    (distance to many steps of the same solver, of both)
+python benchmarks/paths.py --labels --mild ...    (label rules on the phantom, along depths and blends)
+python benchmarks/paths.py --accuracy    (distance to many steps of the same solver)
+python benchmarks/paths.py --picture docs/paths.png --ways depth:progress,blend:even,mosaic:even --images 2
 
 Both directions. On the phantom severity is measured in every image (add/metrics/severity_meter.py); progress is 0 at
 the source image's own and 1 at the mean of the target's test images. On the tissue it is the mean probability of three
@@ -27,10 +29,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from depth_rules import Pair, spread, tissue_pair, to_uint8
 
-from add.data import ImageSet, to_model_input
-from add.data.files import read_rows
+from add.classification.classifier import ClassifierConfig
+from add.classification.label_rules import PLACE_WEIGHT, classifier_positions
+from add.data import ImageSet, save_png, to_model_input
+from add.data.read_back import read_rows
 from add.metrics import kid, load_features
 from add.metrics.severity_meter import SeverityMeter, fresh_phantoms
+from add.results.overview import draw_overview
 from add.training import load_model
 from add.transition import make_sampler, translate
 
@@ -48,6 +53,7 @@ class Phantom:
         rows = read_rows(table)
         names = sorted({row["domain"] for row in rows}, key=lambda name: np.mean(
             [float(row["severity"]) for row in rows if row["domain"] == name]))
+        self.names = names[0], names[-1]
         models = [load_model(path) for path in (mild, severe)]
         size = models[0][2].model.image_size
         self.meter = SeverityMeter.fit(size)
@@ -98,8 +104,6 @@ def both(*numbers, digits=3):
 
 def phantom_table(phantom, ways, amount):
     """Print a row for each way on the phantom."""
-    from scipy.stats import spearmanr
-
     print("| path | NFE | mean off line | single off line | forward | label RMSE | label Spearman | KID between |")
     print("| --- " * 8 + "|")
     for way in ways:
@@ -112,7 +116,7 @@ def phantom_table(phantom, ways, amount):
             truth = (severities[:, 1:] - start) / (end - start)
             label = np.broadcast_to(np.arange(1, amount + 1) / amount, truth.shape)
             found.append((*shape_of(progress_of(severities, end)), float(np.sqrt(((label - truth)**2).mean())),
-                          float(spearmanr(label.ravel(), truth.ravel()).statistic)))
+                          rank_correlation(label, truth)))
             nfe += result.nfe / 2
             inside = (severities[:, 1:] > BETWEEN[0]) & (severities[:, 1:] < BETWEEN[1])
             between.append(result.targets[torch.from_numpy(inside)].clamp(-1, 1))
@@ -120,6 +124,40 @@ def phantom_table(phantom, ways, amount):
                      if len(part) >= FEWEST else f"({len(part)})" for part in between]
         cells = [both(*column) for column in zip(*found, strict=True)]
         print(f"| {way.replace(':', ', ')} | {nfe:.0f} | {' | '.join(cells)} | {' / '.join(distances)} |", flush=True)
+
+
+def labels_table(phantom, ways, amount, train):
+    """Print how far the labels of each rule lie from measured severity, both directions together.
+
+    Args:
+        train: folder of the set's training images, which the classifiers learn from.
+    """
+    size = phantom.pair.models[0][2].model.image_size
+    real = [to_model_input(images.batch(range(len(images)))) for images in (
+        ImageSet.from_folder(str(train / name), size) for name in phantom.names)]
+    print("| path | rule | RMSE | Spearman |\n" + "| --- " * 4 + "|")
+    for way in ways:
+        results = [run(way, phantom.pair, source, amount) for source in (0, 1)]
+        shown = torch.cat([with_source(phantom.pair, source, result) for source, result in enumerate(results)])
+        truth = (phantom.severities(shown) - phantom.means[0]) / (phantom.means[1] - phantom.means[0])
+        seen = classifier_positions(shown.flatten(0, 1), *real, ClassifierConfig()).reshape(shown.shape[:2])
+        half, place = len(shown) // 2, torch.arange(amount + 1) / amount
+        places = torch.stack([place] * half + [1 - place] * half).double()
+        start, end = (seen[:, [k]].expand(-1, amount) for k in (0, -1))
+        labels = {"depth": places[:, 1:], "classifier": seen[:, 1:],
+                  "blend": (1 - PLACE_WEIGHT) * seen[:, 1:] + PLACE_WEIGHT * places[:, 1:],
+                  "anchored": start + place[1:] * (end - start)}
+        for rule, label in labels.items():
+            label = label.clamp(0, 1).numpy()
+            print(f"| {way.replace(':', ', ')} | {rule} | {np.sqrt(((label - truth[:, 1:])**2).mean()):.3f} | "
+                  f"{rank_correlation(label, truth[:, 1:]):.3f} |", flush=True)
+
+
+def rank_correlation(label, truth):
+    """Return Spearman's rank correlation of two arrays."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(label.ravel(), truth.ravel()).statistic)
 
 
 def tissue_table(pair, ways, amount):
@@ -161,6 +199,20 @@ def accuracy_table(pairs, amount):
                   f"{values.min():.1f} |", flush=True)
 
 
+def draw(pair, ways, amount, path):
+    """Write a picture of the source images of direction 0 -> 1 along each way, image by image."""
+    results = [run(way, pair, 0, amount) for way in ways]
+    sources = to_uint8(pair.images[0])
+    rows = [(image, way, result) for image in range(len(sources)) for way, result in zip(ways, results, strict=True)]
+    targets = np.stack([to_uint8(result.targets[image].clamp(-1, 1)) for image, _, result in rows])
+    captions = [[f"depth {depth}" for depth in result.depths[image].tolist()] if result.weights is None else
+                [f"weight {weight:.2f}" for weight in result.weights[image, :, 1].tolist()]
+                for image, _, result in rows]
+    headings = [f"label {m / amount:.2f}" for m in range(1, amount + 1)]
+    save_png(path, draw_overview(sources[[image for image, _, _ in rows]], targets, captions, headings,
+                                 [way.replace(":", ", ") for _, way, _ in rows], "stroma to gland"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mild", help="run folder of the phantom's milder domain; left out: the embedded tissue")
@@ -170,6 +222,8 @@ def main():
     parser.add_argument("--amount", type=int, default=10, help="images of each source image")
     parser.add_argument("--ways", default=",".join(WAYS), help="paths and their rules, such as blend:even")
     parser.add_argument("--accuracy", action="store_true", help="the distance to many steps, in place of progress")
+    parser.add_argument("--labels", action="store_true", help="the label rules on the phantom, in place of progress")
+    parser.add_argument("--picture", type=Path, help="write this picture of the tissue's ways, and nothing else")
     args = parser.parse_args()
     given = (args.mild, args.severe, args.severity)
     if any(given) and not all(given):
@@ -179,8 +233,14 @@ def main():
     pair = Pair(pair.models, [spread(x, args.images) for x in pair.images], pair.progress)
     for model, *_ in pair.models:
         model.to(memory_format=torch.channels_last)
-    if args.accuracy:
+    if args.picture:
+        draw(pair, args.ways.split(","), args.amount, args.picture)
+    elif args.accuracy:
         accuracy_table({"phantom" if phantom else "tissue": pair}, args.amount)
+    elif args.labels:
+        if phantom is None:
+            parser.error("--labels needs --mild, --severe and --severity")
+        labels_table(phantom, args.ways.split(","), args.amount, Path(args.severity).parent / "train")
     elif phantom:
         phantom_table(phantom, args.ways.split(","), args.amount)
     else:

@@ -168,7 +168,8 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_work_before_it_is_saved(tmp_path):
-    code = ("import os, signal, sys, time\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom add.runtime.processes import stop_on_signal\n"
+    code = ("import os, signal, sys, time\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+            "from add.runtime.processes import stop_on_signal\n"
             "with stop_on_signal() as asked:\n    print('begun', flush=True)\n"
             "    while not asked():\n        time.sleep(0.01)\n"
             "    print('told', flush=True)\n    print('told', file=sys.stderr, flush=True)\n"

@@ -47,7 +47,7 @@ def test_other_options_are_refused_before_anything_is_written(tmp_path, images):
     ({"resume_checkpoint": "model000001.pt"}, "does not exist"),
     ({"num_channels": 33}, "33"),
     ({"image_size": 0}, "image_size is 0, expected 1 or more"),
-    ({"image_size": -16, "data_dir": "nowhere"}, "image_size is -16, expected 1 or more"),  # said before images are read
+    ({"image_size": -16, "data_dir": "nowhere"}, "image_size is -16, expected 1"),  # said before images are read
     ({"diffusion_steps": 0, "data_dir": "nowhere"}, "diffusion_steps is 0, expected 1 or more"),
     ({"channel_mult": "1,1,1,1,1,1"}, "cannot be halved"),
     ({"class_cond": True}, "file names tell no class"),

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from add.diffusion import GaussianDiffusion, ModelMeanType, create_gaussian_diffusion
+from add.diffusion.blend import Blend
 from add.diffusion.noise_levels import NoiseLevels
 from add.errors import UserError
-from add.transition import Mosaic, make_sampler, translate, translate_chain
+from add.transition import Mosaic, decode, encode, make_sampler, translate, translate_chain
 from add.transition.weighted_decode import stages_of, weighted_evaluations
 
 LAWS = ((-0.3, 0.2), (0.4, 0.6), (0.1, 0.3))  # mean and standard deviation of domains
@@ -163,6 +164,19 @@ def test_progress_spaces_weights_by_how_far_images_come(models):
     assert spaced.pilot_nfe == 20 and spaced.curves.shape == (2, 1000) and even.curves is None
     assert (spaced.weights[..., 1].diff(dim=1) > 0).all() and torch.equal(spaced.labels, even.labels)
     assert {plan.rule for plan in spaced.plans} == {"progress"}
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5, 1.0])
+def test_a_blended_image_leads_back_to_its_source(models, weight):
+    """There and back: encoding with the same weights gives the latent again, from which the source's model decodes."""
+    diffusions, sampler = [diffusion_of(prediction="v")] * 2, make_sampler("unipc", 72, 40)
+    weights = torch.tensor([[1 - weight, weight]] * 2, dtype=torch.float64)
+    image = along(models, images(), sampler=sampler, points=weights[:1]).targets[:, 0]
+    depths = torch.full((2, 1), 1000)
+    latents = encode(Blend(models[:2], diffusions, weights), diffusions[0], image, depths, sampler)
+    back = decode(models[0], diffusions[0], latents, depths, sampler)[:, 0]
+    torch.testing.assert_close(back, images(), rtol=0, atol=4e-3)
+    assert float((image - images()).abs().max()) > 0.05
 
 
 def test_guidance_is_weighted_like_its_model(models):
