@@ -41,6 +41,7 @@ from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
 from add.study.study_steps import run_steps
+from add.transition import PATHS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class StudyConfig(Checked):
     help_groups: ClassVar[HelpGroups] = {
         "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern",
                    "max_pixels"),
-        "models and generated images": ("train_config", "train_steps", "amount", "num_sources", "num_samples",
+        "models and generated images": ("train_config", "train_steps", "amount", "path", "num_sources", "num_samples",
                                         "sample_steps", "backend"),
         "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
                                    "network", "classifier_steps", "max_images"),
@@ -72,6 +73,7 @@ class StudyConfig(Checked):
     train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says",
                               least=0, most=MOST_STEPS)
     amount: int = option(10, "progressive images per source image, N", least=1, most=1000)
+    path: str = option("blend", "path of the translations, as in `add translate`", PATHS)
     num_sources: int = option(100, "training images of each domain that are translated, at most",
                               least=1, most=MOST_IMAGES)
     num_samples: int = option(500, "unconditional samples of each domain's model", least=1, most=MOST_IMAGES)

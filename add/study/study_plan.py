@@ -102,7 +102,7 @@ def _sample_rival(config, folder, domain, rival):
 
 def _translate(config, folder, domains):
     return _step("translate", "translate", {
-        "amount": config.amount, "source_model_path": folder / "models" / domains[0],
+        "amount": config.amount, "path": config.path, "source_model_path": folder / "models" / domains[0],
         "target_model_path": folder / "models" / domains[1], "data_dir": folder / "train" / domains[0],
         "target_data_dir": folder / "train" / domains[1], "num_images": config.num_sources, "backend": config.backend,
         "threads": config.threads, "out_dir": folder / "progressive"},

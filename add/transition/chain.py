@@ -13,8 +13,10 @@ from add.diffusion.gaussian import GaussianDiffusion
 from add.interfaces import Model
 from add.transition.depths import DepthPlan, check_depth_options
 from add.transition.labels import chain_labels
+from add.transition.progress_rule import expected_evaluations
 from add.transition.translation import Translation, check_schedules, path_for, translate, translate_weighted
 from add.transition.two_way_samplers import Sampler, make_sampler
+from add.transition.weighted_decode import weighted_evaluations
 
 
 def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffusions: Sequence[GaussianDiffusion],
@@ -55,6 +57,19 @@ def translate_chain(models: Sequence[Model], x: torch.Tensor, amount: int, diffu
                               path=path, domains=leg, num_domains=num_domains, **options))
         x = legs[-1].targets[:, -1]
     return legs[0] if len(legs) == 1 else _joined(legs, domains)
+
+
+def way_evaluations(sampler: Sampler, diffusions: Sequence[GaussianDiffusion], amount: int, path: str = "blend",
+                    rule: str = "progress", weight_rule: str = "even",
+                    points: torch.Tensor | None = None) -> list[tuple[int, int]]:
+    """Return about how many evaluations (encoding, decoding) one source image takes of each domain's model on the way.
+
+    They are exact but for depths that are not even. Arguments as `translate_chain` takes them.
+    """
+    if path != "depth":
+        return weighted_evaluations(sampler, diffusions, amount, weight_rule, points, path == "mosaic")
+    legs = [expected_evaluations(sampler, *pair, amount, rule) for pair in pairwise(diffusions)]
+    return list(zip([there for there, _ in legs] + [0], [0] + [back for _, back in legs], strict=True))
 
 
 def _joined(legs, domains):

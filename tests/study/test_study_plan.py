@@ -50,7 +50,9 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     assert option(steps["evaluate_translation_1_0"], "real_dir") == str(tmp_path / "test" / "ends" / "mild")
     assert option(steps["evaluate_translation_1_0"], "source_dir") == str(tmp_path / "n50" / "train" / "severe")
     assert option(steps["classify"], "test_dir") == f"ends={tmp_path / 'test' / 'ends'}"
-    assert steps["translate"].command.startswith("add translate --amount 10")
+    assert steps["translate"].command.startswith("add translate --amount 10 --path blend ")
+    along = {step.name: step for step in steps_of(tmp_path, path="depth")}
+    assert option(along["translate"], "path") == "depth"
 
 
 def test_heads_are_passed_on_and_the_default_leaves_commands_as_they_were(tmp_path):

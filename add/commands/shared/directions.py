@@ -43,13 +43,12 @@ from add.transition import (
     WEIGHT_RULES,
     check_depth_options,
     check_schedules,
-    expected_evaluations,
     make_sampler,
     measure_feature,
+    way_evaluations,
 )
 from add.transition.simplex_weights import check_mosaic, parse_weights
 from add.transition.two_way_samplers import Sampler
-from add.transition.weighted_decode import weighted_evaluations
 
 Config = TypeVar("Config", bound=Any)
 TRANSLATION_GROUPS: HelpGroups = {
@@ -186,14 +185,10 @@ class Direction:
 
     @property
     def evaluations(self) -> list[tuple[int, int]]:
-        """About how many evaluations an image takes, (encoding, decoding) by each domain's model; see the path."""
+        """About how many evaluations an image takes of each domain's model, (encoding, decoding)."""
         config = self.config
-        if config.path != "depth":
-            return weighted_evaluations(self.sampler, self.diffusions, config.amount, config.weight_schedule,
-                                        config.points(len(self.domains)), config.path == "mosaic")
-        legs = [expected_evaluations(self.sampler, *pair, config.amount, config.depth_schedule)
-                for pair in pairwise(self.diffusions)]
-        return list(zip([there for there, _ in legs] + [0], [0] + [back for _, back in legs], strict=True))
+        return way_evaluations(self.sampler, self.diffusions, config.amount, config.path, config.depth_schedule,
+                               config.weight_schedule, config.points(len(self.domains)))
 
     @property
     def cost(self) -> int:

@@ -22,7 +22,7 @@ from add.runtime.world import World
 from add.study.study_plan import RIVALS
 from add.training import TrainConfig, prepare
 from add.training.step_costs import MEASURED_STEPS, measure_steps
-from add.transition import expected_evaluations, make_sampler
+from add.transition import make_sampler, way_evaluations
 
 NUM_DOMAINS = 2
 
@@ -85,5 +85,6 @@ def _measure_network(config):
             seconds = evaluation_seconds(trainer.model.eval(), (3, config.image_size, config.image_size),
                                          trainer.world.device, batch) / batch
     diffusion = diffusion_from_config(diffusion_config)
-    evaluations = sum(expected_evaluations(make_sampler("unipc"), diffusion, diffusion, config.amount, "progress"))
+    evaluations = sum(map(sum, way_evaluations(make_sampler(path=config.path), [diffusion] * 2, config.amount,
+                                               config.path)))
     return costs.seconds, seconds, trainer.config.last_step, evaluations
