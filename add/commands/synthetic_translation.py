@@ -31,7 +31,13 @@ from add.runtime.options import Options, Parsed
 from add.runtime.progress import EvaluationBar, processes_and_bar
 from add.runtime.world import World
 from add.transition import SAMPLERS, check_schedules, make_sampler
-from add.transition.point_translation import PointCloud, decode_points, encode_points
+from add.transition.point_translation import (
+    PointCloud,
+    decode_points,
+    encode_points,
+    point_evaluations,
+    points_between,
+)
 
 TRANSLATION = ("source", "latent", "target")  # states of a point
 CYCLE = (*TRANSLATION, "latent_2", "source_2")
@@ -54,6 +60,9 @@ class PointTranslationConfig(Checked):
                                                     "models")
     num_samples: int = option(90000, "points to draw from the source and translate", least=1, most=MOST_POINTS)
     batch_size: int = option(30000, "points per network evaluation", least=1, most=MOST_POINTS)
+    amount: int = option(1, "point sets on the way, N; 1: the full translation only", least=1, most=1000)
+    path: str = option("blend", "how those on the way come about: decoded by a mean of both models, or by the target's "
+                                "from lower depths, as in `add translate`", ("blend", "depth"))
     sampler: str = option("unipc", "solver of the ODE between points and noise; ddim walks the steps of "
                                    "--timestep_respacing", SAMPLERS)
     encode_steps: int = option(0, "steps to noise, other samplers than ddim; 0: the sampler's own number",
@@ -83,13 +92,17 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
     """Translate points of the set --source in OUT/translation_SOURCE_TARGET; nothing where they are finished.
 
     With `cycle`, there and back in OUT/translation_cycle_SOURCE_TARGET. Writes source.npy, latent.npy, target.npy and,
-    of a cycle, latent_2.npy and source_2.npy, float32 [n, 2], scatter_*.png, heatmap_*.png, overview.png and run.json.
+    of --amount N, way_01.npy to those before the target, of a cycle, latent_2.npy and source_2.npy, float32 [n, 2],
+    scatter_*.png, heatmap_*.png, overview.png and run.json.
     A point has the colour of its place in the source in all pictures. `bar` shows evaluations and sentences.
 
     Raises:
         UserError: unusable models or options, or a folder of points that were made otherwise.
     """
     config = resolve_config(parsed, PointTranslationConfig)
+    if cycle and config.amount > 1:
+        raise UserError(f"--amount {config.amount} was given for points that go there and back: expected 1; take add "
+                        f"synthetic_translation for the way there")
     roles = ("source", "target")
     sets = {role: POINT_SETS[getattr(config, role)].lower() for role in roles}
     way = f"from {sets['source']} to {sets['target']}{' and back' if cycle else ''}"
@@ -100,6 +113,7 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
     sampler = make_sampler(config.sampler, config.encode_steps, config.decode_steps)
     for role in roles:
         sampler.check(models[role][1])
+    diffusions = [models[role][1] for role in roles]
     clouds = {role: PointCloud(models[role][0], bar.add) for role in roles}
     points = draw_points(config.source, config.num_samples, np.random.default_rng([config.seed]), ordered=True)
 
@@ -107,15 +121,19 @@ def translate_points(parsed: Parsed, world: World, bar: EvaluationBar, cycle: bo
         states = [points]
         for here, there in ((roles, roles[::-1]) if cycle else (roles,)):
             latents = encode_points(clouds[here], models[here][1], states[-1], sampler)
-            states += [latents[:, :2], decode_points(clouds[there], models[there][1], latents, sampler)]
+            way = [] if config.amount == 1 else points_between(
+                [clouds[role] for role in roles], diffusions, states[-1], latents, config.amount, config.path, sampler)
+            states += [latents[:, :2], *way, decode_points(clouds[there], models[there][1], latents, sampler)]
         return states
 
     shown = {f"{role}{number}": sets[role] for role in roles for number in ("", "_2")}
-    there, back = sampler.evaluations(models["source"][1])
+    evaluations = sum(point_evaluations(sampler, diffusions[0], config.amount, config.path)) * (2 if cycle else 1)
+    between = tuple(f"way_{m:0{max(2, len(str(config.amount)))}d}" for m in range(1, config.amount))
+    names = CYCLE if cycle else (*TRANSLATION[:2], *between, TRANSLATION[2])
     folder = f"translation_{'cycle_' if cycle else ''}{config.source}_{config.target}"
-    job = PointJob(Path(config.out_dir) / folder, CYCLE if cycle else TRANSLATION, shown,
+    job = PointJob(Path(config.out_dir) / folder, names, shown,
                {f"{role}_model": models[role][2] for role in roles}, parsed, config,
-               (there + back) * (2 if cycle else 1), [_next_command(config, models, cycle)])
+               evaluations, [_next_command(config, models, cycle)])
     job.run(points, walk, world, bar)
 
 

@@ -32,8 +32,8 @@ class Blend:
 
     def __init__(self, models: Sequence[Model], diffusions: Sequence[GaussianDiffusion], weights: torch.Tensor) -> None:
         self.models, self.diffusions = models, diffusions
-        self.weights = weights.reshape(*weights.shape[:2], 1, *(weights.shape[2:] or (1, 1)))  # [R, K, 1, H, W]
-        self._rows = [torch.where(self.weights[:, k].flatten(1).any(dim=1))[0] for k in range(len(models))]
+        self.weights = weights
+        self._rows = [torch.where(weights[:, k].reshape(len(weights), -1).any(dim=1))[0] for k in range(len(models))]
         last = diffusions[-1]
         self._levels = NoiseLevels(last.alphas_cumprod, last.timestep_map)
         self._kinds = [predicted_quantity(diffusion) for diffusion in diffusions]
@@ -47,9 +47,14 @@ class Blend:
         for k, rows in enumerate(self._rows):
             if len(rows):
                 rows = rows.to(x.device)
-                mean[rows] += self.weights[:, k].to(x)[rows] * self._predict(k, x[rows], t[rows])
+                mean[rows] += self.shares(k, x)[rows] * self._predict(k, x[rows], t[rows])
         parts = 2 if self.diffusions[-1].model_var_type.is_learned else 1
         return torch.cat([mean, torch.zeros_like(mean)], dim=1) if parts == 2 else mean
+
+    def shares(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """Return the weights of model k beside x [R, C, ...], as they are or by pixel."""
+        share = self.weights[:, k].to(x)
+        return share[:, None] if share.dim() > 1 else share.reshape(-1, *[1] * (x.dim() - 1))
 
     def _predict(self, k, x, t):
         """Return what model k says of x, as what the last one predicts."""

@@ -164,8 +164,7 @@ class _Decoder:
         blend, gradient = Blend(self.models, self.diffusions, weights), self.sampler.cond_fn
         if gradient is None:
             return blend, None
-        share = blend.weights[:, -1]
-        return blend, lambda x, t: share.to(x) * gradient(x, t)
+        return blend, lambda x, t: blend.shares(len(self.models) - 1, x) * gradient(x, t)
 
     def _decode_edge(self, sampler, latents, positions, edge):
         """Return images [B, N, C, H, W] at positions [B, N] from 0 to 1 on an edge, few of them while noise is high."""

@@ -297,3 +297,22 @@ def test_two_schedules_and_diverging_models_are_refused(runs, tmp_path, monkeypa
         lambda x, t: torch.full((len(x), 4 if assumed["task"] else 2), torch.nan), *load(*args, **assumed)[1:]))
     with pytest.raises(UserError, match="points 0 to 49 left the finite numbers"):
         translate(runs, tmp_path / "out", *QUICK)
+
+
+@pytest.mark.parametrize("path", ["blend", "depth"])
+def test_points_on_the_way_lead_from_the_source_to_the_target(runs, cycled, tmp_path, path):
+    bar = translate(runs, tmp_path, *QUICK, "--amount", 3, "--path", path)
+    states, known = arrays_of(tmp_path / "translation_0_3"), arrays_of(cycled[0])
+    assert list(states) == ["latent", "source", "target", "way_01", "way_02"]
+    for name in ("source", "latent", "target"):
+        np.testing.assert_array_equal(states[name], known[name])
+    assert not np.allclose(states["way_01"], states["way_02"])
+    if path == "blend":
+        assert bar.seen == 50 * (4 + 3 * 5)
+    facts = json.loads((tmp_path / "translation_0_3" / "run.json").read_text())
+    assert (facts["options"]["amount"], facts["options"]["path"]) == (3, path)
+
+
+def test_a_cycle_has_no_points_on_the_way(runs, tmp_path):
+    with pytest.raises(UserError, match="--amount 3 was given for points that go there and back"):
+        translate(runs, tmp_path, "--amount", 3, cycle=True)

@@ -114,6 +114,8 @@ class PointJob:
         for name in ("num_samples", "sampler", "encode_steps", "decode_steps", "seed"):
             if hasattr(self.config, name):
                 settings[name] = getattr(self.config, name)
+        if getattr(self.config, "amount", 1) > 1:  # points on the way; earlier versions had none
+            settings |= {name: getattr(self.config, name) for name in ("amount", "path")}
         return settings
 
     def _write(self, states, settings, world, bar):
