@@ -175,14 +175,14 @@ def tissue_table(pair, ways, amount):
         print(f"| {way.replace(':', ', ')} | {nfe:.0f} | {' | '.join(cells)} |", flush=True)
 
 
-def accuracy_table(pairs, amount):
+def accuracy_table(pairs, paths, amount):
     """Print how far the images of each path lie from those of many steps, each weight decoded by itself."""
     from add.transition import weighted_decode
 
     shared = weighted_decode.SHARED
     print("| pair | path | NFE | PSNR median | 5th percentile | lowest |\n" + "| --- " * 6 + "|")
     for name, pair in pairs.items():
-        for path in ("depth", "blend"):
+        for path in paths:
             values, nfe = [], 0.0
             for source in (0, 1):
                 (model, diffusion, _), (target, target_diffusion, _) = pair.models[source], pair.models[1 - source]
@@ -236,7 +236,8 @@ def main():
     if args.picture:
         draw(pair, args.ways.split(","), args.amount, args.picture)
     elif args.accuracy:
-        accuracy_table({"phantom" if phantom else "tissue": pair}, args.amount)
+        paths = dict.fromkeys(way.split(":")[0] for way in args.ways.split(",") if not way.startswith("mosaic"))
+        accuracy_table({"phantom" if phantom else "tissue": pair}, paths, args.amount)
     elif args.labels:
         if phantom is None:
             parser.error("--labels needs --mild, --severe and --severity")
