@@ -283,7 +283,7 @@ PRESETS: dict[str, Fast | OBELM] = {
 }
 SAMPLERS = ("ddim", *PRESETS)
 # Of decodes that all start from full depth fewer steps are as near to the exact ones.
-FROM_FULL_DEPTH = {"unipc": (30, 14)}
+FROM_FULL_DEPTH = {"unipc": (36, 16)}
 
 
 def make_sampler(name: str = "unipc", encode_steps: int = 0, decode_steps: int = 0, clip_denoised: bool = False,

@@ -28,7 +28,7 @@ TRIED = (1 / 3, 2 / 3, 1.0)  # weights that the pilot of the rule "progress" dec
 FINE = 1000  # places of an edge that the rule "progress" chooses among
 # While noise is high, images of neighbouring weights hardly differ: until this share of a decode's steps is done, only
 # so many weights are decoded on each edge, and the others are interpolated from them.
-SHARED = ((0.15, 3), (0.65, 5))
+SHARED = ((0.15, 3), (0.5, 5))
 COPIES = 6  # of each image that a decode holds at most
 
 
