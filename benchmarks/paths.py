@@ -28,6 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from depth_rules import Pair, spread, tissue_pair, to_uint8
+from solvers import psnr
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.label_rules import PLACE_WEIGHT, classifier_positions
@@ -191,8 +192,7 @@ def accuracy_table(pairs, paths, amount):
                 exact = translate(*common, make_sampler("unipc", *EXACT[path]), "uniform", path=path).targets
                 weighted_decode.SHARED = shared
                 result = translate(*common, "unipc", "uniform", path=path)
-                error = (result.targets.clamp(-1, 1) - exact.clamp(-1, 1)).double().square().mean(dim=(2, 3, 4))
-                values.append((10 * torch.log10(4 / error)).flatten())
+                values.append(psnr(result.targets.double(), exact.double()).flatten())
                 nfe += result.nfe / 2
             values = torch.cat(values).numpy()
             print(f"| {name} | {path} | {nfe:.0f} | {np.median(values):.1f} | {np.percentile(values, 5):.1f} | "

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
-from add.diffusion import parametrization
 from add.diffusion.gaussian import GaussianDiffusion
 from add.diffusion.noise_levels import NoiseLevels
-from add.diffusion.solvers import beside, predicted_quantity, x_start_from
+from add.diffusion.solvers import beside, predicted_quantity, quantity_from, x_start_from
 from add.errors import UserError
 from add.interfaces import Model
 
@@ -58,20 +57,11 @@ class Blend:
 
     def _predict(self, k, x, t):
         """Return what model k says of x, as what the last one predicts."""
-        told, own = (_told(diffusion) for diffusion in (self.diffusions[-1], self.diffusions[k]))
+        told, own = self.diffusions[-1].told_unit, self.diffusions[k].told_unit
         output = self.models[k](x, t if told == own else t / told * own)
         prediction, _ = self.diffusions[k].split_output(output, x)
         kind, wanted = self._kinds[k], self._kinds[-1]
         if kind == wanted:
             return prediction
         signal, spread = (beside(factor, x) for factor in self._levels.factors(t.cpu().double().numpy() / told))
-        x_start = x_start_from(kind, prediction, x, signal, spread)
-        if wanted == "x_start":
-            return x_start
-        eps = parametrization.eps_from_x_start(x, x_start, signal, spread)
-        return eps if wanted == "eps" else parametrization.v_from(x_start, eps, signal, spread)
-
-
-def _told(diffusion):
-    """Return what a model is told of one timestep."""
-    return 1000 / diffusion.original_num_steps if diffusion.rescale_timesteps else 1.0
+        return quantity_from(wanted, x_start_from(kind, prediction, x, signal, spread), x, signal, spread)

@@ -108,6 +108,11 @@ class GaussianDiffusion:
         return (self.coefficient("sqrt_alphas_cumprod", t, x),
                 self.coefficient("sqrt_one_minus_alphas_cumprod", t, x))
 
+    @property
+    def told_unit(self) -> float:
+        """What a model is told for one original timestep: 1, or where timesteps are rescaled its share of 1000."""
+        return 1000 / self.original_num_steps if self.rescale_timesteps else 1.0
+
     def model_timesteps(self, t: torch.Tensor) -> torch.Tensor:
         """Return what a model is told for timesteps t [B]: original indices, or floats in [0, 1000)."""
         key = ("timestep_map", t.device, t.dtype)
@@ -115,7 +120,7 @@ class GaussianDiffusion:
             self._on_device[key] = torch.tensor(self.timestep_map, dtype=t.dtype, device=t.device)
         original = self._on_device[key][t]
         if self.rescale_timesteps:
-            return original.float() * (1000 / self.original_num_steps)
+            return original.float() * self.told_unit
         return original
 
     def __getstate__(self) -> dict[str, Any]:

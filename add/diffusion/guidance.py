@@ -106,7 +106,7 @@ class ClassifierGuided:
                             "v; guide it with cond_fn of p_sample")
         self.model, self.gradient, self.diffusion = model, gradient, diffusion
         self.levels = NoiseLevels(diffusion.alphas_cumprod, diffusion.timestep_map)
-        self.told = 1000 / diffusion.original_num_steps if diffusion.rescale_timesteps else 1.0
+        self.told = diffusion.told_unit
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return the guided output for x [B, C, H, W] at t [B], the timesteps as a model is told them."""

@@ -133,7 +133,7 @@ def predictor_of(diffusion: GaussianDiffusion, levels: NoiseLevels, model: Model
         UserError: a model of the previous x, whose output belongs to whole steps.
     """
     kind = predicted_quantity(diffusion)
-    told = 1000 / diffusion.original_num_steps if diffusion.rescale_timesteps else 1.0
+    told = diffusion.told_unit
 
     def predict(x, t):
         output = model(x, torch.as_tensor(t * told, dtype=torch.float32).to(x.device))
@@ -143,10 +143,7 @@ def predictor_of(diffusion: GaussianDiffusion, levels: NoiseLevels, model: Model
         signal, spread = (beside(factor, x) for factor in levels.factors(t))
         x_start = x_start_from(kind, prediction, x, signal, spread)
         x_start = x_start.clamp(-1, 1) if clip_denoised else x_start
-        if quantity == "x_start":
-            return x_start
-        eps = parametrization.eps_from_x_start(x, x_start, signal, spread)
-        return eps if quantity == "eps" else parametrization.v_from(x_start, eps, signal, spread)
+        return quantity_from(quantity, x_start, x, signal, spread)
 
     return predict
 
@@ -158,6 +155,15 @@ def x_start_from(quantity: str, value: torch.Tensor, x: torch.Tensor, signal: Fa
     if quantity == "v":
         return parametrization.x_start_from_v(x, value, signal, spread)
     return (x - spread * value) / signal
+
+
+def quantity_from(quantity: str, x_start: torch.Tensor, x: torch.Tensor, signal: Factor,
+                  spread: Factor) -> torch.Tensor:
+    """Return the eps, x_start or v of x whose clean images are x_start; the inverse of `x_start_from`."""
+    if quantity == "x_start":
+        return x_start
+    eps = parametrization.eps_from_x_start(x, x_start, signal, spread)
+    return eps if quantity == "eps" else parametrization.v_from(x_start, eps, signal, spread)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from add.transition.fourier_measure import measure_feature
 from add.transition.labels import chain_labels, series_labels
 from add.transition.progress_rule import Pilot, Rough
 from add.transition.simplex_weights import PATHS, check_mosaic
-from add.transition.two_way_samplers import Sampler, make_sampler
+from add.transition.two_way_samplers import SWEEP_COPIES, Sampler, make_sampler
 from add.transition.weighted_decode import Mosaic, check_weights, decode_weighted
 
 MEASURED = ("reference", "even")  # rules that follow the feature F along the encode
-SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before
 
 
 @dataclass(frozen=True)

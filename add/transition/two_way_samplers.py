@@ -27,6 +27,7 @@ from add.errors import UserError
 from add.interfaces import Gradient, Model
 
 LEAST_STEPS = 3  # evaluations of the shortest decode
+SWEEP_COPIES = 6  # of each image that a decoding sweep holds at most: its state, and evaluations of the steps before
 
 
 @dataclass(frozen=True)

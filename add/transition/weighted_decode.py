@@ -22,14 +22,13 @@ from add.interfaces import Model
 from add.transition.depths import DepthPlan, choose_depths
 from add.transition.progress_rule import STEPS, Rough, measure_progress
 from add.transition.simplex_weights import WEIGHT_RULES, edge_weights, mosaic_weights
-from add.transition.two_way_samplers import Fast, Sampler, guided
+from add.transition.two_way_samplers import SWEEP_COPIES, Fast, Sampler, guided
 
 TRIED = (1 / 3, 2 / 3, 1.0)  # weights that the pilot of the rule "progress" decodes roughly, on each edge
 FINE = 1000  # places of an edge that the rule "progress" chooses among
 # While noise is high, images of neighbouring weights hardly differ: until this share of a decode's steps is done, only
 # so many weights are decoded on each edge, and the others are interpolated from them.
 SHARED = ((0.15, 3), (0.5, 5))
-COPIES = 6  # of each image that a decode holds at most
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ class _Decoder:
     def decode(self, latents, weights, positions=None):
         """Return images [B, M, C, H, W]; positions [B, M] on the edges, where weights [B, M, K] lie on them."""
         count = weights.shape[1]
-        at_once = max(1, int(self.max_memory // (COPIES * count * latents[0].numel() * latents.element_size())))
+        at_once = max(1, int(self.max_memory // (SWEEP_COPIES * count * latents[0].numel() * latents.element_size())))
         return torch.cat([self._decode_part(*part) for part in zip(
             latents.split(at_once), weights.split(at_once), self.x.split(at_once),
             [None] * len(latents) if positions is None else positions.split(at_once), strict=False)])
