@@ -14,9 +14,8 @@ from torch import nn
 
 from add.baselines.step_draws import Draw
 from add.diffusion.wide_numbers import to_float64
-from add.errors import UserError
 from add.interfaces import Note, PathLike, Processes, Row
-from add.training.checkpoints import load_weights
+from add.training.checkpoints import damage_of_step_told, load_weights
 from add.training.ema import EMA
 from add.training.loop import Loop
 from add.training.previews import tile
@@ -183,14 +182,8 @@ class AdversarialTrainer(Loop):
         Raises:
             UserError: weights of another network.
         """
-        try:
+        with damage_of_step_told(found["step"], path):
             self._restore(found, path)
-        except (UserError, torch.OutOfMemoryError):
-            raise
-        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            raise UserError(f"the checkpoint of step {found['step']} of {path} is damaged ({type(error).__name__}: "
-                            f"{error}): expected what training wrote; remove the files of that step, and training goes "
-                            f"on from the checkpoint before") from error
 
     def _restore(self, found, path):
         generator = self.rival.generator

@@ -2,10 +2,12 @@
 
 Training writes .pt files. Weights to pass on may be .safetensors, in float16 too; they are float32 once they are read.
 """
+import contextlib
 import dataclasses
 import logging
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,19 @@ def save_safetensors(path: PathLike, state: dict[str, torch.Tensor]) -> None:
 
     content = save({name: value.contiguous() for name, value in state.items()}, metadata={"format": "pt"})
     write_atomically(path, lambda file: file.write(content))
+
+
+@contextlib.contextmanager
+def damage_of_step_told(step: int, path: PathLike) -> Iterator[None]:
+    """Let what goes wrong while a checkpoint's content is taken over come out as UserError, but for lack of memory."""
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise UserError(f"the checkpoint of step {step} of {path} is damaged ({type(error).__name__}: {error}): "
+                        f"expected what training wrote; remove the files of that step, and training goes on from the "
+                        f"checkpoint before") from error
 
 
 def read_training_state(path: PathLike) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from add.errors import UserError
 from add.interfaces import PathLike
-from add.training.checkpoints import load_weights
+from add.training.checkpoints import damage_of_step_told, load_weights
 from add.training.muon import moment_names
 
 if TYPE_CHECKING:
@@ -43,14 +43,8 @@ def restore(trainer: "Trainer", found: dict[str, Any], path: PathLike) -> None:
     Raises:
         UserError: weights or optimiser state of another network.
     """
-    try:
+    with damage_of_step_told(found["step"], path):
         _restore(trainer, found, path)
-    except (UserError, torch.OutOfMemoryError):
-        raise
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise UserError(f"the checkpoint of step {found['step']} of {path} is damaged ({type(error).__name__}: "
-                        f"{error}): expected what training wrote; remove the files of that step, and training goes on "
-                        f"from the checkpoint before") from error
 
 
 def _restore(trainer, found, path):
