@@ -4,6 +4,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +26,32 @@ RECORD = {"synthetic_sha256": (None, str), "validation": {str: (None, float)}}
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """Held-out images: name, Labelled, the known severities float64 [n] or None, and the files."""
+    """Held-out images: name, Labelled, severities float64 [n] or None, the files, and their groups or None."""
 
     name: str
     data: Labelled
     severity: np.ndarray | None
     paths: list[str]
+    groups: list[str] | None = None
+
+
+class Reading(NamedTuple):
+    """What one classifier, or several as one, say of a test set.
+
+    logits: [n, K]; validation: [v, K], those of the validation images. severities: [n] of a severity head, or None.
+    """
+
+    logits: torch.Tensor
+    validation: torch.Tensor
+    severities: torch.Tensor | None
+
+
+def as_one(readings: Sequence[Reading]) -> Reading:
+    """Return the `Reading` of an ensemble: the means of its members' log probabilities and severities."""
+    severities = [reading.severities for reading in readings if reading.severities is not None]
+    return Reading(_mean_log_probability([reading.logits for reading in readings]),
+                   _mean_log_probability([reading.validation for reading in readings]),
+                   torch.stack(severities).mean(dim=0) if severities else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +104,20 @@ class ClassifierRuns:
         save_json(record_path, record)
         return record
 
-    def score(self, method: Method, share: float, seeds: Sequence[int], test: TestSet,
-              known: DomainSeverities | None, ordered: bool = True) -> list[dict[str, float]]:
-        """Return {score: value} on a test set for the classifier of each seed.
+    def read(self, method: Method, share: float, seed: int, test: TestSet) -> Reading:
+        """Return the `Reading` of a test set by the classifier of one run."""
+        num_classes = test.data.labels.shape[1]
+        network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights_path = self._paths(method, share, seed)[1]
+        load_weights(network, read_state(weights_path), weights_path)
+        logits, severities = self._predict(network.eval(), method, test.data)
+        return Reading(logits, self._predict(network, method, self.validation)[0],
+                       None if self.heads == "class" else severities)  # the same scores for all methods
+
+    def score(self, reading: Reading, test: TestSet, known: DomainSeverities | None,
+              ordered: bool = True) -> dict[str, float]:
+        """Return {score: value} of a `Reading` of a test set.
 
         The link's scores are of the class logits; a severity head has its own beside them.
 
@@ -94,23 +126,20 @@ class ClassifierRuns:
             ordered: whether the classes have an order. Then all classifiers are graded by the same link, which their
                 own log-odds of the validation images fix.
         """
-        num_classes = test.data.labels.shape[1]
-        classes = _classes_of(test.data)
-        found = []
-        for seed in seeds:
-            network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            weights_path = self._paths(method, share, seed)[1]
-            load_weights(network, read_state(weights_path), weights_path)
-            logits, severities = self._predict(network.eval(), method, test.data)
-            scores = classification_scores(logits, classes)
-            if ordered:
-                link = fit_link(self._predict(network, method, self.validation)[0], _classes_of(self.validation))
-                scores |= linked_scores(logits, classes, link, test.severity, known)
-                if severities is not None and self.heads != "class":  # the same scores for all methods
-                    scores |= head_scores(severities, classes, num_classes, test.severity, known)
-            found.append(scores)
-        return found
+        classes, num_classes = _classes_of(test.data), test.data.labels.shape[1]
+        scores = classification_scores(reading.logits, classes)
+        if ordered:
+            scores |= linked_scores(reading.logits, classes, self._link(reading), test.severity, known)
+            if reading.severities is not None:
+                scores |= head_scores(reading.severities, classes, num_classes, test.severity, known)
+        return scores
+
+    def places(self, reading: Reading) -> np.ndarray:
+        """Return the places float64 [n] in [0, 1] that the link gives to the images of a `Reading`."""
+        return self._link(reading).positions(reading.logits).numpy()
+
+    def _link(self, reading):
+        return fit_link(reading.validation, _classes_of(self.validation))
 
     def _predict(self, network, method, data):
         """Return (logits [n, K], severities [n] or None) of labelled images."""
@@ -127,6 +156,10 @@ def digest_of(data: Labelled) -> str:
     digest = hashlib.sha256(data.images.contiguous().numpy().tobytes())
     digest.update(data.labels.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _mean_log_probability(logits):
+    return torch.stack([own.double().log_softmax(dim=1) for own in logits]).mean(dim=0)
 
 
 def _classes_of(data):

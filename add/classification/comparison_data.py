@@ -64,8 +64,9 @@ def read_real(config: Any) -> RealImages:
         name, _, folder = entry.rpartition("=")
         found = read_domains(folder, size, real.names, config.skip_bad)
         refuse_copies(real.data, found.data, found.paths, ("training", "test"))
-        refuse_shared(groups, read_groups(folder, found.paths, config.group_pattern), "training and test images")
-        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths))
+        own_groups = read_groups(folder, found.paths, config.group_pattern)
+        refuse_shared(groups, own_groups, "training and test images")
+        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths, own_groups))
         sentences += found.sentences
     return RealImages(train, validation, tests, size, sentences, order is not None or len(real.names) == 2)
 

@@ -11,11 +11,13 @@ from add.metrics.set_comparison import FEWEST_IMAGES
 
 GRADING = "severity_"  # begins the names of scores that stand in a table of their own
 GRADED_BY = "severity_rmse_linked"  # what methods are compared by there
+OF_ENSEMBLES = ("accuracy", "auc", "nll", "halfway_accuracy", "kappa_quadratic", "severity_spearman", GRADED_BY)
 FEWEST_ERRORS = 6  # McNemar's exact test needs six images that only one of two methods errs on for p < 0.05
 
 
-def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[str]) -> Row:
-    """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference"}}}.
+def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[str],
+              ensembles: dict[str, dict[str, float]] | None = None) -> Row:
+    """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference", "ensemble"}}}.
 
     `against` names the strongest of the baselines by this score's own mean, and `difference` is the paired one to it,
     [mean, low, high]; both are None for that baseline itself, or where there is no baseline.
@@ -23,6 +25,7 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
     Args:
         by_method: {method: [{score: float} for each seed]}, the same seeds for all.
         baselines: names of the methods to be beaten.
+        ensembles: {method: {score: float}} of all classifiers of a method as one; "ensemble" is None without.
     """
     summary: Row = {method: {} for method in by_method}
     for score in next(iter(by_method.values()))[0]:
@@ -34,7 +37,8 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
             mean, low, high, _ = interval(own)
             summary[method][score] = {"mean": mean, "low": low, "high": high, "values": own, "against": against,
                                       "strongest": method == strongest,
-                                      "difference": list(difference[:3]) if difference else None}
+                                      "difference": list(difference[:3]) if difference else None,
+                                      "ensemble": ensembles[method][score] if ensembles else None}
     return summary
 
 
@@ -68,6 +72,7 @@ def table(result: Row, explained: bool = True) -> str:
         if graded := [score for score in scores if score.startswith(GRADING)]:
             lines += [f"Test set {name}, grading; last column: paired difference in {GRADED_BY}, where less is better.",
                       "", *_rows(summary, graded, GRADED_BY, "error gained"), ""]
+        lines += _ensemble_lines(name, summary, runs)
     lines += explanations([result]) if explained else []
     if notes := result.get("notes"):  # earlier versions wrote none
         lines += [*(f"- {note}" for note in notes), ""]
@@ -89,6 +94,20 @@ def _rows(summary, scores, compared, heading, ungained=False):
         gain = "" if ungained or compared not in own else _gain(own[compared])
         lines.append(f"| {method} | {' | '.join(cells)} | {gain} |")
     return lines
+
+
+def _ensemble_lines(name, summary, runs):
+    """Return the lines of a table of all classifiers of each method as one, where there are several."""
+    methods = {method: own for method, own in summary.items()
+               if runs > 1 and all(found.get("ensemble") is not None for found in own.values())}
+    if not methods:
+        return []
+    scores = [score for score in OF_ENSEMBLES if score in next(iter(methods.values()))]
+    lines = [f"Test set {name}: the {runs} classifiers of each method as one, by the mean of their log probabilities.",
+             "", f"| method | {' | '.join(scores)} |", "| --- " * (len(scores) + 1) + "|"]
+    lines += [f"| {method} | {' | '.join(_cell(own[score]['ensemble'], None) for score in scores)} |"
+              for method, own in methods.items()]
+    return [*lines, ""]
 
 
 def _too_easy(summary, count):

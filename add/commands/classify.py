@@ -9,11 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import FURTHER, METHODS, Method, check_synthetic, parse_method
-from add.classification.classifier_runs import ClassifierRuns, digest_of
+from add.classification.classifier_runs import ClassifierRuns, as_one, digest_of
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic
 from add.classification.label_rules import LABEL_RULES
+from add.classification.places_file import PLACES, places_name, truths_of, write_places
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import classifier_lines
@@ -139,7 +142,8 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
                        note: Note = lambda text: None, silent: bool = True) -> Row:
     """Train what is missing, choose, score the test sets, write the tables; return the result, JSON values.
 
-    OUT/runs/ keeps a file of scores and one of weights per run; OUT/classification.json, .csv and .md hold the result.
+    OUT/runs/ keeps a file of scores and one of weights per run; OUT/classification.json, .csv and .md hold the result;
+    OUT/places.npz the place that every classifier gives to every test image, where the classes have an order.
 
     Args:
         note: called with a sentence for the user. silent: show no progress.
@@ -167,21 +171,31 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = _train(config, runs, methods, seeds, note, silent)
     scores: Row = {test.name: {} for test in images.tests}
+    ensembles: Row = {test.name: {} for test in images.tests}
+    places: dict[str, np.ndarray] = {}
     known = domain_severities(config, real)
     with closing(EvaluationBar("scoring", len(methods) * len(images.tests), "method", silent)) as bar:
         for test in images.tests:
             for method in methods:
-                scores[test.name][method.name] = runs.score(method, chosen[method.name], seeds, test, known,
-                                                             images.ordered)
+                readings = [runs.read(method, chosen[method.name], seed, test) for seed in seeds]
+                scores[test.name][method.name] = [runs.score(reading, test, known, images.ordered)
+                                                  for reading in readings]
+                ensembles[test.name][method.name] = runs.score(as_one(readings), test, known, images.ordered)
+                if images.ordered:
+                    own = np.stack([runs.places(reading) for reading in readings])
+                    places[places_name(test.name, method.name)] = own.astype(np.float32)
                 bar.add(1)
+            places |= truths_of(test, known) if images.ordered else {}
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}
     baselines = [method.name for method in methods if not method.source]
     result = {"settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
                                       "first_seed": config.seed},
               "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
-              "tests": {name: summarise(by_method, baselines) for name, by_method in scores.items()},
+              "tests": {name: summarise(by_method, baselines, ensembles[name])
+                        for name, by_method in scores.items()},
               "notes": sentences}
+    write_places(out_dir / PLACES, places)
     save_json(out_dir / "classification.json", result)
     write_csv(out_dir / "classification.csv", result)
     write_atomically(out_dir / "classification.md", lambda file: file.write(table(result).encode()))

@@ -24,7 +24,8 @@ from add.study.study_steps import read_done
 from add.study.study_tables import markdown
 
 NUMBER = (None, float)
-SCORE = {"mean": float, "low": NUMBER, "high": NUMBER, "values": [float], "difference?": (None, [NUMBER])}
+SCORE = {"mean": float, "low": NUMBER, "high": NUMBER, "values": [float], "difference?": (None, [NUMBER]),
+         "ensemble?": NUMBER}
 CLASSIFICATION = {"settings": {"domains": [str], "first_seed": int}, "tests": {str: {str: {str: SCORE}}}}
 EVALUATION = {"metrics": {str: {"fake?": NUMBER, "real?": NUMBER, "fake_at_count?": NUMBER}}}
 RUN_AGAIN = "remove it and the done file of its step, and the same study makes it again"

@@ -31,3 +31,14 @@ def test_scores_are_explained_once_behind_all_tables():
               "num_images": {"ends": 70, "all": 70}}
     assert table(result) == table(result, explained=False) + "\n" + "\n".join(explanations([result]))
     assert table(result).count("- accuracy: larger is better") == 1 and "- auc:" not in table(result)
+
+
+def test_ensembles_have_a_table_of_their_own():
+    by_method = {"flips": [{"accuracy": 0.8, "macro_f1": 0.7}] * 2, "full": [{"accuracy": 0.9, "macro_f1": 0.7}] * 2}
+    ensembles = {"flips": {"accuracy": 0.85, "macro_f1": 0.1}, "full": {"accuracy": 0.95, "macro_f1": 0.2}}
+    result = {"tests": {"ends": summarise(by_method, ["flips"], ensembles)}, "num_images": {"ends": 70}}
+    lines = table(result).splitlines()
+    first = lines.index("| method | accuracy |")
+    assert lines[first - 2].startswith("Test set ends: the 2 classifiers of each method as one")
+    assert lines[first + 2:first + 4] == ["| flips | 0.8500 |", "| full | 0.9500 |"]
+    assert "as one" not in table({**result, "tests": {"ends": summarise(by_method, ["flips"])}})

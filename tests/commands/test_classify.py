@@ -15,6 +15,7 @@ from add.classification.classifier import ClassifierConfig, build_network, predi
 from add.classification.comparison_data import read_real, read_synthetic
 from add.classification.grading import fit_link
 from add.classification.labelled_images import read_domains
+from add.classification.places_file import PLACES, read_places
 from add.classification.score_tables import summarise, table
 from add.classification.scores import classification_scores, interval
 from add.commands.classify import ClassificationConfig, run_classification
@@ -176,6 +177,31 @@ def test_the_linked_score_is_on_the_line_between_the_validation_means(config, fi
         expected = np.sqrt(((placed - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
         assert found["severity_rmse_linked"] == pytest.approx(expected, abs=1e-5)
         assert found["halfway_accuracy"] == pytest.approx(((placed > 0.5) == test.classes.numpy()).mean())
+
+
+def test_the_classifiers_of_a_method_are_scored_as_one(config, finished):
+    """By hand: the mean of both seeds' log probabilities, on the test and on the validation images."""
+    test, validation = (read_domains(folder, 16, ["dark", "bright"])
+                        for folder in (config.test_dir.split("all=")[1], config.val_dir))
+    logits, ends = (sum(predict_logits(load_run(config.out_dir, f"mixup_seed{seed}"), data.data.images)
+                        .double().log_softmax(dim=1) for seed in (3, 4)) / 2 for data in (test, validation))
+    own = finished[0]["tests"]["all"]["mixup"]
+    found = {score: own[score]["ensemble"] for score in SCORES}
+    assert found == pytest.approx(classification_scores(logits, test.classes), abs=1e-6)
+    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    places = fit_link(ends, validation.classes).positions(logits).numpy()
+    expected = np.sqrt(((places - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
+    assert own["severity_rmse_linked"]["ensemble"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_place_is_kept(config, finished):
+    """Those of all classifiers on all test images give the errors that the tables have."""
+    for test in ("ends", "all"):
+        places = read_places(Path(config.out_dir, PLACES), test, METHODS)
+        for method, own in places.by_method.items():
+            errors = np.sqrt(((own - places.truth) ** 2).mean(axis=1))
+            assert errors == pytest.approx(finished[0]["tests"][test][method]["severity_rmse_linked"]["values"], 1e-5)
+        assert sorted(set(places.groups.tolist())) == list(range(10))  # no group is known: each image is one
 
 
 def test_the_share_of_least_validation_loss_is_chosen(config, finished):
