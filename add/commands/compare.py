@@ -37,7 +37,9 @@ from add.interfaces import Note
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
-from add.study.study_data import prepare_data
+from add.study.analysis_plan import PLAN, analysis_plan, write_plan
+from add.study.draw_report import write_draw_report
+from add.study.study_data import ONLY_DRAW, Draw, prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
 from add.study.study_steps import run_steps
@@ -53,6 +55,7 @@ class StudyConfig(Checked):
                    "max_pixels"),
         "models and generated images": ("train_config", "train_steps", "amount", "path", "num_sources", "num_samples",
                                         "sample_steps", "backend"),
+        "draws": ("draws", "primary", "margin"),
         "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
                                    "network", "classifier_steps", "max_images"),
         "methods of other papers": ("rival_minutes", "rival_config", "rival_augment", "rival_sample_steps"),
@@ -82,6 +85,13 @@ class StudyConfig(Checked):
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     heads: str = option("class", "what a classifier says, as in `add classify`", ("class", "class,severity"))
+    draws: int = option(1, "independent repetitions, each with training images, models and classifiers of its own; of "
+                           "several, intervals hold for other images, too, and the plan is noted before the first",
+                        least=1, most=1000)
+    primary: str = option("progressive", "the method that several draws are to tell about: is it better than every one "
+                                         "without generated images?")
+    margin: float = option(0.005, "difference in the primary endpoint, the linked severity error, up to which methods "
+                                  "of several draws count as the same", least=0, most=1)
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together", above=0, most=10**6)
     rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
@@ -114,6 +124,8 @@ class StudyConfig(Checked):
             rule = rule or self.label_rule
             if base == "progressive" and rule not in self.label_rules.split(","):
                 raise UserError(f"method {method.name} needs soft labels by the rule {rule}: add it to --label_rules")
+        if self.draws > 1 and self.primary not in self.methods.split(","):
+            raise UserError(f"--primary {self.primary} is not compared: expected one of --methods ({self.methods})")
         try:
             sizes = self.sizes()
         except ValueError as error:
@@ -148,8 +160,26 @@ def main(argv: list[str] | None = None) -> None:
         say(study_lines(config, config.parsed_methods()))
         return
     out_dir = run_study(config, note=say, silent=False)
-    for path in write_report(config, out_dir):
+    for path in write_reports(config, out_dir):
         print(f"written: {path}")
+
+
+def write_reports(config: StudyConfig, out_dir: Path) -> list[Path]:
+    """Write the report of a finished study, and of each of several draws; return the paths of their files."""
+    own = draws_of(config)
+    paths = [path for _, draw_config in own for path in write_report(draw_config, draw_config.out_dir)]
+    if config.draws == 1:
+        return paths
+    return [*paths, *write_draw_report(out_dir, [Path(draw_config.out_dir) for _, draw_config in own], config.sizes())]
+
+
+def draws_of(config: StudyConfig) -> list[tuple[Draw, StudyConfig]]:
+    """Return each draw of a study with its own options; a single one has the study's folder to itself."""
+    if config.draws == 1:
+        return [(ONLY_DRAW, config)]
+    draws = [Draw(number, config.draws) for number in range(config.draws)]
+    return [(draw, dataclasses.replace(config, draws=1, seed=draw.seed(config.seed),
+                                       out_dir=str(Path(config.out_dir) / f"draw_{draw.number}"))) for draw in draws]
 
 
 def run_study(config: StudyConfig, note: Note = lambda text: None, silent: bool = True) -> Path:
@@ -164,13 +194,20 @@ def run_study(config: StudyConfig, note: Note = lambda text: None, silent: bool 
     out_dir = Path(config.out_dir)
     _check_same_study(config, out_dir)
     note(f"images of the study {config.dataset} in {out_dir.resolve()}")
-    domains = prepare_data(config.dataset, out_dir, config.sizes(), config.num_test, config.image_size, config.seed,
-                           parse_bands(config.bands), split_names(config.domains) if config.domains else None,
-                           config.group_pattern)
-    if len(domains) != 2:
-        raise UserError(f"{config.dataset} has the domains {', '.join(domains)}: a study compares two; give a "
-                        f"folder, or bands, with two")
-    steps = [(out_dir / f"n{size}", step) for size in config.sizes() for step in plan(config, domains, size)]
+    steps = []
+    for draw, own in draws_of(config):
+        images = prepare_data(config.dataset, own.out_dir, config.sizes(), config.num_test, config.image_size,
+                              config.seed, parse_bands(config.bands),
+                              split_names(config.domains) if config.domains else None, config.group_pattern, draw)
+        if len(images.domains) != 2:
+            raise UserError(f"{config.dataset} has the domains {', '.join(images.domains)}: a study compares two; give "
+                            f"a folder, or bands, with two")
+        if draw.of > 1 and draw.number == 0:
+            write_plan(out_dir, analysis_plan(config, images))
+            note(f"the plan is noted: {out_dir / PLAN}" + (
+                "" if images.disjoint else "; there are too few training images, so that draws share some"))
+        steps += [(Path(own.out_dir) / f"n{size}", step)
+                  for size in own.sizes() for step in plan(own, images.domains, size)]
     with closing(EvaluationBar("study", len(steps), "step", silent or config.jobs == 1)) as bar:
         run_steps(steps, config.jobs, note, bar.add)
     return out_dir
@@ -181,7 +218,8 @@ def _check_same_study(config, out_dir):
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
     adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate",
-              "max_pixels"}
+              "max_pixels", "primary", "margin"}
+    adding |= {"draws"} if config.dataset == "phantom" else set()  # others deal their images out anew
     if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")

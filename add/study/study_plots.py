@@ -1,5 +1,6 @@
 """Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
 from add.classification.score_reads import lower_is_better
+from add.classification.scores import interval
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.figures import label_plainly, new_figure, save_figure
@@ -57,6 +58,30 @@ def plot_labels(path: PathLike, result: Row) -> None:
         axis.set(xlabel="m, place in the series", ylabel="mean measured severity")
     for row in axes:
         row[0].legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    save_figure(path, figure)
+
+
+def plot_draws(path: PathLike, result: Row) -> None:
+    """Write a PNG: a column per size, for each method the endpoint in every draw and its mean with a 95 % interval."""
+    endpoint = result["plan"]["plan"]["primary"]["endpoint"]
+    sizes = result["sizes"]
+    rows = max(map(len, sizes.values()))
+    figure, axes = _new_figure(1, len(sizes), (5.6 * len(sizes), 1.4 + 0.36 * rows))
+    for axis, (size, own) in zip(axes[0], sizes.items(), strict=True):
+        order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
+                       reverse=lower_is_better(endpoint))  # the best at the top
+        for place, method in enumerate(order):
+            values = own[method][endpoint]["draws"]
+            found = interval(values)
+            axis.plot(values, [place] * len(values), "o", color="0.7", markersize=4)
+            axis.errorbar(found.mean, place, xerr=None if found.low is None else found.mean - found.low, fmt="o",
+                          color="C0", capsize=3, markersize=5)
+        axis.set_yticks(range(len(order)), order)
+        direction = "smaller" if lower_is_better(endpoint) else "larger"
+        axis.set_title(f"{size} training images per domain", fontsize=10)
+        axis.set_xlabel(f"{endpoint} ({direction} is better); grey: single draws")
+        axis.grid(axis="x", alpha=0.3)
     figure.tight_layout()
     save_figure(path, figure)
 

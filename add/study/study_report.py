@@ -64,7 +64,7 @@ def collect(config: Any, out_dir: Path) -> Row:
         folder = out_dir / f"n{size}"
         metrics = {path.parent.name: read_json(path, EVALUATION, RUN_AGAIN)
                    for path in sorted(folder.glob("metrics/*/evaluation.json"))}
-        sizes[str(size)] = {"classification": _read_scores(folder), "metrics": metrics,
+        sizes[str(size)] = {"classification": read_scores(folder), "metrics": metrics,
                             "labels": _labels(config, folder, measure), "steps": read_done(folder)}
     return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
@@ -75,7 +75,7 @@ def _labels(config, folder, measure):
     """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
     if measure is None or not (folder / "progressive").exists():
         return None
-    domains = _read_scores(folder)["settings"]["domains"]
+    domains = read_scores(folder)["settings"]["domains"]
     means = [_mean_severity(folder / "train", name) for name in domains]
     found: Row = {"domain_means": means, "by_m": {}, "rules": {}, "calibration": {}}
     both = [read_series(path) for path in translations(folder)]
@@ -92,7 +92,8 @@ def _labels(config, folder, measure):
     return found
 
 
-def _read_scores(folder):
+def read_scores(folder: Path) -> Row:
+    """Return what the classifiers of a size scored, as `add classify` wrote it."""
     return read_json(folder / "classification" / "classification.json", CLASSIFICATION, RUN_AGAIN)
 
 

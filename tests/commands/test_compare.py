@@ -81,6 +81,55 @@ def test_the_plots_are_pictures(compared):
             assert len(picture.convert("RGB").getcolors(2**24)) > 10
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of a finished study of two draws, of methods without generated images."""
+    folder = tmp_path_factory.mktemp("draws") / "out"
+
+    def execute(name, arguments, log):
+        return commands.run(name, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_steps, "execute", execute)
+        assert commands.run("compare", *OPTIONS, "--methods", "flips,mixup,cutmix", "--draws", 2, "--primary", "cutmix",
+                            "--num_test", 30, "--out_dir", folder) == 0
+    return folder
+
+
+def test_a_table_of_draws_is_that_of_their_studies(drawn):
+    found = json.loads((drawn / "draws.json").read_text())
+    own = [json.loads((drawn / f"draw_{number}" / "study.json").read_text()) for number in (0, 1)]
+    for method in ("flips", "mixup", "cutmix"):
+        for kind, name in (("draws", "mean"), ("ensembles", "ensemble")):
+            expected = [draw["sizes"]["6"]["classification"]["tests"]["all"][method]["severity_rmse_linked"][name]
+                        for draw in own]
+            assert found["sizes"]["6"][method]["severity_rmse_linked"][kind] == expected and len(set(expected)) == 2
+    assert [draw["sizes"]["6"]["classification"]["settings"]["first_seed"] for draw in own] == [0, 1000]
+    assert [row["rival"] for row in found["primary"]] == ["flips", "mixup"]
+    flips, cutmix = (found["sizes"]["6"][method]["severity_rmse_linked"]["draws"] for method in ("flips", "cutmix"))
+    assert found["primary"][0]["by_draw"] == [cutmix[0] - flips[0], cutmix[1] - flips[1]]
+    low, high = found["primary"][0]["bootstrap"]
+    assert low < high
+    assert {row["score"] for row in found["secondary"]} > {"accuracy", "nll", "severity_spearman"}
+
+
+def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
+    text, plan = (drawn / "draws.md").read_text(), json.loads((drawn / "plan.json").read_text())
+    claim = text.splitlines()[2]
+    assert claim.startswith("**cutmix is ") and "in 2 draws" in claim and "severity_rmse_linked" in claim
+    assert plan["sha256"] in text and "| cutmix | " in text and "- severity_spearman: " in text
+    rows = list(csv.DictReader((drawn / "draws.csv").read_text().splitlines()))
+    assert {(row["method"], row["draw"]) for row in rows} == {(method, str(draw)) for method in
+                                                              ("flips", "mixup", "cutmix") for draw in (0, 1)}
+    with Image.open(drawn / "draws.png") as picture:
+        assert len(picture.convert("RGB").getcolors(2**24)) > 10
+
+
+def test_a_primary_method_that_is_not_compared_is_refused(capsys):
+    assert commands.run("compare", "--draws", 2, "--methods", "flips,mixup") == 2
+    assert "--primary progressive is not compared: expected one of --methods (flips,mixup)" in capsys.readouterr().err
+
+
 def test_an_estimate_adds_up_what_the_options_ask_for(tmp_path, capsys):
     (tmp_path / "training.yaml").write_text(TRAINING)
     options = [*OPTIONS, "--train_config", tmp_path / "training.yaml", "--out_dir", tmp_path / "out", "--estimate"]
@@ -92,3 +141,7 @@ def test_an_estimate_adds_up_what_the_options_ask_for(tmp_path, capsys):
     assert commands.run("compare", *options, "--methods", "flips,progan", "--rival_minutes", 90) == 0
     printed = capsys.readouterr().out
     assert "training other papers' methods: 3 h 00 min" in printed and "translating" not in printed
+    assert commands.run("compare", *options, "--methods", "flips,progan", "--rival_minutes", 90, "--draws", 3,
+                        "--primary", "progan") == 0
+    printed = capsys.readouterr().out
+    assert "training other papers' methods: 9 h 00 min" in printed and "for the sizes 6 in 3 draws" in printed

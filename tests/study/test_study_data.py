@@ -11,7 +11,7 @@ from add.data.files import save_png
 from add.data.folders import list_domains, list_images, read_image
 from add.data.groups import read_groups
 from add.errors import UserError
-from add.study.study_data import prepare_data, val_count
+from add.study.study_data import Draw, prepare_data, val_count
 
 SIZES, NUM_TEST, SIZE = [2, 6], 5, 16
 BANDS = phantom.DEFAULT_BANDS
@@ -38,7 +38,7 @@ def images_of(folder):
 def study(tmp_path_factory):
     """A phantom study of two sizes; only for reading."""
     out = tmp_path_factory.mktemp("study")
-    assert prepare_data("phantom", out, SIZES, NUM_TEST, SIZE) == ["mild", "severe"]
+    assert prepare_data("phantom", out, SIZES, NUM_TEST, SIZE).domains == ["mild", "severe"]
     return out
 
 
@@ -100,7 +100,7 @@ def test_the_whole_way_is_sorted_by_the_nearer_domain(tmp_path):
 def test_the_table_says_what_was_drawn(tmp_path):
     """The severer, the darker: red light through phantoms, nearly without and nearly all of the signs."""
     bands = {"low": (0.0, 0.02), "high": (0.98, 1.0)}
-    assert prepare_data("phantom", tmp_path, [5], 1, SIZE, bands=bands) == ["low", "high"]
+    assert prepare_data("phantom", tmp_path, [5], 1, SIZE, bands=bands).domains == ["low", "high"]
     red = {name: np.mean([read_image(path)[..., 0] for path in paths])
            for name, paths in list_domains(tmp_path / "n5" / "train").items()}
     assert red["high"] < red["low"] - 10
@@ -110,7 +110,7 @@ def test_the_table_says_what_was_drawn(tmp_path):
 
 def test_three_bands_keep_the_whole_way_between_the_outer_two(tmp_path):
     bands = {"a": (0.0, 0.2), "b": (0.4, 0.6), "c": (0.8, 1.0)}
-    assert prepare_data("phantom", tmp_path, [1], 2, SIZE, bands=bands) == ["a", "b", "c"]
+    assert prepare_data("phantom", tmp_path, [1], 2, SIZE, bands=bands).domains == ["a", "b", "c"]
     assert list(list_domains(tmp_path / "test" / "ends")) == ["a", "b", "c"]
     assert list(list_domains(tmp_path / "test" / "all")) == ["a", "c"]
 
@@ -168,7 +168,7 @@ def levels_of(folder):
 def test_a_folder_of_one_s_own_keeps_training_and_test_apart(tmp_path):
     """Levels below 50 of a hundred are training images, the others test images."""
     root = write_own(tmp_path / "own", 9, 4)
-    assert prepare_data(str(root), tmp_path / "out", [3, 7], 3, SIZE, seed=2) == ["a", "b"]
+    assert prepare_data(str(root), tmp_path / "out", [3, 7], 3, SIZE, seed=2).domains == ["a", "b"]
     small, large, val, test = (levels_of(tmp_path / "out" / part) for part in ("n3/train", "n7/train", "n7/val",
                                                                              "test/ends"))
     for k, name in enumerate(("a", "b")):
@@ -196,7 +196,8 @@ def test_the_order_and_the_groups_of_one_s_own_images_are_kept(tmp_path):
             save_png(tmp_path / "own" / "train" / name / f"p{i % 6}_{i}.png", np.full((8, 8, 3), base + i, np.uint8))
         save_png(tmp_path / "own" / "test" / name / "p9_0.png", np.full((8, 8, 3), base + 50, np.uint8))
     out = tmp_path / "out"
-    assert prepare_data(str(tmp_path / "own"), out, [4, 8], 5, SIZE, 0, None, ["b", "a"], r"/(p\d)_") == ["b", "a"]
+    images = prepare_data(str(tmp_path / "own"), out, [4, 8], 5, SIZE, 0, None, ["b", "a"], r"/(p\d)_")
+    assert images.domains == ["b", "a"]
     sides = []
     for part in ("n8/train", "n8/val", "test/ends"):
         paths = [path for names in list_domains(out / part).values() for path in names]
@@ -224,7 +225,7 @@ def test_other_domains_in_test_are_refused(tmp_path):
 def test_tissue_parts_share_no_pixel(tmp_path):
     """Corners of the patches are in their names; a crop is 48 pixels wide."""
     pytest.importorskip("skimage")
-    assert prepare_data("tissue", tmp_path, [3], 4, SIZE) == ["stroma", "gland"]
+    assert prepare_data("tissue", tmp_path, [3], 4, SIZE).domains == ["stroma", "gland"]
 
     def columns(*parts):
         return [int(path.rsplit("_c", 1)[1][:4]) for part in parts for path in list_images(tmp_path / part)]
@@ -242,3 +243,65 @@ def test_more_patches_than_the_section_holds_are_refused(tmp_path):
     pytest.importorskip("skimage")
     with pytest.raises(UserError, match=r"training patches of \w+: expected 120000 for 100000 training images"):
         prepare_data("tissue", tmp_path, [100000], 4, SIZE)
+
+
+def pixels_below(folder):
+    """Return the digests of all images below a folder."""
+    return {hashlib.sha256(read_image(path).tobytes()).hexdigest() for path in list_images(folder)}
+
+
+def test_phantoms_of_each_draw_are_drawn_anew(tmp_path):
+    """The first draw is the study of one draw; another number of draws adds to them."""
+    for number in (0, 1):
+        images = prepare_data("phantom", tmp_path / str(number), [2], 2, SIZE, draw=Draw(number, 2))
+        assert images == (["mild", "severe"], "all", True, True)
+    assert not pixels_below(tmp_path / "0") & pixels_below(tmp_path / "1")
+    prepare_data("phantom", tmp_path / "alone", [2], 2, SIZE)
+    assert pixels_below(tmp_path / "alone") == pixels_below(tmp_path / "0")
+    prepare_data("phantom", tmp_path / "1", [2], 2, SIZE, draw=Draw(1, 5))
+
+
+def write_graded(root, count=12, groups=6):
+    """Write two domains with severities, `count` training images each of so many patients, and two test sets."""
+    rng = np.random.default_rng(0)
+    for part, number in (("train", count), ("test", 3), ("test_all", 4)):
+        rows = ["image,severity"]
+        for domain in ("a", "b"):
+            for i in range(number):
+                name = f"{domain}/p{i % groups if part == 'train' else 90 + i}_{i}.png"
+                save_png(root / part / name, rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+                rows.append(f"{name},{i / number}")
+        (root / part / "severity.csv").write_text("\n".join(rows))
+    return str(root)
+
+
+def test_severities_and_further_tests_of_a_folder_are_taken_over(tmp_path):
+    images = prepare_data(write_graded(tmp_path / "own"), tmp_path / "out", [2], 9, SIZE)
+    assert images == (["a", "b"], "all", True, True)
+    assert [len(severities_of(tmp_path / "out" / part)) for part in ("n2/train", "test/ends", "test/all")] == [4, 6, 8]
+    known = dict(line.rsplit(",") for line in (tmp_path / "own" / "test_all" / "severity.csv").read_text().split()[1:])
+    for name, severity in severities_of(tmp_path / "out" / "test" / "all").items():
+        assert severity == pytest.approx(float(known[f"{name[0]}/{name.split('_', 1)[1]}"]), abs=1e-6)
+
+
+@pytest.mark.parametrize("pattern", ["", r"/(p\d+)_"])
+def test_draws_of_a_folder_are_disjoint_where_there_are_enough(tmp_path, pattern):
+    """12 images of 6 patients, 3 or 4 needed each: three draws fit, and share neither image nor patient; four don't."""
+    root = write_graded(tmp_path / "own")
+    seen, patients = [], []
+    for number in range(3):
+        out = tmp_path / str(number)
+        images = prepare_data(root, out, [2], 9, SIZE, group_pattern=pattern, draw=Draw(number, 3))
+        assert images.disjoint
+        seen.append(pixels_below(out / "n2"))
+        patients.append({path.split("_")[-2] for path in list_images(out / "n2")})
+        assert pixels_below(out / "test") == pixels_below(tmp_path / "0" / "test")
+    assert len(set.union(*seen)) == sum(map(len, seen)) == 3 * 2 * 3
+    if pattern:
+        assert sum(map(len, patients)) == len(set.union(*patients)) == 6
+    shared = [prepare_data(root, tmp_path / f"of9_{number}", [2], 9, SIZE, group_pattern=pattern, draw=Draw(number, 9))
+              for number in range(2)]
+    assert not any(images.disjoint for images in shared)
+    assert pixels_below(tmp_path / "of9_0" / "n2") != pixels_below(tmp_path / "of9_1" / "n2")
+    with pytest.raises(UserError, match="images of another study"):
+        prepare_data(root, tmp_path / "of9_0", [2], 9, SIZE, group_pattern=pattern, draw=Draw(0, 3))

@@ -12,6 +12,7 @@ from add.commands import compare
 from add.commands.compare import StudyConfig, run_study
 from add.errors import UserError
 from add.study import study_steps
+from add.study.study_data import StudyImages
 from add.study.study_plan import plan
 from add.study.study_steps import Step, execute, run_steps
 
@@ -85,7 +86,7 @@ def commands(monkeypatch, tmp_path):
 
     monkeypatch.setattr(study_steps, "execute", execute)
     monkeypatch.setattr(compare, "prepare_data", lambda *args: (tmp_path / "test" / "ends").mkdir(
-        parents=True, exist_ok=True) or DOMAINS)
+        parents=True, exist_ok=True) or StudyImages(DOMAINS, "ends", True, True))
     return seen, status
 
 

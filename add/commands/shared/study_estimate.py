@@ -53,11 +53,13 @@ def study_lines(config: Any, methods: Sequence[Method]) -> str:
         _add(parts, "training other papers' methods",
              NUM_DOMAINS * len(sources & set(RIVALS)) * config.rival_minutes * 60)
         _add(parts, "training classifiers", classifiers * config.classifier_steps * classifier)
+    draws = f" in {config.draws} draws" if config.draws > 1 else ""
+    parts = {what: config.draws * seconds for what, seconds in parts.items()}
     total = sum(parts.values())
     return "\n".join([f"estimate from {MEASURED_STEPS} steps of each network; nothing was written",
                       *(f"{what}: {minutes(seconds / 60)}" for what, seconds in parts.items() if seconds),
-                      f"time: {minutes(total / 60)} for the sizes {', '.join(map(str, config.sizes()))}, one command "
-                      f"at a time; metrics come on top, and --jobs shares the cores"])
+                      f"time: {minutes(total / 60)} for the sizes {', '.join(map(str, config.sizes()))}{draws}, one "
+                      f"command at a time; metrics come on top, and --jobs shares the cores"])
 
 
 def _add(parts, what, seconds):

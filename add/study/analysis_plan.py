@@ -1,0 +1,99 @@
+"""The plan of a study of several draws: its primary endpoint, margin and analysis, written before anything is measured.
+
+It lies in OUT/plan.json with its SHA-256. Where a later call has other options, the file keeps what changed, when, and
+how many results were there by then, and the report says so.
+"""
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from add.classification.score_tables import GRADED_BY
+from add.data.files import save_json
+from add.data.read_back import read_json
+from add.interfaces import Row
+from add.study.study_data import StudyImages
+
+PLAN = "plan.json"
+UNGRADED_BY = "auc"  # the endpoint where no severity is known
+SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", "severity_spearman",
+             f"{GRADED_BY}_middle", f"{GRADED_BY}_ends")
+IRRELEVANT = ("threads", "jobs", "out_dir", "estimate", "max_pixels", "backend")  # options that change no result
+CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int}
+SHAPE = {"plan": {str: object}, "sha256": str, "date": str, "changes": [CHANGE]}
+KEEP = "restore it, or give another --out_dir"
+ANALYSIS = (
+    "The unit is a draw: training images, generator and classifiers of its own. A method's value in a draw is the mean "
+    "over its classifiers. Intervals are Student's, 95 %, of the differences between two methods in the same draw. "
+    "Beside the primary ones stand intervals by a hierarchical bootstrap of draws, classifiers and groups of test "
+    "images. The claim is made only where the primary method is better than every rival by its own interval (an "
+    "intersection-union test, which needs no correction). It is called the same as a rival where the interval lies "
+    "within the margin. Secondary endpoints are compared with the rival whose mean is best, and their p values are "
+    "corrected by Holm's method.")
+
+
+def analysis_plan(config: Any, images: StudyImages) -> Row:
+    """Return the plan of a study as a dict of JSON values.
+
+    Args:
+        config: the study's options, `add.commands.compare.StudyConfig`. images: of its first draw.
+    """
+    endpoint = GRADED_BY if images.graded else UNGRADED_BY
+    rivals = [method.name for method in config.parsed_methods() if not method.source]
+    return {"primary": {"endpoint": endpoint, "method": config.primary, "rivals": rivals, "test": images.test,
+                        "num_train": min(config.sizes()), "margin": config.margin},
+            "secondary": [score for score in SECONDARY if score != endpoint],
+            "draws": config.draws, "disjoint": images.disjoint, "analysis": ANALYSIS,
+            "options": {name: value for name, value in dataclasses.asdict(config).items() if name not in IRRELEVANT}}
+
+
+def write_plan(out_dir: Path, plan: Row) -> None:
+    """Write the plan below `out_dir`; where it differs from the one that is there, note what was changed."""
+    path, digest = out_dir / PLAN, digest_of_plan(plan)
+    changes: list[Row] = []
+    if path.exists():
+        before = read_plan(out_dir)
+        if before["sha256"] == digest:
+            return
+        changes = [*before["changes"], {
+            "date": _now(), "changed": _changed(before["plan"], plan), "sha256": before["sha256"],
+            "results": len(list(out_dir.glob("draw_*/n*/classification/classification.json")))}]
+    save_json(path, {"plan": plan, "sha256": digest, "date": _now(), "changes": changes})
+
+
+def read_plan(out_dir: Path) -> Row:
+    """Return {"plan", "sha256", "date", "changes"} of a study's folder."""
+    return read_json(out_dir / PLAN, SHAPE, KEEP)
+
+
+def digest_of_plan(plan: Row) -> str:
+    """Return the SHA-256 of a plan, as hexadecimal digits."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def plan_lines(noted: Row) -> list[str]:
+    """Return Markdown lines on a plan: its digest and date, and what was changed when results were there."""
+    lines = [f"Plan of {noted['date']}, SHA-256 `{noted['sha256']}` (plan.json)."]
+    late = [change for change in noted["changes"] if change["results"]]
+    lines += [f"**The plan was changed on {change['date']}, when {change['results']} results were there** "
+              f"({', '.join(change['changed'])}; before: `{change['sha256'][:12]}`)." for change in late]
+    return [*lines, "" if late else "It was not changed after results were there.", "", noted["plan"]["analysis"], ""]
+
+
+def _changed(before: Row, after: Row, place: Sequence[str] = ()) -> list[str]:
+    """Return the names of the entries in which two plans differ."""
+    names: list[str] = []
+    for name in sorted({*before, *after}):
+        own, other = before.get(name), after.get(name)
+        if isinstance(own, dict) and isinstance(other, dict):
+            names += _changed(own, other, (*place, name))
+        elif own != other:
+            names.append(".".join((*place, name)))
+    return names
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")

@@ -1,0 +1,188 @@
+"""Report of a study of several draws, in its folder: draws.md, draws.csv, draws.json and draws.png."""
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from add.classification.places_file import PLACES, read_places
+from add.classification.score_reads import lower_is_better, reading_lines
+from add.classification.score_tables import GRADED_BY
+from add.classification.scores import Interval, interval
+from add.data.files import save_json, write_atomically
+from add.interfaces import Row
+from add.study.analysis_plan import plan_lines, read_plan
+from add.study.draw_statistics import bootstrap_difference, compare_draws, holm
+from add.study.study_plots import plot_draws
+from add.study.study_report import read_scores
+
+ALONE = "one of several classifiers"
+AS_ONE = "all classifiers of a draw as one"
+SHOWN = ("severity_spearman", "halfway_accuracy", "accuracy", "nll")  # beside the endpoint in the table of all methods
+
+
+def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
+    """Write the report of a finished study of several draws and return the paths of its files.
+
+    Args:
+        out_dir: the study's folder. folders: those of its draws, in order. sizes: training images per domain.
+    """
+    noted = read_plan(out_dir)
+    result = {"plan": noted, "sizes": {str(size): _collect(noted["plan"], [folder / f"n{size}" for folder in folders])
+                                       for size in sizes}}
+    result |= {"primary": _primary(result, folders), "secondary": _secondary(result)}
+    paths = {name: out_dir / f"draws.{name}" for name in ("md", "csv", "json", "png")}
+    save_json(paths["json"], result)
+    write_atomically(paths["md"], lambda file: file.write(draw_tables(result).encode()))
+    write_atomically(paths["csv"], lambda file: file.write(_csv(result).encode()))
+    plot_draws(paths["png"], result)
+    return list(paths.values())
+
+
+def _collect(plan, folders):
+    """Return {method: {score: {"draws": [mean over the classifiers], "ensembles": [float] or None}}}."""
+    found = [read_scores(folder)["tests"][plan["primary"]["test"]] for folder in folders]
+    common = [method for method in found[0] if all(method in tests for tests in found)]
+    return {method: {score: {"draws": [tests[method][score]["mean"] for tests in found],
+                             "ensembles": _known([tests[method][score].get("ensemble") for tests in found])}
+                     for score in found[0][method]} for method in common}
+
+
+def _known(values):
+    return values if all(value is not None for value in values) else None
+
+
+def _primary(result, folders):
+    """Return [{"rival", "difference", "bootstrap", "p", "verdict", "by_draw"}] of the primary method."""
+    primary = result["plan"]["plan"]["primary"]
+    size = primary["num_train"]
+    own = result["sizes"][str(size)]
+    method, endpoint = primary["method"], primary["endpoint"]
+    rivals = [rival for rival in primary["rivals"] if rival in own and rival != method]
+    places = [read_places(folder / f"n{size}" / "classification" / PLACES, primary["test"], [method, *rivals])
+              for folder in folders] if endpoint == GRADED_BY and method in own else []
+    rows = []
+    for rival in rivals if method in own else []:
+        found = compare_draws(own[method][endpoint]["draws"], own[rival][endpoint]["draws"], primary["margin"],
+                              lower_is_better(endpoint))
+        known = [place for place in places if place is not None]
+        rows.append({"rival": rival, "difference": found.difference[:3], "p": found.p, "verdict": found.verdict,
+                     "bootstrap": bootstrap_difference(known, method, rival) if known else None,
+                     "by_draw": found.by_draw})
+    return rows
+
+
+def _secondary(result):
+    """Return [{"num_train", "score", "rival", "difference", "p", "p_holm"}], first the endpoint at other sizes."""
+    primary = result["plan"]["plan"]["primary"]
+    method, first = primary["method"], str(primary["num_train"])
+    wanted = [(size, primary["endpoint"]) for size in result["sizes"] if size != first]
+    wanted += [(first, score) for score in result["plan"]["plan"]["secondary"]]
+    rows = []
+    for size, score in wanted:
+        own = result["sizes"][size]
+        rivals = [rival for rival in primary["rivals"] if rival in own and rival != method]
+        if score not in own.get(method, {}) or not rivals:
+            continue
+        sign = 1 if lower_is_better(score) else -1
+        rival = min(rivals, key=lambda name: sign * interval(own[name][score]["draws"]).mean)
+        found = compare_draws(own[method][score]["draws"], own[rival][score]["draws"], 0.0, lower_is_better(score))
+        rows.append({"num_train": int(size), "score": score, "rival": rival, "difference": found.difference[:3],
+                     "p": found.p})
+    known = [row for row in rows if row["p"] is not None]
+    for row, corrected in zip(known, holm([row["p"] for row in known]), strict=True):
+        row["p_holm"] = corrected
+    return rows
+
+
+def draw_tables(result: Row) -> str:
+    """Return the report as Markdown: the claim first, then every method, the primary and the secondary endpoints."""
+    plan = result["plan"]["plan"]
+    primary = plan["primary"]
+    lines = [f"# {plan['options']['dataset']}: {plan['draws']} draws", "", claim(result), "",
+             *plan_lines(result["plan"])]
+    if not plan["disjoint"]:
+        lines += ["**The draws share training images**, for there are too few for disjoint ones: the intervals are too "
+                  "narrow for new images.", ""]
+    for size, own in result["sizes"].items():
+        lines += [f"## {size} training images per domain, test set {primary['test']}", "",
+                  *_method_lines(own, primary["endpoint"]), ""]
+    lines += [f"## Primary: {primary['method']} against each method without generated images", "",
+              f"Differences in {primary['endpoint']} at {primary['num_train']} training images; the margin is "
+              f"{primary['margin']:g}.", "",
+              "| rival | difference | bootstrap | p | verdict | by draw |", "| --- " * 6 + "|",
+              *(f"| {row['rival']} | {_interval(row['difference'])} | {_bounds(row['bootstrap'])} | {_p(row['p'])} | "
+                f"{row['verdict']} | {', '.join(f'{value:+.4f}' for value in row['by_draw'])} |"
+                for row in result["primary"]), ""]
+    lines += ["## Secondary: against the best of them in each score", "",
+              "| training images | score | best rival | difference | p | p, Holm |", "| --- " * 6 + "|",
+              *(f"| {row['num_train']} | {row['score']} | {row['rival']} | {_interval(row['difference'])} | "
+                f"{_p(row['p'])} | {_p(row.get('p_holm'))} |" for row in result["secondary"]), ""]
+    scores = {score for own in result["sizes"].values() for found in own.values() for score in found}
+    return "\n".join([*lines, "## Scores", "", *reading_lines(scores), ""])
+
+
+def claim(result: Row) -> str:
+    """Return the sentence that says what the primary endpoint came out as."""
+    primary, rows = result["plan"]["plan"]["primary"], result["primary"]
+    method, draws = primary["method"], result["plan"]["plan"]["draws"]
+    if not rows:
+        return f"**Nothing to claim**: {method} was not compared with any method without generated images."
+    beaten = [row["rival"] for row in rows if row["verdict"] == "better"]
+    hardest = (max if lower_is_better(primary["endpoint"]) else min)(rows, key=lambda row: row["difference"][0])
+    against = f"{hardest['rival']}: {_interval(hardest['difference'])} in {primary['endpoint']}"
+    if len(beaten) == len(rows):
+        return (f"**{method} is better than every method without generated images** in {draws} draws; closest to "
+                f"{against}.")
+    return (f"**{method} is better than {len(beaten) or 'none'} of the {len(rows)} methods without generated images** "
+            f"in {draws} draws; hardest {against}, {hardest['verdict']}.")
+
+
+def _method_lines(own, endpoint):
+    """Return the lines of a table of all methods, the best in the endpoint first."""
+    shown = [score for score in SHOWN if score in next(iter(own.values()))]
+    sign = 1 if lower_is_better(endpoint) else -1
+    order = sorted(own, key=lambda method: sign * interval(own[method][endpoint]["draws"]).mean)
+    head = [f"{endpoint}, {ALONE}", AS_ONE, *shown]
+    lines = ["Means over the draws, with the half width of their 95 % interval; the best first.", "",
+             f"| method | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    for method in order:
+        found = own[method]
+        cells = [_mean(found[endpoint]["draws"]), _mean(found[endpoint]["ensembles"]),
+                 *(_mean(found[score]["draws"]) for score in shown)]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def _mean(values):
+    if values is None:
+        return ""
+    found: Interval = interval(values)
+    return f"{found.mean:.4f}" + ("" if found.low is None else f" ± {found.mean - found.low:.4f}")
+
+
+def _interval(difference):
+    mean, low, high = difference
+    return f"{mean:+.4f}" + ("" if low is None else f" [{low:+.4f}, {high:+.4f}]")
+
+
+def _bounds(bounds):
+    return "" if bounds is None else f"[{bounds[0]:+.4f}, {bounds[1]:+.4f}]"
+
+
+def _p(value: Any) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _csv(result):
+    """Return a table with a row per size, method, score and draw: the classifiers' mean, and all of them as one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["num_train", "method", "score", "draw", "mean", "ensemble"])
+    for size, own in result["sizes"].items():
+        for method, scores in own.items():
+            for score, found in scores.items():
+                ensembles = found["ensembles"] or [None] * len(found["draws"])
+                writer.writerows([size, method, score, draw, f"{mean:.6f}", "" if one is None else f"{one:.6f}"]
+                                 for draw, (mean, one) in enumerate(zip(found["draws"], ensembles, strict=True)))
+    return text.getvalue()
