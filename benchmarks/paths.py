@@ -31,7 +31,8 @@ from depth_rules import Pair, spread, tissue_pair, to_uint8
 from solvers import psnr
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.label_rules import PLACE_WEIGHT, classifier_positions
+from add.classification.cross_fitted import cross_fit
+from add.classification.label_rules import PLACE_WEIGHT
 from add.data import ImageSet, save_png, to_model_input
 from add.data.read_back import read_rows
 from add.metrics import kid, load_features
@@ -141,7 +142,7 @@ def labels_table(phantom, ways, amount, train):
         results = [run(way, phantom.pair, source, amount) for source in (0, 1)]
         shown = torch.cat([with_source(phantom.pair, source, result) for source, result in enumerate(results)])
         truth = (phantom.severities(shown) - phantom.means[0]) / (phantom.means[1] - phantom.means[0])
-        seen = classifier_positions(shown.flatten(0, 1), *real, ClassifierConfig()).reshape(shown.shape[:2])
+        seen = cross_fit(*real, ClassifierConfig()).positions(shown.flatten(0, 1)).reshape(shown.shape[:2])
         half, place = len(shown) // 2, torch.arange(amount + 1) / amount
         places = torch.stack([place] * half + [1 - place] * half).double()
         start, end = (seen[:, [k]].expand(-1, amount) for k in (0, -1))

@@ -6,19 +6,31 @@ a batch differ. A method is one of METHODS, and one with synthetic images may be
 - `plain`: the real images as they are; `flips`: with flips and quarter turns, as in all that follow;
 - `mixup`, `cutmix`: real images, mixed;
 - `smoothing`: real images, whose labels have SMOOTHING spread over all classes (Szegedy et al. 2016, arXiv:1512.00567,
-  section 7); `trivialaugment`, `stain_jitter`: real images, changed by `add.classification.image_changes`;
-  `regression`: real images, by squared error of 0 for the first class to 1 for the last;
+  section 7); `sord`: real images, whose labels fall off with the squared distance of ordered classes (SORD, Diaz and
+  Marathe 2019, CVPR); `trivialaugment`, `stain_jitter`: real images, changed by `add.classification.image_changes`;
+  `regression`: real images, by squared error of 0 for the first class to 1 for the last; `features`: a logistic
+  regression on features of EfficientNet-Lite0; `teacher`: the cross-fitted classifiers that label generated images;
 - `unconditional`: samples of each domain's diffusion model, with hard labels;
 - `full`: full translations, the last image of each series, labelled as the target;
-- `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule.
+- `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule;
+- `taught_real`, `taught_mixup`, `taught_unconditional`, `taught_full`, `taught_unlabelled`: controls, which tell what
+  the labels bring from what the images bring. Other images with the soft labels that `teacher` gives them: the real
+  ones, pairs of them mixed, samples, full translations, and images of unknown class (self-training).
+
+A null of so many flipped copies of the real images is `flips` itself: a batch is drawn from a pool, whatever its size.
 """
 import dataclasses
 from collections.abc import Container, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import nn
 
-from add.classification.classifier import ClassifierConfig, train_classifier
+from add.classification.classifier import ClassifierConfig, build_network, train_classifier
+from add.classification.cross_fitted import CrossFitted, cross_fit, like_state
+from add.classification.feature_classifier import FeatureClassifier, fit_features
+from add.classification.heads import num_outputs
 from add.classification.image_changes import stain_jitter, trivial_augment
 from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import Labelled
@@ -27,14 +39,17 @@ from add.errors import UserError
 from add.interfaces import Count
 
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
-FURTHER = ("smoothing", "trivialaugment", "stain_jitter", "regression")  # without generated images, if asked for
+FURTHER = ("smoothing", "sord", "trivialaugment", "stain_jitter", "regression", "features", "teacher")  # if asked for
+TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
+PUPILS = tuple(TAUGHT + images for images in ("real", "mixup", "unconditional", "full", "unlabelled"))
 CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
 SMOOTHING = 0.1
+MIXED_EACH = 10  # mixed images that a teacher labels, for each real one
 SYNTHETIC = ("unconditional", "full", "progressive")
 
 
 class Method(NamedTuple):
-    """Method of a comparison; `source` is "" or the kind of synthetic images, one of SYNTHETIC, then @RULE if any.
+    """Method of a comparison; `source` is "" or the kind of synthetic images, of SYNTHETIC, then @RULE, or of PUPILS.
 
     further: "" or the one of FURTHER that it is.
     """
@@ -45,6 +60,17 @@ class Method(NamedTuple):
     augment: bool
     further: str = ""
 
+    @property
+    def images(self) -> str:
+        """The kind of synthetic images that it takes, as `source`, whoever labels them; "" where it needs none."""
+        images = self.source.removeprefix(TAUGHT)
+        return "" if images in ("real", "mixup") else images
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether its images' labels are the teacher's."""
+        return self.source.startswith(TAUGHT)
+
 
 def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     """Return the `Method` of a name such as "flips" or "progressive+mixup"; raises UserError.
@@ -52,7 +78,7 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     Args:
         samples: names of further sets of samples with hard labels, methods like `unconditional`.
     """
-    known, synthetic = (*METHODS, *FURTHER, *samples), (*SYNTHETIC, *samples)
+    known, synthetic = (*METHODS, *FURTHER, *PUPILS, *samples), (*SYNTHETIC, *samples)
     source, plus, mixing = name.partition("+")
     base, at, rule = source.partition("@")
     if (base not in known or plus and (base not in synthetic or mixing not in MIXINGS[1:])
@@ -65,14 +91,15 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
         return Method(name, "", "none", True, base)
     if base in MIXINGS:
         return Method(name, "", base, True)
-    return Method(name, source if base in synthetic else "", mixing or "none", base != "plain")
+    return Method(name, source if base in (*synthetic, *PUPILS) else "", mixing or "none", base != "plain")
 
 
 def check_synthetic(methods: Iterable[Method], synthetic: Container[str]) -> None:
     """Raise UserError unless every method's synthetic images are among the sources in `synthetic`."""
     for method in methods:
-        if method.source and method.source not in synthetic:
-            what = "--translations" if method.source.split("@")[0] in ("full", "progressive") else "--samples_dir"
+        if method.images and method.images not in synthetic:
+            what = {"full": "--translations", "progressive": "--translations", "unlabelled": "--unlabelled_dir"}.get(
+                method.images.split("@")[0], "--samples_dir")
             raise UserError(f"method {method.name} needs synthetic images: expected a folder of them; give {what}, or "
                             f"leave the method out of --methods")
 
@@ -89,18 +116,76 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
         count: called with the number of steps since its last call.
         heads: what the classifier says, one of `add.classification.heads.HEADS`.
 
+
     Raises:
         UserError: the method's synthetic images are missing.
     """
     check_synthetic([method], synthetic)
     config = config if method.augment else dataclasses.replace(config, augment="none")
+    if method.further == "features":
+        return fit_features(real, config.augment, seed)
+    if method.further == "teacher":
+        return fit_teacher(real, config, seed, count)
     if method.further == "smoothing":
         real = Labelled(real.images, (1 - SMOOTHING) * real.labels + SMOOTHING / real.labels.shape[1])
+    elif method.further == "sord":
+        real = Labelled(real.images, ordinal_labels(real.labels))
     return train_classifier(real, config, seed, synthetic.get(method.source), share if method.source else 0.0,
                             method.mixing, lambda step, loss: count(1), heads_of(method, heads),
                             CHANGES.get(method.further))
 
 
 def heads_of(method: Method, heads: str) -> str:
-    """Return the heads of a method's classifiers in a comparison of `heads`: regression has a severity alone."""
-    return "severity" if method.further == "regression" else heads
+    """Return the heads of a method's classifiers in a comparison of `heads`: some have one of them alone."""
+    return {"regression": "severity", "features": "class", "teacher": "class"}.get(method.further, heads)
+
+
+def network_of(method: Method, network: str, heads: str, num_classes: int, state: Mapping[str, Any]) -> nn.Module:
+    """Return the network of a method that a state dict fits, untrained.
+
+    Args:
+        network: of the comparison. heads: of the comparison. num_classes: K.
+    """
+    if method.further == "features":
+        return FeatureClassifier(num_classes)
+    if method.further == "teacher":
+        return like_state(network, state)
+    return build_network(network, num_outputs(heads_of(method, heads), num_classes))
+
+
+def fit_teacher(real: Labelled, config: ClassifierConfig, seed: int, count: Count = lambda number: None) -> CrossFitted:
+    """Return the `CrossFitted` classifiers of training images of two classes.
+
+    Raises:
+        UserError: other than two classes.
+    """
+    if real.labels.shape[1] != 2:
+        raise UserError(f"the teacher tells two classes apart, and the images have {real.labels.shape[1]}: leave "
+                        f"teacher and {TAUGHT}... out of --methods")
+    classes = real.labels.argmax(dim=1)
+    return cross_fit(real.images[classes == 0], real.images[classes == 1], config, seed=seed, count=count)
+
+
+def taught(method: Method, teacher: CrossFitted, real: Labelled, synthetic: Mapping[str, Labelled], seed: int
+           ) -> Labelled:
+    """Return the images of a method with the labels that the teacher gives them: its place between the classes.
+
+    Args:
+        seed: of the pairs that `taught_mixup` mixes, MIXED_EACH for each real image.
+    """
+    kind = method.source.removeprefix(TAUGHT)
+    if kind == "mixup":
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(len(real), size=(2, MIXED_EACH * len(real)))
+        share = torch.from_numpy(rng.uniform(size=(len(first), 1, 1, 1))).float()
+        images = share * real.images[first] + (1 - share) * real.images[second]
+    else:
+        images = (real if kind == "real" else synthetic[kind]).images
+    place = teacher.positions(images).clamp(0, 1).float()
+    return Labelled(images, torch.stack([1 - place, place], dim=1))
+
+
+def ordinal_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Return soft labels [n, K] of ordered classes, softmax of minus the squared distance from the true one (SORD)."""
+    grades = torch.arange(labels.shape[1], dtype=labels.dtype)
+    return (-(grades - labels.argmax(dim=1, keepdim=True)) ** 2).softmax(dim=1)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from add.classification.classifier import ClassifierConfig, build_network, predict_logits
-from add.classification.classifier_methods import Method, heads_of, train_method
+from add.classification.classifier import ClassifierConfig, predict_logits
+from add.classification.classifier_methods import Method, heads_of, network_of, train_method
 from add.classification.grading import DomainSeverities, fit_link, head_scores, linked_scores
-from add.classification.heads import num_outputs, read_outputs
-from add.classification.labelled_images import Labelled
+from add.classification.heads import read_outputs
+from add.classification.labelled_images import Labelled, expected_positions
 from add.classification.scores import classification_scores
 from add.data.files import save_json, save_torch
 from add.data.read_back import read_json
@@ -106,14 +106,17 @@ class ClassifierRuns:
 
     def read(self, method: Method, share: float, seed: int, test: TestSet) -> Reading:
         """Return the `Reading` of a test set by the classifier of one run."""
-        num_classes = test.data.labels.shape[1]
-        network = build_network(self.config.network, num_outputs(heads_of(method, self.heads), num_classes))
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         weights_path = self._paths(method, share, seed)[1]
-        load_weights(network, read_state(weights_path), weights_path)
+        state = read_state(weights_path)
+        network = network_of(method, self.config.network, self.heads, test.data.labels.shape[1], state)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_weights(network, state, weights_path)
         logits, severities = self._predict(network.eval(), method, test.data)
-        return Reading(logits, self._predict(network, method, self.validation)[0],
-                       None if self.heads == "class" else severities)  # the same scores for all methods
+        if self.heads == "class":
+            severities = None
+        elif severities is None:  # of a method without that head, so that all methods have the same scores
+            severities = expected_positions(logits.double().softmax(dim=1))
+        return Reading(logits, self._predict(network, method, self.validation)[0], severities)
 
     def score(self, reading: Reading, test: TestSet, known: DomainSeverities | None,
               ordered: bool = True) -> dict[str, float]:

@@ -10,8 +10,9 @@ import torch
 from add.classification.classifier_methods import Method
 from add.classification.classifier_runs import TestSet
 from add.classification.grading import DomainSeverities
-from add.classification.labelled_images import Domains, Labelled, read_domains, read_translations
+from add.classification.labelled_images import Domains, Labelled, all_images, read_domains, read_translations
 from add.classification.leakage import SourceWatch, copies_together, order_by_class, refuse_copies
+from add.data.dataset import ImageSet
 from add.data.files import is_url
 from add.data.folders import list_domains
 from add.data.groups import hint_at_groups, hold_out, read_groups, refuse_shared
@@ -107,9 +108,11 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     watches = {"validation": SourceWatch(sets["validation"], real.validation.classes),
                "test": SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
     size, num_domains = real.image_size, len(real.train.names)
-    for source in sorted({method.source for method in methods} - {""}):
+    for source in sorted({method.images for method in methods} - {""}):
         base, _, rule = source.partition("@")
-        if source in config.sample_folders():
+        if source == "unlabelled" and config.unlabelled_dir:
+            synthetic[source] = _read_unlabelled(config, real)
+        elif source in config.sample_folders():
             synthetic[source] = read_domains(config.sample_folders()[source], size, real.train.names).data
         elif base in ("full", "progressive") and config.translations:
             rule = DEPTH_RULE if base == "full" else rule or config.label_rule
@@ -135,6 +138,16 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     made = [f"{count} series were made from {name} images and are left out: a classifier would train on what it is "
             f"then scored on" for name, count in left_out.items()]
     return synthetic, [*dict.fromkeys(enlarged), *seen, *made]
+
+
+def _read_unlabelled(config, real):
+    """Return the images of --unlabelled_dir as Labelled whose labels say nothing; none may be a test image."""
+    images = ImageSet.from_folder(config.unlabelled_dir, real.image_size, skip_bad=config.skip_bad)
+    num_classes = len(real.train.names)
+    found = Labelled(all_images(images), torch.full((len(images), num_classes), 1 / num_classes))
+    for test in real.tests:
+        refuse_copies(found, test.data, test.paths, ("unlabelled", "test"))
+    return found
 
 
 def _folders_below(sample_folders):

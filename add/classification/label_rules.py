@@ -15,16 +15,11 @@ ends. So both are calibrated by real images with nothing but their domain known.
 - `anchored`: from the line's value of the source image to that of its full translation, by the place in the series. The
   classifier says where a series begins and ends, the place what lies between.
 """
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from add.classification.classifier import ClassifierConfig, predict_logits, train_classifier
-from add.classification.labelled_images import Labelled, one_hot
-from add.data.groups import divide_by_group
-from add.data.transforms import ORIENTATIONS, orient
 from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Count, Model
@@ -35,7 +30,6 @@ Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, Gaussian
 LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend", "anchored")
 RULES_OF_PLACE = ("depth", "power")  # look at no image
 PLACE_WEIGHT = 0.3  # of depth in blend
-LABEL_FOLDS = 5  # cross-fitted classifiers
 POWER = 0.8  # gamma of Diff-Mix (arXiv:2403.19600)
 TIMESTEP_SHARES = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6)  # of T: where the two models differ by more than chance
 _CHUNK = 64  # images per network evaluation
@@ -57,48 +51,6 @@ def line_between(scores: torch.Tensor, source_scores: torch.Tensor, target_score
         raise UserError("the label rule's score is no higher for real target images than for real source images: it "
                         "can't tell the two domains apart; check the folders' order, or take another rule")
     return projection(scores[:, None], low[None], high[None])
-
-
-def classifier_positions(images: torch.Tensor, source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig,
-                         folds: int = LABEL_FOLDS, seed: int = 0, count: Count = lambda number: None,
-                         groups: tuple[Sequence[str], Sequence[str]] | None = None) -> torch.Tensor:
-    """Return positions float64 [n] of images from source (about 0) to target (about 1), not cut off.
-
-    The mean over `folds` cross-fitted classifiers and all eight orientations of the images.
-
-    Args:
-        images: [n, 3, H, W].
-        source, target: real images [a, 3, H, W] and [b, 3, H, W], at least 2 of each.
-        folds: classifiers; each is trained without one part of the real images. No more than images, or groups, in a
-            domain.
-        seed: of the parts and the training.
-        count: called with 1 after each training step, of which there are folds * config.steps.
-        groups: of the source and of the target images, such as slides, which no part divides; or None.
-    """
-    fewest = min(len(source), len(target))
-    if fewest < 2:
-        raise UserError(f"the rule classifier was given {len(source)} source and {len(target)} target images: "
-                        f"expected 2 or more of each, better 30; give more, or take the rule depth")
-    folds = min(folds, fewest, *(len(set(own)) for own in groups or ()))
-    generator = torch.Generator().manual_seed(seed)
-    if groups is None:
-        orders = [torch.randperm(len(domain), generator=generator) for domain in (source, target)]
-        parts = [[order[fold::folds] for fold in range(folds)] for order in orders]
-    else:
-        order = torch.randperm(len({*groups[0], *groups[1]}), generator=generator)
-        parts = [[torch.from_numpy(np.flatnonzero(own == fold)) for fold in range(folds)]
-                 for own in divide_by_group(groups, folds, order)]
-    positions = []
-    for fold in range(folds):
-        held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]
-        train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]
-                 for domain, own in zip((source, target), parts, strict=True)]
-        classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
-        network = train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
-                                   mixing="mixup", on_step=lambda step, loss: count(1))
-        scores = [_mean_log_odds(network, part) for part in (images, *held_out)]
-        positions.append(line_between(*scores))
-    return torch.stack(positions).mean(dim=0)
 
 
 def anchored_positions(places: torch.Tensor, series: torch.Tensor, sources: torch.Tensor,
@@ -168,10 +120,3 @@ def _restoring_error(images, noise, share, model, diffusion):
     x_t = diffusion.q_sample(images, t, noise.expand_as(images))
     restored = diffusion.p_mean_variance(model, x_t, t, clip_denoised=False)["pred_xstart"]
     return ((restored - images).double() ** 2).mean(dim=(1, 2, 3))
-
-
-def _mean_log_odds(network, images):
-    """Return the log-odds of class 1, float64 [n], averaged over the orientations of the images."""
-    logits = [predict_logits(network, orient(images, [orientation] * len(images))).double()
-              for orientation in ORIENTATIONS["dihedral"]]
-    return torch.stack([part[:, 1] - part[:, 0] for part in logits]).mean(dim=0)

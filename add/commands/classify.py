@@ -12,9 +12,19 @@ from typing import ClassVar
 import numpy as np
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import FURTHER, METHODS, Method, check_synthetic, parse_method
+from add.classification.classifier_methods import (
+    FURTHER,
+    METHODS,
+    PUPILS,
+    Method,
+    check_synthetic,
+    fit_teacher,
+    parse_method,
+    taught,
+)
 from add.classification.classifier_runs import ClassifierRuns, as_one, digest_of
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic
+from add.classification.cross_fitted import LABEL_FOLDS, like_state
 from add.classification.label_rules import LABEL_RULES
 from add.classification.places_file import PLACES, places_name, truths_of, write_places
 from add.classification.score_tables import summarise, table, write_csv
@@ -34,12 +44,13 @@ from add.config import (
     skip_bad_option,
     threads_option,
 )
-from add.data.files import changed_settings, save_json, write_atomically
+from add.data.files import changed_settings, save_json, save_torch, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
+from add.training.checkpoints import load_weights, read_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +60,7 @@ class ClassificationConfig(Checked):
     help_groups: ClassVar[HelpGroups] = {
         "real images": ("data_dir", "test_dir", "val_dir", "val_fraction", "group_pattern", "domains", "image_size",
                         "skip_bad", "max_pixels"),
-        "generated images": ("translations", "samples_dir", "label_rule", "synthetic_share"),
+        "generated images": ("translations", "samples_dir", "unlabelled_dir", "label_rule", "synthetic_share"),
         "what is compared": ("methods", "heads", "num_seeds", "seed"),
         "output and speed": ("out_dir", "estimate", "threads")}
 
@@ -70,9 +81,11 @@ class ClassificationConfig(Checked):
     samples_dir: str = path_option("", "samples of each domain's model, one subfolder per domain, for unconditional; "
                                        "those of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these "
                                        "names", many=True)
+    unlabelled_dir: str = path_option("", "images of unknown class, for the method taught_unlabelled", "unlabelled")
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
-                                             f"--label_rule; {', '.join(FURTHER)} need no generated images, either")
+                                             f"--label_rule; {', '.join(FURTHER)} need no generated images, either; "
+                                             f"controls are {', '.join(PUPILS)}")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
                                  "the domains teach a severity in [0, 1] in place of the class",
                         ("class", "class,severity"))
@@ -167,6 +180,10 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
+    if pupils := [method for method in methods if method.needs_teacher]:
+        teacher = _teacher(out_dir / "runs" / f"teacher_seed{config.seed}.pt", real.data, classifier_config,
+                           config.seed, silent)
+        synthetic |= {method.source: taught(method, teacher, real.data, synthetic, config.seed) for method in pupils}
     runs = ClassifierRuns(out_dir / "runs", real.data, validation, synthetic, classifier_config, config.heads)
     seeds = range(config.seed, config.seed + config.num_seeds)
     chosen = _train(config, runs, methods, seeds, note, silent)
@@ -188,7 +205,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
             places |= truths_of(test, known) if images.ordered else {}
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}
-    baselines = [method.name for method in methods if not method.source]
+    baselines = [method.name for method in methods if not method.images]
     result = {"settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
                                       "first_seed": config.seed},
               "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
@@ -200,6 +217,19 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     write_csv(out_dir / "classification.csv", result)
     write_atomically(out_dir / "classification.md", lambda file: file.write(table(result).encode()))
     return result
+
+
+def _teacher(path, real, classifier_config, seed, silent):
+    """Return the cross-fitted classifiers that label images for others, trained now if they are not there."""
+    if path.exists():
+        state = read_state(path)
+        teacher = like_state(classifier_config.network, state)
+        load_weights(teacher, state, path)
+        return teacher
+    with closing(EvaluationBar("training the teacher", LABEL_FOLDS * classifier_config.steps, "step", silent)) as bar:
+        teacher = fit_teacher(real, classifier_config, seed, bar.add)
+    save_torch(path, teacher.state_dict())
+    return teacher
 
 
 def _missing(config, runs):

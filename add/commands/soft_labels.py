@@ -11,15 +11,14 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig
+from add.classification.cross_fitted import LABEL_FOLDS, cross_fit
 from add.classification.label_rules import (
-    LABEL_FOLDS,
     LABEL_RULES,
     PLACE_WEIGHT,
     POWER,
     RULES_OF_PLACE,
     TIMESTEP_SHARES,
     anchored_positions,
-    classifier_positions,
     likelihood_positions,
     two_sided,
 )
@@ -229,8 +228,7 @@ def _by_image(found, pair, config, classifier_config, note, silent):
         if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
             note(hint)
         with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step", silent)) as bar:
-            positions = classifier_positions(images, low, high, classifier_config, folds, config.seed, bar.add,
-                                             groups)
+            positions = cross_fit(low, high, classifier_config, folds, config.seed, bar.add, groups).positions(images)
         if config.rule == "blend":
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place

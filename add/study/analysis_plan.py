@@ -42,7 +42,7 @@ def analysis_plan(config: Any, images: StudyImages) -> Row:
         config: the study's options, `add.commands.compare.StudyConfig`. images: of its first draw.
     """
     endpoint = GRADED_BY if images.graded else UNGRADED_BY
-    rivals = [method.name for method in config.parsed_methods() if not method.source]
+    rivals = [method.name for method in config.parsed_methods() if not method.images]
     return {"primary": {"endpoint": endpoint, "method": config.primary, "rivals": rivals, "test": images.test,
                         "num_train": min(config.sizes()), "margin": config.margin},
             "secondary": [score for score in SECONDARY if score != endpoint],

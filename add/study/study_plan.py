@@ -23,7 +23,7 @@ def plan(config: Any, domains: Sequence[str], size: int) -> list[Step]:
         size: training images per domain.
     """
     folder = Path(config.out_dir) / f"n{size}"
-    sources = {method.source.partition("@")[0] for method in config.parsed_methods()} - {""}
+    sources = {method.images.partition("@")[0] for method in config.parsed_methods()} - {""}
     steps = []
     if sources - set(RIVALS):
         steps += [_train(config, folder, domain) for domain in domains]

@@ -5,7 +5,15 @@ import torch
 
 from add.classification import classifier_methods
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import METHODS, Method, parse_method, train_method
+from add.classification.classifier_methods import (
+    METHODS,
+    Method,
+    fit_teacher,
+    ordinal_labels,
+    parse_method,
+    taught,
+    train_method,
+)
 from add.classification.image_changes import stain_jitter, trivial_augment
 from add.classification.labelled_images import Labelled, read_domains, read_translations
 from add.data.files import save_png
@@ -49,6 +57,8 @@ def levels_of(images):
     ("progressive@depth", ("progressive@depth", "none", True)),
     ("progressive@power+mixup", ("progressive@power", "mixup", True)),
     ("stain_jitter", ("", "none", True, "stain_jitter")),
+    ("teacher", ("", "none", True, "teacher")),
+    ("taught_full", ("taught_full", "none", True)),
 ])
 def test_method_names(name, expected):
     assert parse_method(name) == Method(name, *expected)
@@ -56,7 +66,7 @@ def test_method_names(name, expected):
 
 @pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
                                   "full@depth", "plain@depth", "progressive@nothing", "none", "smoothing+mixup",
-                                  "regression@depth"])
+                                  "regression@depth", "taught_full+mixup", "taught_progressive", "features@depth"])
 def test_unknown_methods_are_refused(name):
     with pytest.raises(UserError, match=f"is unknown: expected one of {', '.join(METHODS)}"):
         parse_method(name)
@@ -156,3 +166,46 @@ def test_missing_synthetic_images_are_named(given, name, flag):
         train_method(parse_method(name), Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2)), {}, ClassifierConfig(), 0.5,
                      seed=0)
     assert not given
+
+
+@pytest.mark.parametrize(("name", "images"), [
+    ("flips", ""), ("full", "full"), ("taught_full", "full"), ("taught_unconditional", "unconditional"),
+    ("taught_unlabelled", "unlabelled"), ("taught_real", ""), ("taught_mixup", "")])
+def test_a_pupil_needs_the_images_that_its_name_says(name, images):
+    method = parse_method(name)
+    assert method.images == images and method.needs_teacher == name.startswith("taught_")
+
+
+class Brightness(torch.nn.Module):
+    """Stands for a teacher: the place of an image is its mean, 0.1 beyond the ends cut off."""
+
+    def positions(self, images):
+        return images.double().mean(dim=(1, 2, 3)) * 1.2 - 0.1
+
+
+def test_pupils_get_other_images_with_the_teachers_places():
+    images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    real = Labelled(images, torch.eye(2)[[0, 0, 0, 1, 1, 1]])
+    synthetic = {"full": Labelled(torch.full((2, 3, 4, 4), 0.25), torch.eye(2))}
+    for name, images in (("taught_real", real.images), ("taught_full", synthetic["full"].images)):
+        found = taught(parse_method(name), Brightness(), real, synthetic, seed=0)
+        assert torch.equal(found.images, images)
+        place = (images.mean(dim=(1, 2, 3)) * 1.2 - 0.1).clamp(0, 1)
+        torch.testing.assert_close(found.labels, torch.stack([1 - place, place], dim=1))
+    mixed = taught(parse_method("taught_mixup"), Brightness(), real, synthetic, seed=0)
+    assert len(mixed) == 60 and len(mixed.images.flatten(1).unique(dim=0)) > 50
+    assert mixed.images.min() >= real.images.min() and mixed.images.max() <= real.images.max()
+    assert torch.equal(mixed.images, taught(parse_method("taught_mixup"), Brightness(), real, {}, seed=0).images)
+
+
+def test_ordinal_labels_by_hand():
+    """Three classes: 1, e^-1, e^-4 from the first; e^-1, 1, e^-1 from the second."""
+    found = ordinal_labels(torch.eye(3)[[0, 1]]).double()
+    weights = torch.tensor([[1, np.exp(-1), np.exp(-4)], [np.exp(-1), 1, np.exp(-1)]])
+    torch.testing.assert_close(found, weights / weights.sum(dim=1, keepdim=True), atol=1e-6, rtol=0)
+
+
+def test_a_teacher_of_three_classes_is_refused():
+    real = Labelled(torch.zeros(3, 3, 4, 4), torch.eye(3))
+    with pytest.raises(UserError, match="teacher tells two classes apart, and the images have 3: leave teacher and"):
+        fit_teacher(real, ClassifierConfig(steps=1), 0)

@@ -4,38 +4,10 @@ import pytest
 import torch
 
 from add.classification import label_rules
-from add.classification.classifier import ClassifierConfig
-from add.classification.label_rules import (
-    classifier_positions,
-    likelihood_positions,
-    line_between,
-    restoring_gain,
-    two_sided,
-)
+from add.classification.label_rules import likelihood_positions, line_between, restoring_gain, two_sided
 from add.diffusion import create_gaussian_diffusion
 from add.errors import UserError
-
-SHORT = ClassifierConfig(steps=20, batch_size=8, lr=5e-3)
-BRIGHTNESS = 0.5  # of the target domain; the source has minus that
-
-
-def shaded(levels, noise=0.3, seed=0, size=8):
-    """Return noisy images [n, 3, size, size] of these mean levels."""
-    generator = torch.Generator().manual_seed(seed)
-    patterns = noise * torch.randn(len(levels), 3, size, size, generator=generator)
-    return patterns + torch.as_tensor(levels, dtype=torch.float32)[:, None, None, None]
-
-
-def domain(sign, count=10, seed=0):
-    return shaded(torch.full((count,), sign * BRIGHTNESS), seed=seed)
-
-
-def ranks(values):
-    return torch.as_tensor(values).argsort().argsort().double()
-
-
-def rank_correlation(first, second):
-    return torch.corrcoef(torch.stack([ranks(first), ranks(second)]))[0, 1].item()
+from tests.classification.shaded_images import BRIGHTNESS, domain, rank_correlation, shaded
 
 
 def gaussian_models(std=0.3):
@@ -64,76 +36,6 @@ def test_line_between_by_hand():
 def test_a_score_that_can_not_tell_domains_apart_is_refused(target):
     with pytest.raises(UserError, match="can't tell the two domains apart"):
         line_between(torch.zeros(1), torch.tensor([1.0, 3.0]), torch.tensor(target))
-
-
-def test_classifier_positions_follow_brightness():
-    levels = torch.linspace(-BRIGHTNESS, BRIGHTNESS, 41)
-    found = classifier_positions(shaded(levels, seed=3), domain(-1, seed=1), domain(1, seed=2), SHORT, folds=2)
-    assert rank_correlation(found, levels) > 0.9
-    assert found[:4].mean() == pytest.approx(0, abs=0.15) and found[-4:].mean() == pytest.approx(1, abs=0.15)
-    assert 0.25 < found[18:23].mean() < 0.75
-
-
-def test_swapped_domains_mirror_the_positions():
-    """Positions p become 1 - p, but for what little the classifiers' luck changes."""
-    images, dark, bright = shaded([-0.5, -0.2, 0.2, 0.5]), domain(-1, seed=1), domain(1, seed=2)
-    there = classifier_positions(images, dark, bright, SHORT, folds=2)
-    back = classifier_positions(images, bright, dark, SHORT, folds=2)
-    torch.testing.assert_close(there, 1 - back, rtol=0, atol=0.25)
-
-
-@pytest.fixture
-def folds(monkeypatch):
-    """[(levels trained on, [levels scored])] of each classifier; the stand-in's log-odds are the images' mean."""
-    seen = []
-
-    def train(real, config, seed, mixing, on_step):
-        assert mixing == "mixup"
-        seen.append((set(real.images[:, 0, 0, 0].tolist()), []))
-
-    def score(network, images):
-        seen[-1][1].append(set(images[:, 0, 0, 0].tolist()))
-        return images.double().mean(dim=(1, 2, 3))
-
-    monkeypatch.setattr(label_rules, "train_classifier", train)
-    monkeypatch.setattr(label_rules, "_mean_log_odds", score)
-    return seen
-
-
-def test_classifiers_are_calibrated_on_images_they_were_not_trained_on(folds):
-    """Every real image is held out once, and trains all other classifiers."""
-    source, target = shaded(-torch.arange(1.0, 8), noise=0), shaded(torch.arange(1.0, 7), noise=0)
-    found = classifier_positions(shaded([-5.0, 0.0, 5.0], noise=0), source, target, SHORT, folds=3)
-    everything = set(source[:, 0, 0, 0].tolist()) | set(target[:, 0, 0, 0].tolist())
-    assert len(folds) == 3
-    for trained, (_, low, high) in folds:
-        assert not trained & (low | high)
-        assert trained | low | high == everything
-        assert low and max(low) < 0 and high and min(high) > 0
-    assert sum(len(low | high) for _, (_, low, high) in folds) == len(everything)
-    assert found[1] == pytest.approx(0.5, abs=0.15) and (found.diff() > 0).all()
-
-
-def test_there_are_no_more_folds_than_images(folds):
-    classifier_positions(shaded([0.0]), shaded([-1.0, -2.0, -3.0], 0), shaded([1.0, 2.0, 3.0, 4.0], 0), SHORT, folds=5)
-    assert len(folds) == 3
-
-
-def test_a_slide_is_held_out_as_a_whole(folds):
-    """Levels -1 to -6 of three slides and 1 to 6 of two: two folds, and no slide on both sides of one."""
-    source, target = shaded(-torch.arange(1.0, 7), noise=0), shaded(torch.arange(1.0, 7), noise=0)
-    levels = [*source[:, 0, 0, 0].tolist(), *target[:, 0, 0, 0].tolist()]
-    slides = dict(zip(levels, "aabbccddddee", strict=True))
-    classifier_positions(shaded([0.0]), source, target, SHORT, folds=3, groups=(list("aabbcc"), list("ddddee")))
-    assert len(folds) == 2
-    for trained, (_, low, high) in folds:
-        assert low and high and not {slides[level] for level in trained} & {slides[level] for level in low | high}
-
-
-@pytest.mark.parametrize(("source", "target"), [(1, 5), (5, 1)])
-def test_one_image_can_not_be_cross_fitted(source, target):
-    with pytest.raises(UserError, match=f"given {source} source and {target} target images: expected 2 or more"):
-        classifier_positions(shaded([0.0]), domain(-1, source), domain(1, target), SHORT)
 
 
 def test_likelihood_positions_of_gaussian_domains_are_their_brightness():

@@ -323,6 +323,33 @@ def test_further_methods_have_the_scores_of_all_others(in_copy, config, tmp_path
     assert own["regression"]["accuracy"]["values"] == [((placed > 0.5) == test.classes.numpy()).mean()]
 
 
+@pytest.mark.parametrize("heads", ["class", "class,severity"])
+def test_a_teacher_labels_the_images_of_its_pupils(in_copy, config, tmp_path, monkeypatch, heads):
+    """Once, and the same command again finds it; all of them have the scores of all other methods."""
+    write_shaded(tmp_path / "unlabelled", np.linspace(0, 1, 6), seed=90)
+    options = {"out_dir": tmp_path / "new", "num_seeds": 1, "synthetic_share": "0.5", "heads": heads,
+               "methods": "flips,teacher,sord,taught_real,taught_mixup,taught_full,taught_unlabelled",
+               "unlabelled_dir": str(tmp_path / "unlabelled")}
+    result = run_classification(in_copy(**options), SHORT)
+    own = result["tests"]["all"]
+    assert {tuple(scores) for scores in own.values()} == {tuple(own["flips"])}
+    assert len({scores["nll"]["mean"] for scores in own.values()}) == 7
+    assert {name: result["num_images"][name] for name in ("taught_real", "taught_mixup", "taught_full", "unlabelled",
+                                                          "taught_unlabelled")} == {
+        "taught_real": 16, "taught_mixup": 160, "taught_full": 2, "unlabelled": 6, "taught_unlabelled": 6}
+    monkeypatch.setattr("add.commands.classify.fit_teacher", None)
+    assert run_classification(in_copy(**options), SHORT) == result
+    with pytest.raises(UserError, match="taught_unlabelled needs synthetic images: .* give --unlabelled_dir"):
+        run_classification(in_copy(**options | {"unlabelled_dir": ""}), SHORT)
+
+
+def test_an_unlabelled_image_may_not_be_a_test_image(in_copy, config, tmp_path):
+    shutil.copytree(Path(config.test_dir.split("all=")[1]) / "dark", tmp_path / "unlabelled")
+    with pytest.raises(UserError, match="5 of 10 test images are unlabelled images as well"):
+        run_classification(in_copy(out_dir=tmp_path / "new", methods="taught_unlabelled",
+                                   unlabelled_dir=str(tmp_path / "unlabelled")), SHORT)
+
+
 def test_other_soft_labels_are_refused(in_copy):
     """`progressive` by depth in place of classifier; `progressive@depth`, `full` and the real images are the same."""
     with pytest.raises(UserError, match="progressive_share0.25_seed3.json was made with other synthetic images or lab"):

@@ -3,6 +3,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,11 +60,15 @@ def by_brightness(monkeypatch):
     """In place of classifiers: positions by mean brightness. Returns the (low, high) real images they were given."""
     given = []
 
-    def positions(images, low, high, *args, **kwargs):
-        given.append((low, high))
+    def positions(images, low=None, high=None, *args, **kwargs):
+        given.extend([] if low is None else [(low, high)])
         return ((images.double().mean(dim=(1, 2, 3)) + 1) * 127.5 - 60).div(135).clamp(0, 1)
 
-    monkeypatch.setattr(module, "classifier_positions", positions)
+    def fit(low, high, *args):
+        given.append((low, high))
+        return SimpleNamespace(positions=positions)
+
+    monkeypatch.setattr(module, "cross_fit", fit)
     monkeypatch.setattr(module, "likelihood_positions", positions)
     return given
 

@@ -9,7 +9,8 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import Method
-from add.classification.label_rules import LABEL_FOLDS, RULES_OF_PLACE
+from add.classification.cross_fitted import LABEL_FOLDS
+from add.classification.label_rules import RULES_OF_PLACE
 from add.classification.labelled_images import Labelled, one_hot
 from add.commands import train as train_command
 from add.commands.shared.classifier_estimate import classifier_seconds
@@ -34,7 +35,7 @@ def study_lines(config: Any, methods: Sequence[Method]) -> str:
         config: `add.commands.compare.StudyConfig`. methods: those that it compares.
     """
     step, evaluation, last_step, evaluations = _measure_network(config)
-    sources = {method.source.partition("@")[0] for method in methods} - {""}
+    sources = {method.images.partition("@")[0] for method in methods} - {""}
     shares = len(config.synthetic_share.split(","))
     classifiers = config.num_seeds * sum(shares if method.source else 1 for method in methods)
     looking = [rule for rule in config.label_rules.split(",") if rule not in RULES_OF_PLACE and rule != "likelihood"]

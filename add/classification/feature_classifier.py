@@ -1,0 +1,82 @@
+"""Logistic regression on features of EfficientNet-Lite0: what a small set gives with a network of ImageNet, untrained.
+
+The features are those of the metrics. Every training image counts in all orientations of the augmentation; the strength
+of the penalty is chosen by cross-validation that keeps an image's orientations together.
+"""
+import functools
+import hashlib
+
+import numpy as np
+import torch
+from torch import nn
+
+from add.classification.labelled_images import Labelled
+from add.data.transforms import ORIENTATIONS, orient
+from add.metrics import load_features
+
+DIM = 1280
+STRENGTHS = np.logspace(-5, 1, 7)  # C of scikit-learn
+MOST_KEPT = 64  # batches whose features are kept: all classifiers of a comparison see the same ones
+_KEPT: dict[str, torch.Tensor] = {}
+
+
+class FeatureClassifier(nn.Module):
+    """A linear layer on features of EfficientNet-Lite0, which is no part of its state.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(DIM, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits [B, K] of x [B, 3, H, W]."""
+        return self.head(features_of(x))
+
+
+def fit_features(real: Labelled, augment: str, seed: int) -> FeatureClassifier:
+    """Return the `FeatureClassifier` of training images, in evaluation mode.
+
+    Args:
+        augment: one of ORIENTATIONS. seed: of the parts of the cross-validation.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+
+    orientations = ORIENTATIONS[augment]
+    classes = real.labels.argmax(dim=1).numpy()
+    features = np.concatenate([features_of(orient(real.images, [orientation] * len(real))).numpy()
+                               for orientation in orientations])
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    own, groups = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
+    parts = StratifiedGroupKFold(min(5, int(np.bincount(classes).min())), shuffle=True, random_state=seed)
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring="neg_log_loss", cv=parts)
+    fitted = search.fit((features - mean) / spread, own, groups=groups).best_estimator_
+    return as_network(fitted.coef_ / spread, fitted.intercept_ - fitted.coef_ @ (mean / spread), real.labels.shape[1])
+
+
+def as_network(weight: np.ndarray, bias: np.ndarray, num_classes: int) -> FeatureClassifier:
+    """Return a `FeatureClassifier` of weights [K, DIM] and biases [K]; of two classes those of the second alone."""
+    if num_classes == 2:
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    network = FeatureClassifier(num_classes).eval()
+    network.load_state_dict({"head.weight": torch.from_numpy(weight).float(),
+                             "head.bias": torch.from_numpy(bias).float()})
+    return network
+
+
+def features_of(images: torch.Tensor) -> torch.Tensor:
+    """Return the features float32 [n, DIM] of images [n, 3, H, W]."""
+    key = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
+    if key not in _KEPT:
+        while len(_KEPT) >= MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = _extractor()(images)
+    return _KEPT[key]
+
+
+@functools.cache
+def _extractor():
+    return load_features()
