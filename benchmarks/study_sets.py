@@ -1,0 +1,133 @@
+"""Sort public images with a measured order into a folder that a study takes: train/, test/ and test_all/.
+
+python benchmarks/study_sets.py --set red_cells --table data/rbc/cells.csv --out_dir data/red_cells
+python scripts/compare.py --dataset data/red_cells --domains round,elongated --draws 6 --image_size 36 --num_train 50
+
+Sets, and the columns that their table needs beside `image` (relative to it) and `split` (train or test):
+  red_cells  `smear,type,axis_ratio`: single whole cells cut from Chula-RBC-12 (Naruenatthanaset et al. 2021,
+             arXiv:2012.01321; MIT licence), from smears that hold both types. axis_ratio is minor by major axis of the
+             segmented cell. Ends: round (normal, 0.88 or more) and elongated (ovalocyte, 0.70 or less). Severity is
+             1 - axis_ratio; test_all holds test cells of all ratios, as many from every twentieth.
+  pap_cells  `field,class`: cells cut from CRIC Cervix (Rezende et al. 2021, Sci. Data 8, 151; CC BY 4.0) around the
+             nucleus. Ends: NILM and LSIL; ASC-US, severity 1 of 0 to 2, stands between them in test_all. HSIL is left
+             out: it comes from few fields, which their stain gives away.
+  knees      `patient,grade`: radiographs by Kellgren-Lawrence grade (Chen 2018, doi:10.17632/56rmx5bjcr.1; CC BY 4.0).
+             Ends: grade 0, and grades 3 and 4; test_all holds every grade.
+
+In test_all every image lies in the folder of the nearer end. Tables severity.csv and groups.csv (smear, field, patient)
+lie in each of the three.
+"""
+import argparse
+import collections
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from add.data.groups import write_groups
+from add.data.read_back import read_rows
+from add.data.severity_table import write_severity
+from add.errors import UserError
+from add.interfaces import Row
+
+BINS = 20  # of the axis ratio from 0 to 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySet:
+    """How a table's rows are sorted.
+
+    columns: {name: type} beside image and split. group: the column of groups. ends: names of the two domains in order.
+    severity: severity(row), None to leave the image out. end: the number of the domain that a row is an example of, or
+    None. middle: the severity half way. even: whether test_all takes as many from every bin of the severity.
+    """
+
+    columns: dict[str, type]
+    group: str
+    ends: tuple[str, str]
+    severity: Callable[[Row], float | None]
+    end: Callable[[Row], int | None]
+    middle: float
+    even: bool = False
+
+
+def _end_of_cell(row):
+    if row["type"] == "normal" and row["axis_ratio"] >= 0.88:
+        return 0
+    return 1 if row["type"] == "ovalocyte" and row["axis_ratio"] <= 0.70 else None
+
+
+SETS = {
+    "red_cells": StudySet({"smear": str, "type": str, "axis_ratio": float}, "smear", ("round", "elongated"),
+                          lambda row: 1 - row["axis_ratio"], _end_of_cell, 0.21, even=True),
+    "pap_cells": StudySet({"field": str, "class": str}, "field", ("NILM", "LSIL"),
+                          lambda row: {"NILM": 0.0, "ASC-US": 1.0, "LSIL": 2.0}.get(row["class"]),
+                          lambda row: {"NILM": 0, "LSIL": 1}.get(row["class"]), 1.0),
+    "knees": StudySet({"patient": str, "grade": float}, "patient", ("grade0", "grade3and4"),
+                      lambda row: row["grade"], lambda row: {0.0: 0, 3.0: 1, 4.0: 1}.get(row["grade"]), 1.75),
+}
+
+
+def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0) -> dict[str, collections.Counter]:
+    """Copy the images of a table into the folders of a study and return {part: {domain: images}}.
+
+    Raises:
+        UserError: a damaged table, or a folder that is there already.
+    """
+    if out_dir.exists():
+        raise UserError(f"{out_dir} is there already: expected a new folder; remove it, or give another --out_dir")
+    rows = [row for row in read_rows(table, {"image": str, "split": str, **chosen.columns})
+            if chosen.severity(row) is not None]
+    tested = [row for row in rows if row["split"] == "test"]
+    parts = {"train": [row for row in rows if row["split"] == "train" and chosen.end(row) is not None],
+             "test": [row for row in tested if chosen.end(row) is not None],
+             "test_all": evenly(tested, chosen.severity, seed) if chosen.even else tested}
+    counts = {}
+    for part, own in parts.items():
+        severities, groups = {}, {}
+        for row in own:
+            severity = chosen.severity(row)
+            number = int(severity > chosen.middle) if part == "test_all" else chosen.end(row)
+            name = f"{chosen.ends[number]}/{Path(row['image']).name}"
+            (out_dir / part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(table.parent / row["image"], out_dir / part / name)
+            severities[name], groups[name] = severity, row[chosen.group]
+        write_severity(out_dir / part, severities)
+        write_groups(out_dir / part, groups)
+        counts[part] = collections.Counter(name.split("/")[0] for name in severities)
+    return counts
+
+
+def evenly(rows: list[Row], severity: Callable[[Row], float], seed: int) -> list[Row]:
+    """Return the rows of which every bin of the severity that holds enough has as many; those that hold fewer, all.
+
+    Enough is what the median bin holds.
+    """
+    bins = collections.defaultdict(list)
+    for row in rows:
+        bins[min(int(severity(row) * BINS), BINS - 1)].append(row)
+    most = int(np.median([len(own) for own in bins.values()]))
+    rng = np.random.default_rng(seed)
+    return [own[i] for _, own in sorted(bins.items()) for i in sorted(rng.permutation(len(own))[:most].tolist())]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=SETS, required=True, help="what the table lists")
+    parser.add_argument("--table", type=Path, required=True, help="CSV file; the images lie relative to it")
+    parser.add_argument("--out_dir", type=Path, required=True, help="new folder to write to")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice among images of one bin (0)")
+    args = parser.parse_args(argv)
+    try:
+        counts = sort_images(SETS[args.set], args.table, args.out_dir, args.seed)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for part, own in counts.items():
+        print(f"{args.out_dir / part}: " + ", ".join(f"{count} {name}" for name, count in own.items()))
+
+
+if __name__ == "__main__":
+    main()
