@@ -69,6 +69,6 @@ setup(
         **EXTRAS,
         "docs": DOCS,
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
-                 "diffusers", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
+                 "diffusers", "webdataset", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
     },
 )

@@ -8,14 +8,11 @@ itself is not needed.
 --model_path RUN --run_dir OUT writes a run folder cut down to what use needs: the newest averaged weights as
 safetensors, in float16 at half the size, config.json, and what tells of the run.
 """
-import contextlib
 import dataclasses
 import functools
 import json
 import math
 import shlex
-import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -25,6 +22,7 @@ from add.commands.shared.lean_folder import check_lean_source, size_in_mb, write
 from add.config import Checked, option, path_option
 from add.data.files import is_url, save_json, save_torch
 from add.data.read_back import read_json
+from add.data.whole_folder import check_new, whole_folder
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.interfaces import Note
@@ -102,7 +100,7 @@ def convert(parsed: Parsed, device: torch.device, note: Note) -> None:
 
 def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write the diffusers folder of a checkpoint."""
-    _check_new(config.to_diffusers, "to_diffusers")
+    check_new(config.to_diffusers, "to_diffusers")
     model, _, loaded = load_given(config.model_path, parsed, device)
     assert isinstance(model, nn.Module), "the backend torch gives the network itself"
     state, model_config, diffusion_config = model.state_dict(), loaded.model, loaded.diffusion
@@ -116,7 +114,7 @@ def write_pipeline(config: ConvertConfig, parsed: Parsed, device: torch.device, 
     if loaded.model.class_dropout > 0:
         notes.append(f"label {loaded.model.num_classes} stands for no class")
     pipeline = scheduler["_class_name"].replace("Scheduler", "Pipeline")
-    with _whole_folder(config.to_diffusers) as folder:
+    with whole_folder(config.to_diffusers) as folder:
         save_json(folder / "unet" / CONFIG, {"_class_name": "UNet2DModel", **unet})
         save_safetensors(folder / "unet" / WEIGHTS, weights)
         save_json(folder / "scheduler" / "scheduler_config.json", scheduler)
@@ -148,12 +146,12 @@ def _without_variances(state, model_config, diffusion_config):
 
 def write_lean_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write what use needs of a run to another run folder."""
-    _check_new(config.run_dir, "run_dir")
+    check_new(config.run_dir, "run_dir")
     source, out = find_checkpoint(config.model_path), Path(config.run_dir).resolve()
     check_lean_source(source)
     model, diffusion, loaded = load_given(source, parsed, device)
     assert isinstance(model, nn.Module), "the backend torch gives the network itself"
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         psnr = write_lean(folder, model, diffusion, loaded, config.half)
     note("its outputs are the run's, to the last bit" if psnr == math.inf else
          f"its outputs differ from the run's by a PSNR of {psnr:.1f} dB or more (x_start in [-1, 1], of noise)")
@@ -165,7 +163,7 @@ def write_lean_run(config: ConvertConfig, parsed: Parsed, device: torch.device, 
 
 def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note: Note) -> None:
     """Write the run folder of a diffusers folder: config.json and model000000.pt."""
-    _check_new(config.run_dir, "run_dir")
+    check_new(config.run_dir, "run_dir")
     unet, scheduler = _find_parts(config.from_diffusers)
     model_config, weights = from_diffusers(_read_unet(unet), _read_weights(unet))
     if model_config.class_cond and parsed.class_dropout > 0:  # the last label stands for no class
@@ -181,7 +179,7 @@ def write_run(config: ConvertConfig, parsed: Parsed, device: torch.device, note:
         diffusion_config = diffusion_of(told, scheduler, model_config.learn_sigma)
     _refuse_contradictions(parsed, model_config, diffusion_config)
     versions = run_facts({}, {}, device)["versions"]
-    with _whole_folder(config.run_dir) as folder:
+    with whole_folder(config.run_dir) as folder:
         save_torch(folder / "model000000.pt", {key: value.float() for key, value in weights.items()})
         save_json(folder / CONFIG, described(model_config, diffusion_config) | {
             "data": {"classes": None}, "converted_from": config.from_diffusers, "versions": versions})
@@ -226,21 +224,3 @@ def _refuse_contradictions(parsed, model_config, diffusion_config):
     if problems:
         raise UserError("\n".join(["options contradict the folder that is read:", *problems,
                                    "leave them out: its configs tell them"]))
-
-
-@contextlib.contextmanager
-def _whole_folder(path):
-    """Give a temporary folder beside `path` to fill, which takes that name when all is in it, or is removed."""
-    path = Path(path).resolve()
-    folder = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        yield folder
-        folder.rename(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _check_new(folder, name):
-    if Path(folder).exists():
-        raise UserError(f"--{name} {folder} exists, expected a new folder: nothing is overwritten; give another")

@@ -1,0 +1,29 @@
+"""Folders that are written as a whole: all of it, or nothing."""
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from add.errors import UserError
+from add.interfaces import PathLike
+
+
+@contextlib.contextmanager
+def whole_folder(path: PathLike) -> Iterator[Path]:
+    """Give a temporary folder beside `path` to fill, which takes that name when all is in it, or is removed."""
+    path = Path(path).resolve()
+    folder = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        folder.rename(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def check_new(folder: PathLike, option: str) -> None:
+    """Raise UserError where a folder that the option of a name gives is there already."""
+    if Path(folder).exists():
+        raise UserError(f"--{option} {folder} exists, expected a new folder: nothing is overwritten; give another")
