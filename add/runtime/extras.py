@@ -9,5 +9,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "torchmetrics", "scikit-learn", "scikit-image", "scipy", "matplotlib",
         "monai",  # larger classifiers
     ),
+    "logs": ("tensorboard", "wandb", "mlflow"),  # to follow a training in; each works alone
     "tissue": ("scikit-image",),  # to cut the embedded patches again
 }

@@ -1,17 +1,17 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere; status lines and TensorBoard events of training."""
+"""Progress of long work: a bar on a terminal, lines elsewhere; status lines of training."""
 import contextlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from tqdm import tqdm
 
-from add.interfaces import PathLike, Row
+from add.interfaces import Row
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
+from add.runtime.run_logs import RunLogs
 from add.runtime.world import World
 
 SHOWN = ("vb", "discriminator_loss", "accuracy", "grad_norm")  # of a row, behind its losses
@@ -176,7 +176,7 @@ class EvaluationBar:
 
 
 class TrainingDisplay:
-    """Sentences, progress, status lines and TensorBoard events of a run; silent on all but the main process.
+    """Sentences, progress, status lines and logs of a run; silent on all but the main process.
 
     Args:
         total: last step, or 0 where only time or the user ends the run.
@@ -187,7 +187,7 @@ class TrainingDisplay:
     def __init__(self, total: int = 0, max_minutes: float = 0.0, silent: bool = False):
         self.total, self.max_minutes, self.silent = total, max_minutes, silent
         self.bar: EvaluationBar | None = None
-        self.events: Any = None
+        self.logs: RunLogs | None = None
 
     def note(self, text: str) -> None:
         """Show a sentence."""
@@ -196,15 +196,14 @@ class TrainingDisplay:
         elif not self.silent:
             say(text)
 
-    def begin(self, step: int, tensorboard_dir: PathLike | None = None, expected_seconds: float | None = None) -> None:
-        """Start the progress at `step`, and events in a folder where TensorBoard is installed.
+    def begin(self, step: int, logs: RunLogs | None = None, expected_seconds: float | None = None) -> None:
+        """Start the progress at `step`.
 
         Args:
+            logs: what the rows go to as well.
             expected_seconds: what the steps from there on are expected to take, or None where nothing tells.
         """
-        if tensorboard_dir and not self.silent:
-            self.events = _event_writer(tensorboard_dir, step)
-            self.note("TensorBoard events: " + (str(tensorboard_dir) if self.events else "none, it is not installed"))
+        self.logs = logs
         self.bar = EvaluationBar("training", self.total or None, "step", self.silent, initial=step,
                                  max_seconds=60 * self.max_minutes, expected_seconds=expected_seconds)
 
@@ -229,18 +228,12 @@ class TrainingDisplay:
         assert self.bar is not None, "report() was called before begin()"
         self.bar.show(" ".join([*losses(row)[-1:], *kid_words(row)]))
         self.note(status_line(row, self.total, self.bar.seconds_left()))
-        if self.events is not None:
-            try:
-                for name, value in row.items():
-                    if name != "step":
-                        self.events.add_scalar(name, value, row["step"])
-            except OSError as error:  # they are beside the point: checkpoints may still find room
-                self.events = None
-                self.note(f"TensorBoard events end here: {error.strerror or error}")
+        if self.logs is not None:
+            self.logs.row(row)
 
     def close(self) -> None:
-        """End the progress and the event file."""
-        for part in (self.bar, self.events):
+        """End the progress and the logs."""
+        for part in (self.bar, self.logs):
             if part is not None:
                 part.close()
 
@@ -302,14 +295,6 @@ def say(text: str) -> None:
     """Print a sentence at once, above a bar where there is one."""
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
-
-
-def _event_writer(folder, step):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(folder, purge_step=step)  # drops events of steps that are run again
 
 
 @contextlib.contextmanager

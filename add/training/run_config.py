@@ -29,13 +29,15 @@ MOST_MINUTES = 10**7  # 19 years
 FEWEST_FOR_KID, MOST_FOR_KID = 8, 5000  # images; of fewer, chance decides, and the kernel of more fills the memory
 NUMBER = r"\d+(?:\.\d+)?"
 FIRST, BASE, SCRATCH = "first", "base", "scratch"  # what the runs of several domains start from
+LOGS = ("tensorboard", "wandb", "mlflow")  # what a training may be followed in; see add/runtime/run_logs.py
 TRAINING_GROUPS: HelpGroups = {
     "data": ("method", "data_dir", "domain", "domains", "image_size", "val_data_dir", "val_fraction", "group_pattern",
              "augment", "crop", "noised", "skip_bad", "max_pixels"),
     "length and learning rate": ("max_steps", "iterations", "budget", "max_minutes", "batch_size", "lr",
                                  "lr_warmup_steps", "lr_anneal_steps", "lr_anneal_start", "anneal_lr"),
     "what is saved and shown": ("run_dir", "estimate", "save_interval", "log_interval", "val_interval",
-                                "eval_interval", "num_preview", "preview_steps", "preview_kid", "tensorboard"),
+                                "eval_interval", "num_preview", "preview_steps", "preview_kid", "log_to",
+                                "tensorboard"),
     "start from other weights": ("start_from", "start_share", "base_data_dir", "resume_checkpoint", "init_from"),
     "speed and memory": ("device", "threads", "precision", "microbatch", "compile", "channels_last"),
     "advanced": ("optimizer", "ema_rate", "ema_warmup", "weight_decay", "grad_clip", "schedule_sampler",
@@ -72,13 +74,25 @@ class LoopConfig(Checked):
     log_interval: int = option(10, "steps between status lines and rows of progress.csv", least=1, most=MOST_STEPS)
     save_interval: int = option(1000, "steps between checkpoints", least=1, most=MOST_STEPS)
     num_preview: int = option(16, "images in the grid of samples at each save; 0: none", least=0, most=1024)
-    tensorboard: bool = option(True, "write TensorBoard events where tensorboard is installed")
+    log_to: str = option("tensorboard", "what losses, rates, samples and options go to beside progress.csv: some of "
+                                        "tensorboard, wandb and mlflow with commas, where they are installed, or none; "
+                                        "nothing leaves the machine unless WANDB_MODE or MLFLOW_TRACKING_URI say so")
+    tensorboard: bool = option(True, "False takes tensorboard out of log_to")
     seed: int = seed_option("seed of weights, data order, timesteps and noise")
     device: str = device_option()
     threads: int = threads_option()
 
+    @property
+    def logs(self) -> list[str]:
+        """The names of --log_to, without those that need nothing: csv, for progress.csv is always there, and none."""
+        names = dict.fromkeys(name.strip() for name in self.log_to.split(",") if name.strip())
+        return [name for name in names if name in LOGS and (self.tensorboard or name != "tensorboard")]
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in filter(None, map(str.strip, self.log_to.split(","))):
+            expect(name in (*LOGS, "csv", "none"), "log_to", name,
+                   f"some of {', '.join(LOGS)} with commas, or csv or none")
         expect("://" not in self.run_dir, "run_dir", self.run_dir, "a local folder")
         if self.lr_anneal_steps:
             expect(self.lr_anneal_start < self.lr_anneal_steps, "lr_anneal_start", self.lr_anneal_start,

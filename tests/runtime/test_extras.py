@@ -6,7 +6,7 @@ from add.runtime.extras import EXTRAS, REQUIRED
 from tests.test_imports import MODULES, imports
 
 IMPORTED = {"pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "scikit-image": "skimage"}
-ALONE = {"diffusers", "tensorboard"}  # read where they happen to be there, and nothing needs them
+ALONE = {"diffusers"}  # read where they happen to be there, and nothing needs them
 
 
 def names(packages):

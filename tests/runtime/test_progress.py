@@ -207,7 +207,7 @@ def test_a_bar_tells_the_time_left_where_only_time_ends_the_work(monkeypatch, ca
 def test_other_processes_are_silent(tmp_path, capsys):
     display = TrainingDisplay(10, silent=True)
     display.note("hello")
-    display.begin(0, tmp_path / "tensorboard")
+    display.begin(0)
     display.stepped()
     display.report(ROW)
     display.close()
@@ -215,38 +215,3 @@ def test_other_processes_are_silent(tmp_path, capsys):
         bar.add(10)
         bar.note("hello")
     assert capsys.readouterr() == ("", "") and list(tmp_path.iterdir()) == []
-
-
-def test_events_are_written_where_tensorboard_is_installed(tmp_path):
-    pytest.importorskip("tensorboard")
-    display = TrainingDisplay(600)
-    display.begin(0, tmp_path / "events")
-    display.report(ROW)
-    display.close()
-    assert [path.name[:6] for path in (tmp_path / "events").iterdir()] == ["events"]
-
-
-def test_events_that_find_no_room_do_not_end_training(tmp_path, monkeypatch, capsys):
-    class Full:
-        def add_scalar(self, *args):
-            raise OSError(28, "No space left on device")
-
-        def close(self):
-            raise AssertionError("it was given up")
-
-    monkeypatch.setattr("add.runtime.progress._event_writer", lambda folder, step: Full())
-    display = TrainingDisplay(600)
-    display.begin(0, tmp_path / "events")
-    display.report(ROW)
-    display.report(ROW)
-    display.close()
-    assert capsys.readouterr().out.count("events end here: No space left on device") == 1
-
-
-def test_without_tensorboard_training_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    display = TrainingDisplay(600)
-    display.begin(0, tmp_path / "events")
-    display.report(ROW)
-    display.close()
-    assert list(tmp_path.iterdir()) == [] and "it is not installed" in capsys.readouterr().out

@@ -22,6 +22,7 @@ from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group, stop_on_signal
 from add.runtime.progress import TrainingDisplay
+from add.runtime.run_logs import RunLogs
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import BaseTrainConfig, LoopConfig, RunConfig
@@ -123,7 +124,7 @@ def _run(trainer, world, display):
     """Run a Loop and say how it ended; return the number of the signal that stopped it, or 0."""
     config, run_dir = trainer.config, trainer.run_folder.path
     display.total = config.last_step  # a plan by time may correct it later
-    display.begin(trainer.step, run_dir / "tensorboard" if config.tensorboard else None, trainer.seconds_ahead())
+    display.begin(trainer.step, _logs(trainer, world, display.note), trainer.seconds_ahead())
     with stop_on_signal(silent=not world.is_main) as should_stop:
         trainer.run(should_stop, lambda: display.stepped(trainer.config.last_step))
         signals = world.gather(should_stop.number)
@@ -132,6 +133,14 @@ def _run(trainer, world, display):
     display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
                  f"{written_paths(run_dir)}")
     return max(signals)
+
+
+def _logs(trainer, world, note):
+    """Return what the rows of a run go to beside progress.csv, on the main process."""
+    config = trainer.config
+    if not world.is_main or not config.logs:
+        return None
+    return RunLogs(config.logs, trainer.run_folder.path, dataclasses.asdict(config), trainer.step, note)
 
 
 def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
