@@ -69,6 +69,7 @@ setup(
         **EXTRAS,
         "docs": DOCS,
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
-                 "diffusers", "webdataset", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
+                 "diffusers", "webdataset", "nbclient", "nbformat", "ipykernel", *EXTRAS["mpi"],
+                 *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
     },
 )
