@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
+from add.data.manifest import manifest_of
 from add.data.read_back import read_json
 from add.errors import UserError, shortage
 from add.interfaces import PathLike, Row
@@ -292,5 +293,13 @@ def file_name(path: PathLike) -> str:
 
 
 def relative_name(folder: PathLike, path: PathLike) -> str:
-    """Return the name of a file in a local or remote folder: its path from there, with forward slashes."""
-    return str(path).removeprefix(join(folder, "")).replace(os.sep, "/")
+    """Return the name of a file in a local or remote folder: its path from there, with forward slashes.
+
+    Of a manifest, FILE.csv or FILE.csv/CLASS, it is the path from the file's folder, without the way up where the image
+    lies elsewhere.
+    """
+    manifest = manifest_of(folder)
+    if manifest is None:
+        return str(path).removeprefix(join(folder, "")).replace(os.sep, "/")
+    way = os.path.relpath(path, manifest[0].parent).replace(os.sep, "/")
+    return "/".join(part for part in way.split("/") if part != "..")

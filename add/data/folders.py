@@ -5,6 +5,8 @@ patients as well. Hidden files and folders are passed over, and so is what this 
 and below a folder of images the results of training, translation and evaluation; samples too, where there are other
 images.
 
+A CSV file that lists images stands for a folder everywhere (manifest.py).
+
 Paths are local, or blobfile URLs (gs://, az://, http://, https://). Bad files are found before work begins
 and all are named in one message.
 """
@@ -17,6 +19,7 @@ import numpy as np
 
 from add.data import files, transforms
 from add.data.image_file import EXTENSIONS, KINDS, read_image, say_reason
+from add.data.manifest import classes_of, manifest_of, read_manifest
 from add.data.other_files import describe_file, describe_files, say_passed_over
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -44,6 +47,12 @@ def list_images(folder: PathLike) -> list[str]:
             are not UTF-8.
     """
     folder = os.fspath(folder)
+    if (entries := read_manifest(folder)) is not None:
+        paths = [entry.path for entry in entries]
+        if strange := [path for path in paths if not _is_image(os.path.basename(path))]:
+            raise UserError(f"{folder} names {len(strange)} files that are no images, such as {strange[0]}: expected "
+                            f"files that end in {', '.join(EXTENSIONS)}; correct the table")
+        return paths
     _check_folder(folder)
     found = list(_walk(folder))
     if found[0].written in WRITTEN:
@@ -59,6 +68,8 @@ def list_images(folder: PathLike) -> list[str]:
 
 def say_others(folder: PathLike) -> str:
     """Return how many files in a folder and below it are no images, and of which kinds; "" where there are none."""
+    if manifest_of(folder) is not None:
+        return ""
     return say_passed_over(name for entries in _walk(os.fspath(folder)) if not entries.written
                            for name in entries.names if not _is_image(name))
 
@@ -70,6 +81,8 @@ def list_domains(root: PathLike) -> dict[str, list[str]]:
         UserError: there is no subfolder, or one without images.
     """
     root = os.fspath(root)
+    if manifest_of(root) is not None:
+        return classes_of(root)
     _check_folder(root)
     names = _scan(root).subfolders
     if not names:
@@ -95,6 +108,8 @@ def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: Path
 def holds_domains(root: PathLike) -> bool:
     """Return whether a folder has subfolders and no image of its own: of domains, or of the slides of one domain."""
     root = os.fspath(root)
+    if (rows := read_manifest(root)) is not None:
+        return len({row.domain for row in rows} - {""}) > 1
     _check_folder(root)
     entries = _scan(root)
     return bool(entries.subfolders) and not entries.written and not any(map(_is_image, entries.names))

@@ -6,6 +6,7 @@ of every split. An image's group is told by its name, with a regular expression,
 """
 import csv
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import write_atomically
+from add.data.files import relative_name, write_atomically
+from add.data.manifest import manifest_of, read_manifest
 from add.data.read_back import read_rows
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -31,12 +33,16 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
 
     Args:
         folder: what the paths lie below; the pattern sees them relative to it, and the table lies in it or beside it.
+            Or a manifest, which has a column for them.
         paths: [n].
         pattern: regular expression; its first bracketed part, else the whole match, is the group. Empty: the table's.
 
     Raises:
         UserError: the pattern is none or does not match some image, or the table lacks some.
     """
+    entries = None if pattern else read_manifest(folder)
+    if entries is not None:
+        return _by_manifest(folder, entries, paths)
     if pattern:
         return _by_pattern([_relative(path, folder) for path in paths], pattern)
     table = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE) if path.is_file()), None)
@@ -148,7 +154,21 @@ def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, se
                         f"move its images to one side")
 
 
+def _by_manifest(folder, entries, paths):
+    """Return the groups that a manifest gives, or None where it has no such column."""
+    known = {entry.path: entry.group for entry in entries}
+    groups = [known[os.path.normpath(path)] for path in paths]
+    if not any(groups):
+        return None
+    if lacking := [path for path, group in zip(paths, groups, strict=True) if not group]:
+        raise UserError(f"{folder} names no group for {len(lacking)} of its images, such as {lacking[0]}: expected one "
+                        f"for each, or for none; correct the table, or give --group_pattern")
+    return groups
+
+
 def _relative(path, folder):
+    if manifest_of(folder) is not None:
+        return relative_name(folder, path)
     return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
 
 

@@ -1,12 +1,14 @@
 """Known severities of images in severity.csv: a row `image,severity` each, `image` relative to the table's folder."""
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from add.data.files import write_atomically
+from add.data.manifest import read_manifest
 from add.data.read_back import read_rows
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -24,7 +26,14 @@ def write_severity(folder: PathLike, severities: Mapping[str, float]) -> None:
 
 
 def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | None:
-    """Return the severities float64 [n] of `paths`, from the table in the folder or beside it; None without one."""
+    """Return the severities float64 [n] of `paths`, from the table in the folder or beside it; None without one.
+
+    Of a manifest, those of its own column, where it has all of them.
+    """
+    if (entries := read_manifest(folder)) is not None:
+        severities = {entry.path: entry.severity for entry in entries}
+        found = [severities[os.path.normpath(path)] for path in paths]
+        return None if None in found else np.array(found, dtype=float)
     table_path = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE)
                        if path.exists()), None)
     if table_path is None:

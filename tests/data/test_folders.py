@@ -129,7 +129,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "message"), [
     ("a.svs", "a whole-slide image.* cut it into tiles"), ("a.NPZ", "a file of arrays"), ("a.pt", "a file of weights"),
-    ("a.tar.gz", "an archive.* unpack it"), ("train.csv", "a table.* folder, one for each domain"),
+    ("a.tar.gz", "an archive.* unpack it"), ("train.tsv", "a table.* folder, one for each domain"),
     ("a.dcm", "a medical scan"), ("a.heic", "an image of a kind that is not read"), ("a.webp", "a file, one image"),
     ("README", "a file: expected a folder of images; give the folder that holds")])
 def test_what_is_given_in_place_of_a_folder_is_named(tmp_path, name, message):

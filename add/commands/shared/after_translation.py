@@ -62,6 +62,8 @@ def _all_domains(folders, direction):
     if sorted(folders) != list(range(num_domains)) or len(parents) != 1:
         return {"data_dir": "FOLDER_OF_ALL_DOMAINS"}
     root = parents.pop()
+    if root.is_file():  # a manifest
+        return {"data_dir": root}
     there = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if there != sorted(names):
         return {"data_dir": "FOLDER_OF_ALL_DOMAINS"}

@@ -157,7 +157,7 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
     """
     if not config.data_dir:
         raise UserError("no --data_dir was given: expected a folder of images")
-    run_dir = config.run_dir or run_dir or str(Path("runs") / (Path(config.data_dir).resolve().name or "run"))
+    run_dir = config.run_dir or run_dir or str(Path("runs") / (_plain_name(config.data_dir) or "run"))
     config = dataclasses.replace(config, run_dir=run_dir)
     if config.domain in ("", ONE_DOMAIN):
         return [config]
@@ -172,6 +172,11 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
         logging.getLogger(__name__).warning(f"{config.data_dir} holds {', '.join(left_out)} as well, not trained on")
     return [dataclasses.replace(config, data_dir=join(config.data_dir, name), run_dir=str(Path(run_dir) / name))
             for name in names]
+
+
+def _plain_name(data_dir):
+    """Return the last part of a folder's path; of a manifest without its ending."""
+    return Path(data_dir).resolve().name.removesuffix(".csv")
 
 
 def counting_classes(parsed: Parsed, config_class: type) -> Any:

@@ -1,0 +1,89 @@
+"""Manifests: a CSV file with a row for each image, in place of a folder of images.
+
+The column `image` is a path, relative to the file; `class` takes the place of a subfolder for each domain, so that
+FILE.csv/CLASS names the images of one, as FOLDER/CLASS does; `group` (or `slide` or `patient`) says which images belong
+together, and `severity` how severe each one is.
+"""
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from add.data.read_back import read_rows
+from add.errors import UserError
+from add.interfaces import PathLike
+
+ENDING = ".csv"
+GROUP_COLUMNS = ("group", "slide", "patient")
+CORRECT = "correct the table"
+
+
+class Entry(NamedTuple):
+    """A row: the path of an image, its class and its group, "" where the table has none, its severity or None."""
+
+    path: str
+    domain: str
+    group: str
+    severity: float | None
+
+
+def manifest_of(folder: PathLike) -> tuple[Path, str] | None:
+    """Return (file, class) of FILE.csv/CLASS, the class "" of FILE.csv alone; None for what is no manifest."""
+    path = Path(folder)
+    for file, domain in ((path, ""), (path.parent, path.name)):
+        if file.suffix.lower() == ENDING and file.is_file():
+            return file, domain
+    return None
+
+
+def read_manifest(folder: PathLike) -> list[Entry] | None:
+    """Return the rows of a manifest, those of its class where one is named; None for what is no manifest.
+
+    Raises:
+        UserError: a damaged table, an image that stands in it twice, or a class without any.
+    """
+    found = manifest_of(folder)
+    if found is None:
+        return None
+    file, domain = found
+    rows = read_rows(file, {"image": str}, CORRECT)
+    if not rows:
+        raise UserError(f"{file} has no rows: expected the header image,class,group and a row for each image; "
+                        f"{CORRECT}")
+    if domain and "class" not in rows[0]:
+        raise UserError(f"{file} has no column class, so there is no {domain} in it: expected the header "
+                        f"image,class,group; {CORRECT}")
+    column = next((name for name in GROUP_COLUMNS if name in rows[0]), "")
+    entries = [Entry(os.path.normpath(file.parent / row["image"]), row.get("class") or "", row.get(column) or "",
+                     _severity(file, row)) for row in rows]
+    entries = [entry for entry in entries if domain in ("", entry.domain)]
+    if not entries:
+        classes = sorted({row["class"] for row in rows if row["class"]})
+        raise UserError(f"{file} has no images of the class {domain}: expected one of {', '.join(classes)}")
+    paths = [entry.path for entry in entries]
+    if twice := sorted({path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else ()):
+        raise UserError(f"{file} names {len(twice)} images twice, such as {twice[0]}: expected each once; {CORRECT}")
+    return sorted(entries)
+
+
+def classes_of(folder: PathLike) -> dict[str, list[str]]:
+    """Return {class: paths} of a manifest, sorted by name.
+
+    Raises:
+        UserError: an image without a class.
+    """
+    entries = read_manifest(folder) or []
+    if lacking := [entry.path for entry in entries if not entry.domain]:
+        raise UserError(f"{folder} names no class for {len(lacking)} of its {len(entries)} images, such as "
+                        f"{lacking[0]}: expected the header image,class,group and a class in every row; {CORRECT}")
+    return {name: [entry.path for entry in entries if entry.domain == name]
+            for name in sorted({entry.domain for entry in entries})}
+
+
+def _severity(file, row):
+    text = row.get("severity")
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"{file} gives {row['image']} the severity {text!r}: expected a number; {CORRECT}") from error
