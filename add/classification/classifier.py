@@ -37,6 +37,7 @@ class ClassifierConfig(Checked):
     weight_decay: float = option(1e-2, "weight decay of AdamW", least=0, most=MOST_WEIGHT)
     augment: str = option("dihedral", "flips and quarter turns of the training images, for every method but `plain`",
                           ("none", "mirror", "flips", "dihedral"))
+    balance: bool = option(False, "draw the real images of every class equally often, however many there are of each")
 
 
 class SmallResNet(nn.Module):
@@ -124,6 +125,7 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
     if heads not in HEADS:
         raise UserError(f"heads {heads!r} are unknown: expected one of {'; '.join(HEADS)}")
     num_classes = real.labels.shape[1]
+    shares = _balanced(real.labels) if config.balance else None
     real = Labelled(real.images, targets_of(real.labels, heads))
     if synthetic is not None:
         synthetic = Labelled(synthetic.images, targets_of(synthetic.labels, heads, generated=True))
@@ -136,7 +138,7 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))
     network.train()
     for step in range(config.steps):
-        images, targets = _draw(real, config.batch_size - num_synthetic, generator)
+        images, targets = _draw(real, config.batch_size - num_synthetic, generator, shares)
         if num_synthetic:
             more_images, more_targets = _draw(synthetic, num_synthetic, generator)
             images, targets = torch.cat([images, more_images]), torch.cat([targets, more_targets])
@@ -183,6 +185,15 @@ def _lr_factor(step, steps):
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _draw(data, count, generator):
-    chosen = torch.randint(len(data), (count,), generator=generator)
+def _balanced(labels):
+    """Return how often to draw each image, float32 [n], so that every class is drawn equally often."""
+    classes = labels.argmax(dim=1)
+    return 1 / torch.bincount(classes)[classes]
+
+
+def _draw(data, count, generator, shares=None):
+    if shares is None:
+        chosen = torch.randint(len(data), (count,), generator=generator)
+    else:
+        chosen = torch.multinomial(shares, count, replacement=True, generator=generator)
     return data.images[chosen], data.labels[chosen]

@@ -176,7 +176,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
-    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": config.heads, "domains": list(real.names),
+    settings = {"classifier": _as_noted(classifier_config), "heads": config.heads, "domains": list(real.names),
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
@@ -230,6 +230,13 @@ def _teacher(path, real, classifier_config, seed, silent):
         teacher = fit_teacher(real, classifier_config, seed, bar.add)
     save_torch(path, teacher.state_dict())
     return teacher
+
+
+def _as_noted(classifier_config):
+    """Return the classifiers' options as earlier versions noted them, which had no `balance`."""
+    options = dataclasses.asdict(classifier_config)
+    return options if classifier_config.balance else {name: value for name, value in options.items()
+                                                      if name != "balance"}
 
 
 def _missing(config, runs):

@@ -216,3 +216,21 @@ def test_networks_of_monai_train(name):
 def test_densenet_refuses_images_that_it_halves_away():
     with pytest.raises(UserError, match="densenet121 was given images of 16 pixels: expected 32 or more"):
         train_classifier(toy(), ClassifierConfig(network="densenet121", steps=1), seed=0)
+
+
+def test_balanced_batches_hold_every_class_equally_often(monkeypatch):
+    """Of 30 dark images and 3 bright ones; without it, a batch has a tenth of the bright ones."""
+    classes = torch.tensor([0] * 30 + [1] * 3)
+    real = Labelled(classes[:, None, None, None].expand(-1, 3, 8, 8).float(), one_hot(classes, 2))
+    shares = {}
+    for balance in (False, True):
+        seen = []
+
+        def noted(images, targets, kind, generator, seen=seen):
+            seen.append(targets[:, 1].mean().item())
+            return images, targets
+
+        monkeypatch.setattr(classifier, "mix", noted)
+        train_classifier(real, ClassifierConfig(steps=40, batch_size=16, balance=balance), seed=0)
+        shares[balance] = sum(seen) / len(seen)
+    assert shares[True] == pytest.approx(0.5, abs=0.06) and shares[False] == pytest.approx(1 / 11, abs=0.04)
