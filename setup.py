@@ -70,6 +70,7 @@ setup(
         "docs": DOCS,
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
                  "diffusers", "webdataset", "nbclient", "nbformat", "ipykernel", *EXTRAS["mpi"],
-                 *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
+                 *EXTRAS["onnx"], *EXTRAS["eval"], *EXTRAS["slides"],
+                 *DOCS],
     },
 )

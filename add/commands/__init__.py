@@ -20,13 +20,14 @@ GROUPS = {
     "train": ("train", "classifier_train", "super_res_train", "baseline_train"),
     "make images": ("image_sample", "classifier_sample", "super_res_sample", "baseline_sample"),
     "measure and compare": ("evaluate", "classify", "image_nll", "compare"),
-    "models and data": ("split", "convert", "export", "make_phantom", "make_tissue"),
+    "models and data": ("tiles", "split", "convert", "export", "make_phantom", "make_tissue"),
     "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
     "this machine": ("doctor",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 PATIENCE = 1.0  # seconds of loading before it is told of
-SCRIPT_NAMES = {"translate": "frequency_generating_m_samples"}  # of commands whose script is named otherwise
+# Of commands whose script is named otherwise.
+SCRIPT_NAMES = {"translate": "frequency_generating_m_samples", "tiles": "slide_tiles"}
 
 
 def main(argv: list[str] | None = None) -> int:

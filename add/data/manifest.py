@@ -66,17 +66,17 @@ def read_manifest(folder: PathLike) -> list[Entry] | None:
 
 
 def classes_of(folder: PathLike) -> dict[str, list[str]]:
-    """Return {class: paths} of a manifest, sorted by name.
+    """Return {class: paths} of a manifest, sorted by name; images without a class are in none.
 
     Raises:
-        UserError: an image without a class.
+        UserError: no image has a class.
     """
     entries = read_manifest(folder) or []
-    if lacking := [entry.path for entry in entries if not entry.domain]:
-        raise UserError(f"{folder} names no class for {len(lacking)} of its {len(entries)} images, such as "
-                        f"{lacking[0]}: expected the header image,class,group and a class in every row; {CORRECT}")
-    return {name: [entry.path for entry in entries if entry.domain == name]
-            for name in sorted({entry.domain for entry in entries})}
+    names = sorted({entry.domain for entry in entries} - {""})
+    if not names:
+        raise UserError(f"{folder} names no class for its {len(entries)} images: expected the header image,class,group "
+                        f"and a class in the rows; {CORRECT}")
+    return {name: [entry.path for entry in entries if entry.domain == name] for name in names}
 
 
 def _severity(file, row):

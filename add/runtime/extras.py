@@ -10,5 +10,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "monai",  # larger classifiers
     ),
     "logs": ("tensorboard", "wandb", "mlflow"),  # to follow a training in; each works alone
+    "slides": ("openslide-python", "openslide-bin", "shapely", "scikit-image", "torchstain"),  # to cut tiles
     "tissue": ("scikit-image",),  # to cut the embedded patches again
 }

@@ -166,7 +166,8 @@ def test_commands_that_read_images_bound_their_pixels(name):
     """`split` moves names alone."""
     options = load_command(name).build_options()
     try:
-        reads = options.fields.keys() & {"data_dir", "real_dir", "base_samples", "dataset"} and name != "split"
+        images = {"data_dir", "real_dir", "base_samples", "dataset", "slides_dir"}
+        reads = options.fields.keys() & images and name != "split"
         assert bool(reads) == ("max_pixels" in options.fields)
         if reads:
             options.parse(["--max_pixels", "1234", *NEEDED.get(name, [])])

@@ -5,7 +5,8 @@ import sys
 from add.runtime.extras import EXTRAS, REQUIRED
 from tests.test_imports import MODULES, imports
 
-IMPORTED = {"pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "scikit-image": "skimage"}
+IMPORTED = {"pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "scikit-image": "skimage",
+            "openslide-python": "openslide"}
 ALONE = {"diffusers"}  # read where they happen to be there, and nothing needs them
 
 
