@@ -28,7 +28,7 @@ from add.config import (
 from add.data import ImageSet
 from add.data.files import changed_settings, read_bytes, require_local, save_json, write_atomically
 from add.data.folders import in_order, list_domains
-from add.data.image_file import read_header
+from add.data.image_file import lossy_share, read_header
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.results.translation_series import REVIEWED_RULE, domain_order, label_path, read_series, write_labels
@@ -46,6 +46,7 @@ from add.runtime.progress import say
 
 ACTIONS = ("make", "score")
 MOST_ITEMS = 2000  # of a page; beyond it no reader goes
+LEAST_SHARE = 0.05  # difference in the share of lossy files that is worth a note
 HEAVY = 20 * 2**20  # bytes of a page that many mailboxes refuse
 
 
@@ -124,7 +125,7 @@ def make_reading(config: ReviewConfig, note: Note = lambda text: None) -> Key:
     rng = np.random.default_rng(config.seed)
     series = _read_pair(config.translations.split(","))
     low, high = pair = _pair(series[0])
-    size = min(read_header(str(series[0].folder / series[0].images[0])))
+    size = _common_size(series)
     domains = in_order(list_domains(config.data_dir),
                        domain_order(config.domains, config.translations, config.data_dir), config.data_dir)
     if high >= len(domains):
@@ -157,6 +158,10 @@ def make_reading(config: ReviewConfig, note: Note = lambda text: None) -> Key:
     kinds = [item.kind for item in shown if not item.repeat_of]
     note(f"{kinds.count(GENERATED)} generated and {kinds.count(REAL)} real images, {config.repeats} of them twice, at "
          f"{size} pixels: {folder / PAGE}, {num_bytes / 2**20:.1f} MB; send this file to the readers")
+    lossy = [lossy_share([item.image for item in shown if item.kind == kind]) for kind in (GENERATED, REAL)]
+    if abs(lossy[0] - lossy[1]) > LEAST_SHARE:
+        note(f"{lossy[1]:.0%} of the real images are JPEG or WebP, and {lossy[0]:.0%} of the generated ones: a reader "
+             f"may know them by their compression; take real images that were saved as the training images were")
     if num_bytes > HEAVY:
         note("this page is too large for many mailboxes: share it by a link or a stick, or lower --num_generated and "
              "--num_real")
@@ -243,6 +248,15 @@ def _read_pair(folders):
 
 def _pair(series):
     return min(series.source, series.target), max(series.source, series.target)
+
+
+def _common_size(series):
+    """Return the side in pixels of the images of all Series; raises UserError where they differ."""
+    sizes = [min(read_header(str(own.folder / own.images[0]))) for own in series]
+    if len(set(sizes)) > 1:
+        raise UserError(f"the translations hold images of {' and '.join(map(str, sorted(set(sizes))))} pixels: "
+                        f"expected one size, for a reader would know them by it; make a reading of each")
+    return sizes[0]
 
 
 def _real_items(paths, stage, count, size, skip_bad, rng):

@@ -115,6 +115,22 @@ def test_small_real_images_other_pairs_and_chains_are_refused(drawn, tmp_path, c
         assert said in capsys.readouterr().err
 
 
+def test_other_sizes_are_refused_and_other_compression_is_told(drawn, tmp_path, capsys):
+    small = write_translation(tmp_path / "small", 0, num_sources=1)
+    for path in (small / "images").iterdir():
+        save_png(path, np.zeros((12, 12, 3), dtype=np.uint8))
+    assert make((f"{drawn[0]},{small}", drawn[1]), tmp_path / "out") == 2
+    assert "images of 12 and 16 pixels" in capsys.readouterr().err
+    shutil.copytree(drawn[1], tmp_path / "real")
+    for path in (tmp_path / "real").glob("*/*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert make((drawn[0], tmp_path / "real"), tmp_path / "out") == 0
+    assert "100% of the real images are JPEG or WebP, and 0% of the generated ones" in capsys.readouterr().out
+    assert make(drawn, tmp_path / "other") == 0
+    assert "JPEG" not in capsys.readouterr().out
+
+
 # score
 
 
