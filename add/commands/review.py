@@ -86,8 +86,8 @@ class ReviewConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.action not in ACTIONS:
-            raise UserError(f"review is to {self.action!r}, expected make or score: write add review make ..., or add "
-                            f"review score ...")
+            raise UserError(f"the first word, or --action, is {self.action!r}, expected make or score: write add "
+                            f"review make ..., or add review score ...")
         expect(self.grades != 1, "grades", self.grades, "0, or 2 to 9")
         require_local(self.out_dir)
 

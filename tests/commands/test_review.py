@@ -235,7 +235,7 @@ def test_translations_that_moved_are_found_where_the_option_says(reading):
 def test_the_first_word_is_needed(capsys):
     for words in ([], ["mark"]):
         assert run("review", *words) == 2
-        assert "write add review make ..., or add review score ..." in capsys.readouterr().err
+        assert "expected make or score: write add review make ..., or add review score ..." in capsys.readouterr().err
 
 
 def test_labels_that_were_not_made_are_named(reading, capsys):

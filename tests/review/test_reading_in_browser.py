@@ -79,7 +79,7 @@ def test_three_images_by_keys_alone_a_reload_and_a_file_without_the_truth(open_p
     press(page, "Enter", "g", "1", "k", "Enter")
     assert page.inner_text("#counted") == f"3 of {COUNT} answered"
     page.reload()
-    assert f"kept 3 of {COUNT} answers" in page.inner_text("#kept") and page.input_value("#reader") == "A. B."
+    assert f"There are 3 of {COUNT} answers" in page.inner_text("#kept") and page.input_value("#reader") == "A. B."
     press(page, "Tab", "Enter") if page.evaluate("document.activeElement.id") == "reader" else page.click("#go")
     assert page.inner_text("#where") == f"Image 4 of {COUNT}"
     name, content = saved(page, lambda: press(page, "s"))
@@ -108,6 +108,28 @@ def test_nothing_is_answered_before_the_reader_answers(open_page):
     assert page.inner_text("#where") == f"Image 1 of {COUNT}"
     press(page, "k", "Enter", "b")
     assert page.inner_text("#where") == f"Image 1 of {COUNT}" and page.inner_text("#placed") == "50 %"
+
+
+def test_a_reading_goes_on_from_a_file_on_another_computer(open_page, tmp_path):
+    page = open_page()
+    begin(page)
+    press(page, "r", "9", "k", "Enter", "g", "5", "x")
+    page.keyboard.type("blurred")
+    press(page, "Enter")
+    _, content = saved(page, lambda: page.click("#save-now"))
+    other = open_page()  # a new context has a storage of its own
+    for text, said in (("{", "no file of answers"), (json.dumps(content | {"reading": "x"}), "no file of answers"),
+                       (json.dumps(content), f"There are 2 of {COUNT} answers")):
+        (tmp_path / "answers.json").write_text(text, encoding="utf-8")
+        other.set_input_files("#file", tmp_path / "answers.json")
+        other.locator("#kept", has_text=said).wait_for(timeout=5000)
+    assert other.input_value("#reader") == "A. B."
+    other.click("#go")
+    assert other.inner_text("#where") == f"Image 3 of {COUNT}"
+    press(other, "r", "1", "k", "Enter")
+    _, again = saved(other, lambda: press(other, "s"))
+    assert [row["item"] for row in again["answers"]] == ["001", "002", "003"]
+    assert again["answers"][:2] == content["answers"] and again["started"] == content["started"]
 
 
 def test_grades_by_keys_to_the_end(open_page):

@@ -143,6 +143,29 @@
     if (!find("reading").hidden) startClock();
   };
 
+  // Take the answers of a file that this page saved elsewhere; those that stand here already win.
+  const load = (text) => {
+    let content = {};
+    try {
+      content = JSON.parse(text);
+    } catch (error) {
+      content = {};
+    }
+    if (content?.reading !== data.reading || !Array.isArray(content.answers)) {
+      find("kept").textContent = "This is no file of answers to these images.";
+      return;
+    }
+    for (const {item, real, place, keep, reason, seconds} of content.answers)
+      if (items.some((own) => own.item === item))
+        state.answers[item] = {real, place, keep, reason, seconds, ...state.answers[item]};
+    state.reader ||= String(content.reader);
+    state.started ||= String(content.started);
+    const open = items.findIndex((item) => !isDone(given(item)));
+    state.at = open < 0 ? items.length - 1 : open;
+    remember();
+    greet();
+  };
+
   const resize = () => {
     const native = find("stand").classList.toggle("native");
     find("size").setAttribute("aria-pressed", String(native));
@@ -206,13 +229,23 @@
     }
   });
 
+  find("file").addEventListener("change", async (event) => {
+    const file = event.target.files[0];
+    if (file) load(await file.text());
+    event.target.value = "";  // so that the same file can be given again
+  });
+
+  const greet = () => {
+    find("reader").value = state.reader;
+    const done = countDone();
+    if (done) {
+      find("kept").textContent = "There are " + done + " of " + items.length + " answers. The reading goes on where it was left.";
+      find("go").textContent = "Go on";
+    } else if (!keeps) {
+      find("kept").textContent = "This browser keeps no progress: please read in one sitting, or save the answers in between.";
+    }
+  };
+
   recall();
-  find("reader").value = state.reader;
-  const done = countDone();
-  if (done) {
-    find("kept").textContent = "This browser kept " + done + " of " + items.length + " answers. The reading goes on where it was left.";
-    find("go").textContent = "Go on";
-  } else if (!keeps) {
-    find("kept").textContent = "This browser keeps no progress: please read in one sitting, or save the answers in between.";
-  }
+  greet();
 })();
