@@ -154,7 +154,7 @@ def make_reading(config: ReviewConfig, note: Note = lambda text: None) -> Key:
                         f"same images and options, or a new folder; give another --out_dir")
     folder = Path(config.out_dir)
     write_key(folder, key, dataclasses.asdict(config))
-    num_bytes = write_page(folder / PAGE, data)
+    num_bytes = write_page(folder / PAGE, data, size)
     kinds = [item.kind for item in shown if not item.repeat_of]
     note(f"{kinds.count(GENERATED)} generated and {kinds.count(REAL)} real images, {config.repeats} of them twice, at "
          f"{size} pixels: {folder / PAGE}, {num_bytes / 2**20:.1f} MB; send this file to the readers")

@@ -17,6 +17,7 @@ from add.interfaces import PathLike, Row
 
 PAGE = "index.html"
 DIGITS_OF_DIGEST = 16
+MOST_ENLARGED = 6  # times; beyond it small images are blur alone
 
 
 def page_data(names: Sequence[str], images: Sequence[np.ndarray], stages: tuple[str, str], grades: int) -> Row:
@@ -35,11 +36,12 @@ def page_data(names: Sequence[str], images: Sequence[np.ndarray], stages: tuple[
     return {"reading": digest, **data}
 
 
-def write_page(path: PathLike, data: Row) -> int:
-    """Write the page of `page_data` and return its bytes."""
+def write_page(path: PathLike, data: Row, image_size: int) -> int:
+    """Write the page of `page_data`, whose images have a width of `image_size` pixels, and return its bytes."""
     templates = Environment(loader=PackageLoader("add.review"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     content = templates.get_template("reading.html").render(data=data, stages=data["stages"], grades=data["grades"],
-                                                            count=len(data["items"])).encode()
+                                                            count=len(data["items"]),
+                                                            most=MOST_ENLARGED * image_size).encode()
     write_atomically(path, lambda file: file.write(content))
     return len(content)
 

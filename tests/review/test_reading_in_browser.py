@@ -32,7 +32,7 @@ def open_page(browser, tmp_path):
     def start(grades=0, **settings):
         path = tmp_path / "index.html"
         images = [np.full((8, 8, 3), 40 * i, dtype=np.uint8) for i in range(COUNT)]
-        write_page(path, page_data([f"{i:03}" for i in range(1, COUNT + 1)], images, ("mild", "severe"), grades))
+        write_page(path, page_data([f"{i:03}" for i in range(1, COUNT + 1)], images, ("mild", "severe"), grades), 8)
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -156,6 +156,14 @@ def test_it_fits_every_width_and_is_read_in_the_dark(open_page, width, scheme):
     brightness = [sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(","))) for colour in (ink, ground)]
     assert (brightness[0] < brightness[1]) == (scheme == "light") and abs(brightness[0] - brightness[1]) > 400
     assert page.is_visible("#next") and page.locator("#next").bounding_box()["y"] < 900
+
+
+def test_small_images_are_enlarged_six_times_and_shown_pixel_by_pixel(open_page):
+    page = open_page(viewport={"width": 1200, "height": 900})
+    begin(page)
+    for pixels in (48, 8, 48):
+        assert page.locator("#picture").bounding_box()["width"] == pixels
+        press(page, "z")
 
 
 def test_every_control_has_a_name_for_screen_readers(open_page):

@@ -11,7 +11,7 @@ IMAGES = [np.full((4, 4, 3), value, dtype=np.uint8) for value in (10, 20)]
 
 def written(path, *given):
     data = page_data(["001", "002"], IMAGES, *given)
-    assert write_page(path, data) == path.stat().st_size
+    assert write_page(path, data, 4) == path.stat().st_size
     return data, path.read_text(encoding="utf-8")
 
 

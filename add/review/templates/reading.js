@@ -135,7 +135,7 @@
       saved: new Date().toISOString(), answers};
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], {type: "application/json"}));
-    link.download = "answers_" + (state.reader.replace(/[^\p{L}\p{N}]+/gu, "_") || "reader") + "_" + data.reading.slice(0, 6) + ".json";
+    link.download = "answers_" + (state.reader.replace(/[^\p{L}\p{N}]+/gu, "_") .replace(/^_|_$/g, "") || "reader") + "_" + data.reading.slice(0, 6) + ".json";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     const told = answers.length + " of " + items.length + " answers were saved as " + link.download + ", where this browser puts downloads.";
