@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from add.classification.label_rules import LABEL_RULES
+from add.classification.leakage import SourceWatch
 from add.classification.scores import check_packages
 from add.config import (
     Checked,
@@ -38,8 +39,8 @@ from add.review.reading_key import Key, read_digest, read_key, write_key
 from add.review.reading_page import PAGE, page_data, write_page
 from add.review.reading_plot import plot_reading
 from add.review.reading_report import report
-from add.review.reading_scores import placed, score_reading, verdicts
-from add.review.reviewed_labels import FEWEST, calibrated, fit_curve, rejected_images
+from add.review.reading_scores import score_reading, verdicts
+from add.review.reviewed_labels import FEWEST, Curve, calibrated, rejected_images
 from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
 from add.runtime.progress import say
@@ -162,6 +163,11 @@ def make_reading(config: ReviewConfig, note: Note = lambda text: None) -> Key:
     if abs(lossy[0] - lossy[1]) > LEAST_SHARE:
         note(f"{lossy[1]:.0%} of the real images are JPEG or WebP, and {lossy[0]:.0%} of the generated ones: a reader "
              f"may know them by their compression; take real images that were saved as the training images were")
+    real = [item for item in shown if item.kind == REAL]
+    watch = SourceWatch([item.image for item in real], [pair[item.folder] for item in real])
+    if sources := sum(len(set(own.groups[watch.finds(own)].tolist())) for own in series):
+        note(f"{sources} series were made from real images of this reading: a reader sees a source image beside what "
+             f"was made of it; take other real images")
     if num_bytes > HEAVY:
         note("this page is too large for many mailboxes: share it by a link or a stick, or lower --num_generated and "
              "--num_real")
@@ -184,53 +190,70 @@ def score_answers(config: ReviewConfig, note: Note = lambda text: None) -> Row:
     check_packages()
     expect(bool(config.answers), "answers", config.answers, "files that readers saved from the page")
     key = read_key(config.out_dir)
-    readers = read_readers(config.answers.split(","), key)
+    files = config.answers.split(",")
+    readers = read_readers(files, key)
+    key, series = _read_shown(config, key)
+    labels = [dict(zip(own.images, own.labels[:, key.pair[1]].tolist(), strict=True)) for own in series]
+    result = score_reading(key, readers, labels)
+    rejected = [rejected_images(verdicts(key, readers, number)) for number in range(len(series))]
+    for own, found, images in zip(series, result["translations"], rejected, strict=True):
+        found["rejected"] = len(images)
+        found["written"] = found["images"] >= FEWEST and len(images) < len(own)
+    folder = Path(config.out_dir)
+    text = report(result)
+    plot_reading(folder / "review.png", result)
+    write_atomically(folder / "review.md", lambda file: file.write(text.encode()))
+    save_json(folder / "review.json", result)
+    note(f"{text}\nwritten: {folder}/review.md, review.json and review.png")
+    settings = {"reading": key.reading, "label_rule": config.label_rule,
+                "answers": {reader.name: _digest(path) for reader, path in zip(readers, files, strict=True)}}
+    for own, found, images in zip(series, result["translations"], rejected, strict=True):
+        _write_reviewed(own, found, images, key, settings, note)
+    return result
+
+
+def _read_shown(config, key):
+    """Return (the Key with the folders of the translations, their Series), having checked that they are what was shown.
+
+    Raises:
+        UserError: translations that are missing, or others than those that the reading was made of.
+    """
     folders = config.translations.split(",") if config.translations else list(key.translations)
     if len(folders) != len(key.translations):
         raise UserError(f"--translations names {len(folders)} folders, and the reading is of {len(key.translations)}: "
                         f"expected as many, in the same order; or leave it out")
-    key = dataclasses.replace(key, translations=tuple(folders))
-    depth = _read_pair(folders)
+    pair = _pair(_read_pair(folders)[0])
+    if pair != key.pair:
+        raise UserError(f"the translations are between the domains {pair}, and the reading is between {key.pair}: "
+                        f"expected the translations that it was made of; correct --translations")
     series = [read_series(folder, config.label_rule) for folder in folders]
-    labels = [dict(zip(own.images, own.labels[:, key.pair[1]].tolist(), strict=True)) for own in series]
+    known = [set(own.images) for own in series]
     for item in key.items.values():
         path = Path(folders[item.folder], item.image) if item.kind == GENERATED else None
-        if path and (item.image not in labels[item.folder] or not path.exists() or _digest(path) != item.sha256):
+        if path and (item.image not in known[item.folder] or not path.exists() or _digest(path) != item.sha256):
             raise UserError(f"{path} is missing or not the image that was shown to readers: expected the translation "
                             f"that the reading was made of; give it with --translations, or make another reading")
-    if _pair(depth[0]) != key.pair:
-        raise UserError(f"the translations are between the domains {_pair(depth[0])}, and the reading is between "
-                        f"{key.pair}: expected the translations that it was made of; correct --translations")
-    result = score_reading(key, readers, labels)
-    rejected = [rejected_images(verdicts(key, readers, number)) for number in range(len(folders))]
-    for own, found, images in zip(series, result["translations"], rejected, strict=True):
-        found["rejected"] = len(images)
-        found["written"] = found["images"] >= FEWEST and len(images) < len(own)
-    settings = {"reading": key.reading, "label_rule": config.label_rule, "readers": [reader.name for reader in readers],
-                "num_answers": [len(reader.answers) for reader in readers]}
-    for number, (own, found) in enumerate(zip(series, result["translations"], strict=True)):
-        if not found["written"]:
-            note(f"{own.folder} gets no reviewed labels: {found['images']} of its images were placed and kept, and "
-                 f"{FEWEST} or more are needed; ask for more readings")
-            continue
-        kept = own.subset(np.array([image not in rejected[number] for image in own.images]))
-        curve = fit_curve(*placed(key, readers, number, labels[number])[:2])
-        path = label_path(own.folder, REVIEWED_RULE)
-        changed = changed_settings(path.with_suffix(".json"), settings, {"rejected", "curve"})
-        if path.exists() and changed:
-            note(f"{path} was made of other answers ({', '.join(changed)}), and is replaced")
-        write_labels(path, kept, calibrated(kept.labels, key.pair, curve))
-        save_json(path.with_suffix(".json"),
-                  settings | {"rejected": sorted(rejected[number]), "curve": found["curve"]})
-        note(f"{len(kept)} labels where readers see the images, {len(own) - len(kept)} rejected images left out: "
-             f"{path}")
-    folder = Path(config.out_dir)
-    text = report(result)
-    write_atomically(folder / "review.md", lambda file: file.write(text.encode()))
-    save_json(folder / "review.json", result)
-    plot_reading(folder / "review.png", result)
-    note(f"\n{text}\nwritten: {folder}/review.md, review.json and review.png")
-    return result
+    return dataclasses.replace(key, translations=tuple(folders)), series
+
+
+def _write_reviewed(series, found, rejected, key, settings, note):
+    """Write labels_reviewed.csv beside the labels of a Series, and what it was made of, or say why not.
+
+    Args:
+        found: the scores of the translation. rejected: names of images. settings: what it is made of, JSON values.
+    """
+    if not found["written"]:
+        note(f"{series.folder} gets no reviewed labels: {found['images']} of its images were placed and kept, and "
+             f"{FEWEST} or more are needed; ask for more readings")
+        return
+    kept = series.subset(np.array([image not in rejected for image in series.images]))
+    path = label_path(series.folder, REVIEWED_RULE)
+    changed = changed_settings(path.with_suffix(".json"), settings, {"rejected", "curve"})
+    if path.exists() and changed:
+        note(f"{path} was made of other {' and '.join(changed)}, and is replaced")
+    write_labels(path, kept, calibrated(kept.labels, key.pair, Curve(*map(np.array, found["curve"]))))
+    save_json(path.with_suffix(".json"), settings | {"rejected": sorted(rejected), "curve": found["curve"]})
+    note(f"{len(kept)} labels where readers see the images, {len(series) - len(kept)} rejected images left out: {path}")
 
 
 def _read_pair(folders):

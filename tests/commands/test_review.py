@@ -131,6 +131,16 @@ def test_other_sizes_are_refused_and_other_compression_is_told(drawn, tmp_path, 
     assert "JPEG" not in capsys.readouterr().out
 
 
+def test_source_images_among_the_real_ones_are_told_of(drawn, tmp_path, capsys):
+    assert make(drawn, tmp_path / "out") == 0
+    assert "were made from real images" not in capsys.readouterr().out
+    shutil.copytree(drawn[1], tmp_path / "real")
+    for number in range(2):
+        (tmp_path / "real" / "mild" / f"r{number}.png").rename(tmp_path / "real" / "mild" / f"s{number}.png")
+    assert make((drawn[0], tmp_path / "real"), tmp_path / "other") == 0
+    assert "2 series were made from real images of this reading" in capsys.readouterr().out
+
+
 # score
 
 
@@ -171,7 +181,7 @@ def test_scores_of_two_readers_and_rejected_images(reading, capsys):
     dataset = TranslationDataset(folder, rule="reviewed")
     assert len(dataset) == 40 - len(left_out) and {row["amount"] for row in dataset.metadata} == {AMOUNT}
     assert run("review", "score", "--out_dir", review, "--answers", files[0]) == 0
-    assert "was made of other answers (readers, num_answers), and is replaced" in capsys.readouterr().out
+    assert "was made of other answers, and is replaced" in capsys.readouterr().out
 
 
 def test_classify_learns_from_reviewed_labels(reading, capsys):
