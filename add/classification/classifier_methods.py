@@ -32,7 +32,7 @@ from add.classification.cross_fitted import CrossFitted, cross_fit, like_state
 from add.classification.feature_classifier import FeatureClassifier, fit_features
 from add.classification.heads import num_outputs
 from add.classification.image_changes import stain_jitter, trivial_augment
-from add.classification.label_rules import LABEL_RULES
+from add.classification.label_rules import READABLE_RULES
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS
 from add.errors import UserError
@@ -82,11 +82,11 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     source, plus, mixing = name.partition("+")
     base, at, rule = source.partition("@")
     if (base not in known or plus and (base not in synthetic or mixing not in MIXINGS[1:])
-            or at and (base != "progressive" or rule not in LABEL_RULES)):
+            or at and (base != "progressive" or rule not in READABLE_RULES)):
         raise UserError(f"method {name!r} is unknown: expected one of {', '.join(known)}; those with synthetic "
                         f"images ({', '.join(synthetic)}) may be followed by "
                         f"{' or '.join('+' + kind for kind in MIXINGS[1:])}, and progressive by @RULE, one of "
-                        f"{', '.join(LABEL_RULES)}")
+                        f"{', '.join(READABLE_RULES)}")
     if base in FURTHER:
         return Method(name, "", "none", True, base)
     if base in MIXINGS:

@@ -24,10 +24,12 @@ from add.diffusion import GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Count, Model
 from add.metrics.progression import projection
+from add.results.translation_series import REVIEWED_RULE
 
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
 LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend", "anchored")
+READABLE_RULES = (*LABEL_RULES, REVIEWED_RULE)  # that classifiers learn from; the last one is made by readers
 RULES_OF_PLACE = ("depth", "power")  # look at no image
 PLACE_WEIGHT = 0.3  # of depth in blend
 POWER = 0.8  # gamma of Diff-Mix (arXiv:2403.19600)

@@ -25,7 +25,7 @@ from add.classification.classifier_methods import (
 from add.classification.classifier_runs import ClassifierRuns, as_one, digest_of
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic
 from add.classification.cross_fitted import LABEL_FOLDS, like_state
-from add.classification.label_rules import LABEL_RULES
+from add.classification.label_rules import READABLE_RULES
 from add.classification.places_file import PLACES, places_name, truths_of, write_places
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
@@ -90,7 +90,8 @@ class ClassificationConfig(Checked):
                                  "the domains teach a severity in [0, 1] in place of the class",
                         ("class", "class,severity"))
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
-                                           "`add soft_labels`; depth: labels.csv itself", LABEL_RULES)
+                                           "`add soft_labels`; depth: labels.csv itself; reviewed: those of "
+                                           "`add review score`", READABLE_RULES)
     synthetic_share: str = option("0.5", "share of synthetic images in each batch; of several, such as 0.25,0.5,0.75, "
                                          "each method takes the one with the least loss on the validation images")
     num_seeds: int = option(5, "runs per method; 5 or more give intervals that mean something", least=1, most=1000)

@@ -28,6 +28,7 @@ from add.config import (
 )
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.groups import refuse_shared
+from add.data.image_file import lossy_share
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.metrics.copies import draw_pairs, nearest_neighbours
@@ -52,7 +53,6 @@ from add.training.step_costs import MEASURED_STEPS, mean_seconds
 from add.training.training_images import say_trained_on
 
 MEASURED_IMAGES = 8
-LOSSY = (".jpg", ".jpeg", ".webp")
 LEAST_SHARE = 0.05  # difference in the share of lossy files that is worth a note
 CLOSEST_PAIRS = 16  # shown in closest.png
 PACKAGES = ("torch", "numpy", "pillow", "torchmetrics", "scikit-image", "efficientnet-lite-pytorch",
@@ -223,12 +223,9 @@ def _same_notes(images):
 
 def _compression_notes(fakes, sets):
     """Return a sentence for each set of which another share is compressed with losses than of the generated images."""
-    def share(paths):
-        return sum(path.lower().endswith(LOSSY) for path in paths) / len(paths)
-
-    return [f"{share(paths):.0%} of the {name} images are JPEG or WebP, and {share(fakes):.0%} of the generated ones: "
-            f"compression alone moves KID, FID and what stands on features; save both in the same way"
-            for name, paths in sets.items() if abs(share(paths) - share(fakes)) > LEAST_SHARE]
+    return [f"{lossy_share(paths):.0%} of the {name} images are JPEG or WebP, and {lossy_share(fakes):.0%} of the "
+            f"generated ones: compression alone moves KID, FID and what stands on features; save both in the same way"
+            for name, paths in sets.items() if abs(lossy_share(paths) - lossy_share(fakes)) > LEAST_SHARE]
 
 
 def _draw_closest(fake, train):

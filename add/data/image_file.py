@@ -13,7 +13,7 @@ tells.
 import functools
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from add.interfaces import PathLike
 EXTENSIONS = ("png", "jpg", "jpeg", "jp2", "bmp", "tif", "tiff", "webp")
 KINDS = "PNG, JPEG, JPEG 2000, BMP, TIFF or WebP"
 FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF", "WEBP")  # by Pillow's names; others are not tried
+LOSSY = (".jpg", ".jpeg", ".webp")
 _ANIMATED = ("PNG", "WEBP")
 _PHOTOMETRIC, _ORIENTATION = 262, 274
 
@@ -73,6 +74,11 @@ def read_header(path: PathLike) -> tuple[int, int]:
             return limits.in_time(functools.partial(_size, file))
 
     return _explained(path, read)
+
+
+def lossy_share(paths: Sequence[PathLike]) -> float:
+    """Return the share of files that are compressed with losses, by their names."""
+    return sum(str(path).lower().endswith(LOSSY) for path in paths) / len(paths)
 
 
 def say_reason(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """The label tables of a finished translation: its images, their places in the series and their soft labels.
 
 `labels.csv` is what the translation wrote. Other label rules stand beside it as `labels_RULE.csv`, with the same header
-and the same rows, so that nothing is ever overwritten.
+and the same rows, so that nothing is ever overwritten. `labels_reviewed.csv`, after an expert's review, lacks the rows
+of the images that were rejected.
 
 The series may be a chain of legs through more than two domains: then m runs on over the legs, and `source` and
 `target` are its ends. Of more than MOST_COLUMNS domains only these two have a column p_k, any other that some image has
@@ -25,6 +26,7 @@ from add.errors import UserError
 from add.interfaces import PathLike
 
 DEPTH_RULE = "depth"  # the rule of labels.csv
+REVIEWED_RULE = "reviewed"  # what `add review score` writes
 MOST_COLUMNS = 100
 TYPES: dict[str, type] = {"image": str, "source_image": str, "source": int, "target": int, "m": int, "depth": int}
 COLUMNS = tuple(TYPES)
@@ -43,6 +45,8 @@ class Series:
         m: place in the series, 1..N, int64 [n].
         depths: in training timesteps, int64 [n].
         labels: float64 [n, K], rows sum to 1.
+        amount: the number of progressive images per source image, N; of a chain those of all legs. Of a part of the
+            rows, too, it is that of the translation.
     """
 
     folder: Path
@@ -53,14 +57,10 @@ class Series:
     m: np.ndarray
     depths: np.ndarray
     labels: np.ndarray
+    amount: int
 
     def __len__(self) -> int:
         return len(self.images)
-
-    @property
-    def amount(self) -> int:
-        """The number of progressive images per source image, N; of a chain those of all legs."""
-        return int(self.m.max())
 
     @property
     def is_chain(self) -> bool:
@@ -110,22 +110,28 @@ def read_series(folder: PathLike, rule: str = DEPTH_RULE) -> Series:
             raise UserError(f"{folder} is a chain through more than two domains, and has no soft labels by the rule "
                             f"{rule}: expected the rule {DEPTH_RULE}, the only one for a chain; give --label_rule "
                             f"{DEPTH_RULE}")
+        made_by = ("add review score --out_dir REVIEW --answers FILES" if rule == REVIEWED_RULE else
+                   f"add soft_labels --rule {rule} --translations {folder} --data_dir REAL_IMAGES")
         raise UserError(f"{folder} has no soft labels by the rule {rule}: expected {path.name} in it; make them with "
-                        f"add soft_labels --rule {rule} --translations {folder} --data_dir REAL_IMAGES, or give "
-                        f"--label_rule {DEPTH_RULE}")
+                        f"{made_by}, or give --label_rule {DEPTH_RULE}")
     rows = read_rows(path, TYPES, MAKE_AGAIN)
+    own = label_path(folder, DEPTH_RULE)
+    written = read_rows(own, TYPES, MAKE_AGAIN) if rule == REVIEWED_RULE and own.exists() else rows
     try:
-        labels = _labels_of(rows)
+        labels = _labels_of(rows, len(written))
     except (TypeError, ValueError) as error:
         raise damaged(path, error, f"rows with the columns {', '.join(COLUMNS)}, p_0, ... and shares from 0 to 1 in "
                                    f"the latter", MAKE_AGAIN) from error
     return Series(Path(folder), [row["image"] for row in rows], [row["source_image"] for row in rows],
                   rows[0]["source"], rows[0]["target"], np.array([row["m"] for row in rows]),
-                  np.array([row["depth"] for row in rows]), labels)
+                  np.array([row["depth"] for row in rows]), labels, max(row["m"] for row in written))
 
 
-def _labels_of(rows):
-    """Return the soft labels float64 [n, K] of rows of a label file; raises ValueError for what is none."""
+def _labels_of(rows, highest):
+    """Return the soft labels float64 [n, K] of rows of a label file, whose m goes up to `highest` at most.
+
+    Raises ValueError for what is none.
+    """
     columns = {int(name[2:]): name for row in rows[:1] for name in row if name and name.startswith("p_")}
     if not columns or not 0 <= min(columns) <= max(columns) < MOST_DOMAINS:
         raise ValueError(f"{len(rows)} rows with labels of {len(columns)} domains")
@@ -135,7 +141,7 @@ def _labels_of(rows):
     if not ((labels >= 0) & (labels <= 1)).all():  # NaN is neither
         raise ValueError("a label that is no share")
     if wrong := [row for row in rows if not (0 <= row["source"] < labels.shape[1] and 0 <= row["target"]
-                                             < labels.shape[1] and 1 <= row["m"] <= len(rows))]:
+                                             < labels.shape[1] and 1 <= row["m"] <= highest)]:
         raise ValueError(f"source {wrong[0]['source']}, target {wrong[0]['target']}, m {wrong[0]['m']}")
     return labels
 

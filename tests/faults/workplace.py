@@ -6,8 +6,9 @@ from unittest import mock
 import numpy as np
 
 from add.commands import run_command
-from add.data import read_image, save_npy
+from add.data import read_image, save_json, save_npy
 from add.metrics import evaluated_images
+from add.review.reading_key import read_digest, read_key
 from add.study import study_steps
 from tests.point_runs import make_point_run
 from tests.tiny import make_images, make_run
@@ -62,6 +63,8 @@ def _all_readings(root):
         Reading(classify, ("scores/**/*.json", "scores/**/*.pt", "data/*.csv", here[1]), is_slow=True),
         Reading(("evaluate", at("data/b"), at("translations/translation_0_1"), "--source_dir", at("data/a"),
                  "--out_dir", at("evaluation"), *CPU), (*here, "data/groups.csv")),
+        Reading(("review", "score", "--out_dir", at("reading"), "--answers", at("reading/answers.json")),
+                ("reading/key.*", "reading/answers.json", "translations/translation_0_1/labels_reviewed.json")),
         Reading(("image_sample", "--model_path", at("runs/a"), "--num_samples", "2", "--decode_steps", "3", "--out_dir",
                  at("samples"), *CPU), ("samples/*.json", "samples/records/*", "samples/*.png", "runs/a/config.json")),
         Reading(("super_res_sample", "--model_path", at("runs/large"), "--base_samples", at("small.npz"),
@@ -130,11 +133,24 @@ def build(root: Path, thorough: bool) -> None:
         if reading.name == "baseline_sample":
             assert run(("baseline_train", "--data_dir", str(root / "large_images"), "--run_dir",
                         str(root / "runs" / "rival"), "--max_steps", "1", *_rival(), *CPU)) == 0
+        if reading.name == "review":
+            _make_reading(root)
         if reading.name == "train":
             words = (*words, "--max_steps", "2")
         if reading.name != "baseline_train":
             assert run(words) == 0, words
     _divide_points(root / "carried" / "translation_0_1")
+
+
+def _make_reading(root):
+    """Make a reading of the translation, and the answers of a reader who sees the middle everywhere."""
+    assert run(("review", "make", "--translations", str(root / "translations" / "translation_0_1"), "--data_dir",
+                str(root / "data"), "--num_generated", "8", "--num_real", "4", "--repeats", "2", "--out_dir",
+                str(root / "reading"))) == 0
+    answers = [{"item": item, "real": True, "place": 0.5, "keep": True, "reason": "", "seconds": 1}
+               for item in read_key(root / "reading").items]
+    save_json(root / "reading" / "answers.json", {"format": 1, "reading": read_digest(root / "reading"),
+                                                  "reader": "a", "answers": answers})
 
 
 def _write_images(folder, seed):

@@ -29,3 +29,12 @@ def test_a_chain_has_no_share_of_one_target(tmp_path):
     write_rows(tmp_path / "labels.csv", [("images/a_m1.png", "a.png", 0, 2, 1, 9, 0, 1, 0),
                                          ("images/a_m2.png", "a.png", 0, 2, 2, 9, 0, 0, 1)], 3)
     assert labels_by_place(tmp_path) == {"m": [1, 2]}
+
+
+def test_a_place_whose_images_were_all_rejected_has_no_mean(tmp_path):
+    write_labels(tmp_path, "depth", [0.5, 1, 0.5, 1])
+    write_rows(tmp_path / "labels_reviewed.csv", [("images/a_m1.png", "a.png", 1, 0, 1, 1, 0.25, 0.75)], 2)
+    found = labels_by_place(tmp_path)
+    assert found["label_reviewed"] == [0.25, None]
+    assert place_table(found)[:4] == ["| m | label_depth | label_reviewed |", "| --- | --- | --- |",
+                                      "| 1 | 0.5 | 0.25 |", "| 2 | 1 | - |"]

@@ -212,3 +212,11 @@ def test_different_numbers_of_domains_are_refused(there, tmp_path):
 def test_no_folders_are_refused():
     with pytest.raises(UserError, match="no translation folders were given: expected one or more"):
         TranslationDataset([])
+
+
+def test_reviewed_labels_leave_rejected_images_out(there):
+    series = read_series(there)
+    write_labels(label_path(there, "reviewed"), series.subset(series.m == 1), np.array([[0.8, 0.2]] * 2))
+    dataset = TranslationDataset(there, rule="reviewed")
+    assert [(row["m"], row["amount"]) for row in dataset.metadata] == [(1, 2), (1, 2)]
+    np.testing.assert_allclose(dataset.soft_labels.numpy(), [[0.8, 0.2]] * 2, atol=1e-6)

@@ -118,3 +118,19 @@ def test_a_chain_has_no_other_rule_and_says_so(tmp_path):
                                          ("images/a_m2.png", "a.png", 0, 2, 2, 9, 0, 0, 1)], 3)
     with pytest.raises(UserError, match="is a chain .* give --label_rule depth"):
         read_series(tmp_path, "classifier")
+
+
+def test_reviewed_labels_may_lack_rows_and_keep_the_places(folder):
+    """Where all full translations were rejected, the last ones that are left are not taken for them."""
+    series = read_series(folder)
+    write_labels(label_path(folder, "reviewed"), series.subset(series.m == 1), np.array([[0.8, 0.2], [0.8, 0.2]]))
+    reviewed = read_series(folder, "reviewed")
+    assert (len(reviewed), reviewed.amount, reviewed.m.tolist()) == (2, 2, [1, 1])
+    write_labels(label_path(folder, "reviewed"), series.subset(np.array([False, True, False, False])),
+                 np.array([[0.9, 0.1]]))
+    assert read_series(folder, "reviewed").m.tolist() == [2]  # a place above the number of rows
+
+
+def test_missing_reviewed_labels_name_the_command_that_writes_them(folder):
+    with pytest.raises(UserError, match="add review score --out_dir REVIEW"):
+        read_series(folder, "reviewed")
