@@ -15,7 +15,6 @@ import json
 import math
 import shlex
 import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from torch import nn
 from add.commands.shared.lean_folder import check_lean_source, size_in_mb, write_lean
 from add.config import Checked, option, path_option
 from add.data.files import is_url, save_json, save_torch
+from add.data.leftovers import hold, let_go, sweep, temporary_path
 from add.data.read_back import read_json
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -232,13 +232,18 @@ def _refuse_contradictions(parsed, model_config, diffusion_config):
 def _whole_folder(path):
     """Give a temporary folder beside `path` to fill, which takes that name when all is in it, or is removed."""
     path = Path(path).resolve()
-    folder = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    sweep(path.parent)
+    folder = Path(temporary_path(path))
+    folder.mkdir(parents=True)
+    held = hold(folder)
     try:
         yield folder
         folder.rename(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        let_go(held)
 
 
 def _check_new(folder, name):

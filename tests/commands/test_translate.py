@@ -207,7 +207,12 @@ def test_sigkill_in_the_middle_leaves_whole_files_and_the_next_run_completes(set
     process.wait()
     for path in tmp_path.rglob("*.png"):
         assert read_image(path).shape == (16, 16, 3)
+    for folder in ("images", "records", "."):
+        cut_short = tmp_path / "translation_0_1" / folder / f".a1.{'0' * 32}.tmp"
+        cut_short.touch()
+        os.utime(cut_short, (0, 0))
     assert run(SCRIPT, *command) == 0
+    assert not list(tmp_path.rglob("*.tmp"))
     shutil.copytree(finished / "translation_1_0", tmp_path / "translation_1_0")
     assert_same_images(tmp_path, finished)
     assert len(rows_of(tmp_path / "translation_0_1")) == 12
