@@ -51,13 +51,15 @@ def let_go(held: list[int]) -> None:
         os.close(held.pop())
 
 
-def sweep(folder: PathLike, before: float = STARTED, names: re.Pattern[str] = TEMPORARY) -> None:
+def sweep(folder: PathLike, before: float | None = None, names: re.Pattern[str] = TEMPORARY) -> None:
     """Remove what killed processes left in a folder; what can't be removed stays.
 
     Args:
-        before: time.time() of the last change of what may go; math.inf where the folder is nobody else's.
+        before: time.time() of the last change of what may go, by default this process's start; math.inf where the
+            folder is nobody else's.
         names: of the files and folders that may go.
     """
+    before = STARTED if before is None else before
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if names.fullmatch(entry.name):
