@@ -97,7 +97,7 @@ class Faults:
         lost = "" if complete else afterwards.said or afterwards.kind
         if not lost:
             found = self._results(reading)
-            lost = ", ".join(sorted(name for name in expected | found if expected.get(name) != found.get(name)))
+            lost = ", ".join(name for name in expected if expected[name] != found.get(name))  # a stop may save more
         return Fault(reading.name, kind, words, outcome, afterwards, lost, litter(self.place))
 
     def _draw(self, rng, events):

@@ -12,7 +12,7 @@ from tests.faults.campaign import NAMES, cases, table, wrong
 from tests.faults.trials import attempt
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")
-FAULTS, INPUTS = 6, 80
+FAULTS, INPUTS = 4, 40
 
 
 @pytest.mark.parametrize("case", cases(FAULTS, INPUTS, seed=0), ids=str)
