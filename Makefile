@@ -39,7 +39,7 @@ wheel: $(INSTALLED)
 	$(WHEEL_ENV)/bin/python -m pip install --quiet -c constraints.txt build/dist/*.whl
 
 faults: $(INSTALLED)
-	@echo "== The whole campaign of faults and spoiled inputs (about two hours); build/faults.jsonl has each, and is continued."
+	@echo "== The whole campaign of faults and spoiled inputs (an hour or two); build/faults.jsonl has each, and is continued."
 	OMP_NUM_THREADS=1 $(RUN) -m tests.faults.campaign --faults 1000 --inputs 10000 --out build/faults.jsonl
 
 audit: $(INSTALLED)
