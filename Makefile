@@ -1,11 +1,12 @@
-# make demo: translate the embedded tissue patches.  make test: all checks and tests.  Both set up .venv first.
+# make demo: translate the embedded tissue patches.  make test: all checks and tests.  make faults, make audit: see
+# CONTRIBUTING.md.  All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 WHEEL_ENV := build/wheel_env
 
-.PHONY: demo test lint pythons docs wheel clean
+.PHONY: demo test lint pythons docs wheel faults audit clean
 
 demo: $(INSTALLED)
 	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
@@ -36,6 +37,15 @@ wheel: $(INSTALLED)
 	$(PYTHON) -m pip wheel --quiet --no-deps -w build/dist .
 	$(PYTHON) -m venv $(WHEEL_ENV)
 	$(WHEEL_ENV)/bin/python -m pip install --quiet -c constraints.txt build/dist/*.whl
+
+faults: $(INSTALLED)
+	@echo "== The whole campaign of faults and spoiled inputs (an hour or two); build/faults.jsonl has each, and is continued."
+	OMP_NUM_THREADS=1 $(RUN) -m tests.faults.campaign --faults 1000 --inputs 10000 --out build/faults.jsonl
+
+audit: $(INSTALLED)
+	@echo "== Licences of all dependencies, and known weaknesses of their versions (pip-audit, where there is a network)."
+	-$(RUN) -m pip install --quiet -c constraints.txt -e ".[audit]"
+	$(RUN) .ci/audit.py
 
 $(INSTALLED): setup.py constraints.txt
 	@echo "== Setting up $(VENV) with PyTorch and the tools (once, about a minute plus the download)."

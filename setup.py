@@ -68,6 +68,7 @@ setup(
     extras_require={
         **EXTRAS,
         "docs": DOCS,
+        "audit": ["pip-audit"],
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
                  "diffusers", "webdataset", "nbclient", "nbformat", "ipykernel", "playwright", *EXTRAS["mpi"],
                  *EXTRAS["onnx"], *EXTRAS["eval"], *EXTRAS["slides"], *DOCS],

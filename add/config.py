@@ -26,6 +26,7 @@ MOST_WEIGHT = 10**9  # of a term of a loss
 MOST_SCALE = 10**6  # of guidance, either way
 MOST_DOMAINS = 10000
 MOST_SHOWN = 200  # characters of a value in a message
+TIMEOUT = 600  # seconds
 TOLD_MOST = 10**6  # a bound beyond it is not worth a word in --help
 
 
@@ -111,6 +112,12 @@ def threads_option() -> Any:
     """Return the field of the option --threads, the same in every command."""
     return option(0, "CPU threads of each process; 0: as OMP_NUM_THREADS says, else as many as there are free cores",
                   least=0, most=1024)
+
+
+def timeout_option() -> Any:
+    """Return the field of the option --timeout, the same in every command that may run in several processes."""
+    return option(TIMEOUT, "of several processes: seconds after which they end where one gives no sign or doesn't come "
+                           "to a step; the death of one ends the others at once", least=1, most=7 * 86400)
 
 
 def seed_option(help: str) -> Any:  # `help` as in `option`

@@ -25,6 +25,7 @@ from add.config import (
     path_option,
     seed_option,
     threads_option,
+    timeout_option,
 )
 from add.data import ImageSet, holds_domains
 from add.data.files import fingerprint, save_json
@@ -59,6 +60,7 @@ class BaselineSampleConfig(Checked):
                                                   "out")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
 
 def build_options() -> Options:

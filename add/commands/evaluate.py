@@ -25,6 +25,7 @@ from add.config import (
     seed_option,
     skip_bad_option,
     threads_option,
+    timeout_option,
 )
 from add.data.files import join, save_json, save_png, write_atomically
 from add.data.groups import refuse_shared
@@ -67,7 +68,7 @@ class EvaluationConfig(Checked):
         "images": ("real_dir", "fake_dir", "source_dir", "train_dir", "held_out_dir", "there_and_back", "group_pattern",
                    "max_images", "seed", "skip_bad", "max_pixels"),
         "how they are compared": ("features", "inception_path", "image_size", "allow_enlarge"),
-        "output and speed": ("out_dir", "estimate", "device", "threads")}
+        "output and speed": ("out_dir", "estimate", "device", "threads", "timeout")}
 
     real_dir: str = path_option("", "folder of real images; the command's first word", "real_images")
     fake_dir: str = path_option("", "folder of generated images, or a translation folder, whose last images are then "
@@ -96,6 +97,7 @@ class EvaluationConfig(Checked):
                                                      "to", "out")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +116,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Measure the folders that the command line names, and print the table."""
     parsed = build_options().parse(argv)
-    with process_group(parsed.device, parsed.threads) as world:
+    with process_group(parsed.device, parsed.threads, parsed.timeout) as world:
         if world.is_main:
             config = parsed.take(EvaluationConfig, device=str(world.device))
             if config.estimate:

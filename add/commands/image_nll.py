@@ -27,6 +27,7 @@ from add.config import (
     path_option,
     seed_option,
     threads_option,
+    timeout_option,
 )
 from add.data import ImageSet, holds_domains, to_model_input
 from add.data.files import changed_settings, fingerprint, require_local, save_json, write_atomically
@@ -68,6 +69,7 @@ class LikelihoodConfig(Checked):
                                               "out")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
 
 def build_options() -> Options:

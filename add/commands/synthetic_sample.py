@@ -21,6 +21,7 @@ from add.config import (
     path_option,
     seed_option,
     threads_option,
+    timeout_option,
 )
 from add.data.points import POINT_SETS
 from add.diffusion import DiffusionConfig
@@ -58,6 +59,7 @@ class PointSampleConfig(Checked):
                                                     "out")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
 
 def build_options() -> Options:

@@ -20,6 +20,7 @@ from add.config import (
     path_option,
     seed_option,
     threads_option,
+    timeout_option,
 )
 from add.data.points import POINT_SETS, draw_points
 from add.diffusion import DiffusionConfig
@@ -74,6 +75,7 @@ class PointTranslationConfig(Checked):
                                                     "translation_cycle_SOURCE_TARGET; finished points are kept", "out")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
 
 def build_options() -> Options:

@@ -1,9 +1,10 @@
 """Images as domains: files and folders, transforms, image sets and their batches, and data sets made by the package.
 
-Read in this order: `files` (written whole or not at all), `transforms` (crops, ranges, orientations), `limits`
-(what a file may cost), `value_range` (how values were scaled), `tiff_file` (pages and channels), `image_file` (one file
-to pixels), `other_files` (what is no image), `folders` (listing and reading), `dataset` (sets of images),
-`batch_stream` (training batches), `groups` (slides and patients on one side), `spread` (a few images that show a set),
+Read in this order: `leftovers` (temporary files), `files` (written whole or not at all), `transforms` (crops, ranges,
+orientations), `limits` (what a file may cost), `value_range` (how values were scaled), `tiff_file` (pages and
+channels), `image_file` (one file to pixels), `other_files` (what is no image), `folders` (listing and reading),
+`dataset` (sets of images), `batch_stream` (training batches), `groups` (slides and patients on one side), `spread` (a
+few images that show a set),
 `folder_lock` (one command at a time); then the sources of images:
 `tissue` (patches of a stained section), `embedded` (those and two models, which travel with the package),
 `phantom` (drawn cells of known severity), `severity_table` (severity.csv), `points` (sets in the plane).

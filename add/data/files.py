@@ -1,7 +1,8 @@
 """Writing files whole or not at all, and their bytes and sizes.
 
 A writer fills a temporary file beside the final one; only when it is complete and on disk does it take the
-final name. A run that is killed half-way leaves either the old file or none, never half of a new one.
+final name. A run that is killed half-way leaves either the old file or none, never half of a new one; what it left of
+a temporary one goes when a later process first writes in that folder, see `leftovers`.
 
 Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which is imported when the first
 one is met; its uploads appear under their name only once complete.
@@ -13,7 +14,6 @@ import io
 import json
 import os
 import posixpath
-import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from PIL import Image
 
+from add.data.leftovers import hold, let_go, sweep_once, temporary_path
 from add.data.manifest import manifest_of
 from add.data.read_back import read_json
 from add.errors import UserError, shortage
@@ -28,7 +29,6 @@ from add.interfaces import PathLike, Row
 
 _SAMPLED_FILES = 16
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SHOWN_CHARACTERS = 40  # of a name, in that of its temporary file; they may take four bytes each
 _DISK_BROKEN = (errno.EIO, errno.EROFS, errno.ESTALE)
 _TORCH_WRITER = ("PytorchStreamWriter", "inline_container")  # in what torch.save says of a file that it can't write
 
@@ -72,11 +72,13 @@ def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any
     """
     waiting: list[tuple[str, str]] = []  # (temporary file, final name)
     named = []  # final names that are taken, and that no older file had
+    held: list[int] = []  # locks of the temporary files
 
     def write_one(path, write):
         path = os.fspath(path)
         with _failure_explained(path), _open_beside(path) as file:
             waiting.append((file.name, path))
+            held.extend(hold(file.name))
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -97,6 +99,7 @@ def written_together() -> Iterator[Callable[[PathLike, Callable[[IO[bytes]], Any
         for name in [*(name for name, _ in waiting), *reversed(named)]:
             with contextlib.suppress(OSError):  # what failed before is the news
                 os.unlink(name)
+        let_go(held)
 
 
 @contextlib.contextmanager
@@ -265,11 +268,12 @@ def join(folder: PathLike, *names: str) -> str:
 
 
 def _open_beside(path):
-    """Return a new, open temporary file in the folder of `path`."""
+    """Return a new, open temporary file in the folder of `path`, which is swept before."""
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        return open(os.path.join(folder, f".{os.path.basename(path)[:_SHOWN_CHARACTERS]}.{uuid.uuid4().hex}.tmp"), "xb")
+        sweep_once(folder)
+        return open(temporary_path(path), "xb")
     except OSError as error:
         if error.errno in (*_DISK_FULL, *_DISK_BROKEN) or shortage(error):
             raise

@@ -1,10 +1,10 @@
 """Folders that are written as a whole: all of it, or nothing."""
 import contextlib
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from add.data.leftovers import hold, let_go, sweep, temporary_path
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -13,14 +13,18 @@ from add.interfaces import PathLike
 def whole_folder(path: PathLike) -> Iterator[Path]:
     """Give a temporary folder beside `path` to fill, which takes that name when all is in it, or is removed."""
     path = Path(path).resolve()
-    folder = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    sweep(path.parent)
+    folder = Path(temporary_path(path))
+    folder.mkdir(parents=True)
+    held = hold(folder)
     try:
-        folder.mkdir(parents=True)
         yield folder
         folder.rename(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        let_go(held)
 
 
 def check_new(folder: PathLike, option: str) -> None:

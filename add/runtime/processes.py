@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from add.config import TIMEOUT
 from add.errors import UserError
 from add.runtime.launchers import launcher, mpi_size
 from add.runtime.machine import Threads, choose_threads
+from add.runtime.peer_watch import FAILED, LOST_STATUS, PATIENCE, UNMET, end, watch_over
 from add.runtime.world import World, check_own_gpus
 
-TIMEOUT = timedelta(minutes=30)  # of a step's own communication
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # which torchrun sets
 WAITING_TIMEOUT = timedelta(days=7)  # of waiting for a process that has more to do
 MAX_THREADS = 1024
 STOPPING = {signal.SIGINT: "\nstopping after this step and saving; Ctrl-C again stops at once without saving\n",
@@ -30,7 +33,7 @@ STOPPING = {signal.SIGINT: "\nstopping after this step and saving; Ctrl-C again 
 if hasattr(signal, "SIGHUP"):  # Windows has none
     STOPPING[signal.SIGHUP] = STOPPING[signal.SIGTERM]
 OUTPUTS = (1, 2)  # descriptors
-PATIENCE = 3.0  # seconds that a failing process gives the others to fail as well
+_COMMUNICATION = re.compile("gloo|nccl|DistNetwork|DistStore|ProcessGroup|TCPStore", re.IGNORECASE)  # in torch's errors
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,16 @@ def _free_port():
 
 
 @contextlib.contextmanager
-def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
+def process_group(device: str = "auto", threads: int = 0, timeout: float = TIMEOUT) -> Iterator[World]:
     """Give the `World` of this process, with torch.distributed started where there are several.
 
-    An error ends all processes, and only the one that met it first reports it.
+    An error ends all processes, and only the one that met it first reports it. Where a process dies or stops, the
+    others end at once or after `timeout`, see `peer_watch`: this process then ends here, with LOST_STATUS.
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         threads: CPU threads of this process; 0: see `set_threads`.
+        timeout: seconds that the processes wait for one that gives no sign, or that doesn't come to a step of theirs.
     """
     kind = launcher()
     if kind == "single":
@@ -125,14 +130,14 @@ def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
         used = str(set_threads(threads, here.local_size))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    method = "env://" if kind == "torchrun" else f"tcp://{here.address}:{here.port}"
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", init_method=method,
-                            rank=here.rank, world_size=here.size, timeout=TIMEOUT)
-    together = True
+    _meet(kind, here, chosen, timeout)
+    together, watch = True, None
     try:
-        yield _connected_world(here, chosen, used)
+        world = _connected_world(here, chosen, used, timeout)
+        watch = watch_over(world, here.address, timeout)
+        yield world
     except BaseException as error:
-        first, together = _report_failure(error, here.size)
+        first, together = _report_failure(error, here.size, watch, timeout)
         if not first:
             raise SystemExit(2) from error
         raise
@@ -140,11 +145,36 @@ def process_group(device: str = "auto", threads: int = 0) -> Iterator[World]:
         if together:
             dist.destroy_process_group()
             _end_mpi(kind)
+            if watch is not None:
+                watch.close()
 
 
-def _connected_world(here, device, threads):
+def _meet(kind, here, device, timeout):
+    """Start torch.distributed; raises UserError where the others don't come in time.
+
+    torchrun keeps one store for all its restarts: each gets names of its own there, else it would take the addresses
+    of processes that are dead.
+    """
+    method = "env://" if kind == "torchrun" else f"tcp://{here.address}:{here.port}"
+    wait = timedelta(seconds=timeout)
+    try:
+        store, _, _ = next(dist.rendezvous(method, here.rank, here.size, timeout=wait))
+        own = dist.PrefixStore(f"start {os.environ.get(RESTARTS, 0)}", store)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=own, rank=here.rank,
+                                world_size=here.size, timeout=wait)
+    except RuntimeError as error:
+        if not _is_of_communication(error):
+            raise
+        raise UserError(f"process {here.rank} of {here.size} (counted from 0) has not met all others at "
+                        f"{here.address}, port {here.port}, within {timeout:g} seconds (--timeout; "
+                        f"{_first_line(error)}): expected all of them there; see whether each has started, or raise "
+                        f"--timeout") from error
+
+
+def _connected_world(here, device, threads, timeout):
     """Return the World of a process in the group; raises UserError where processes share a GPU."""
-    group = dist.new_group(backend="gloo", timeout=WAITING_TIMEOUT)
+    group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))  # to connect
+    dist.distributed_c10d._set_pg_timeout(WAITING_TIMEOUT, group)
     world = World(here.rank, here.size, here.local_rank, here.local_size, device, group, threads)
     if device.type == "cuda":
         gpu = getattr(torch.cuda.get_device_properties(device), "uuid", device.index)
@@ -152,8 +182,29 @@ def _connected_world(here, device, threads):
     return world
 
 
-def _report_failure(error, size):
-    """Return (whether this process should report its error, whether all have failed by now)."""
+def _report_failure(error, size, watch, timeout):
+    """Return (whether this process should report its error, whether all have failed by now).
+
+    What comes of the loss of another process is no news: this process ends here, with what its watch says, or, where
+    that knows of none, with what can be said.
+    """
+    lost = _is_of_communication(error)
+    if watch is not None:
+        watch.end_if_lost(PATIENCE if lost else 0)
+    first, together = _count_failure(error, size)
+    if watch is not None:
+        watch.close(UNMET if lost else FAILED)  # the others end soon, and a launcher may end this process then
+    if lost:
+        if first:
+            print(f"error: the processes lost each other ({_first_line(error)}): expected all of them at each step "
+                  f"within {timeout:g} seconds (--timeout); one is stuck, slow or gone: see to its machine, or raise "
+                  f"--timeout; the same command goes on", file=sys.stderr)
+        end(LOST_STATUS)
+    return first, together
+
+
+def _count_failure(error, size):
+    """Return (whether this process is the first that failed, whether all have failed by now)."""
     try:
         store = dist.distributed_c10d._get_default_store()
         first = store.add("failures", 1) == 1
@@ -163,6 +214,16 @@ def _report_failure(error, size):
         return first, failures == size
     except (RuntimeError, ValueError):  # the store went with the main process; what follows from that is no news
         return isinstance(error, UserError), False
+
+
+def _is_of_communication(error):
+    """Return whether an error is torch.distributed's, of a process that is gone or doesn't come."""
+    return isinstance(error, RuntimeError) and bool(_COMMUNICATION.search(f"{type(error).__name__} {error}"))
+
+
+def _first_line(error):
+    """Return what an error of torch says, without the place in its source."""
+    return re.sub(r"\[\S*/[^\]]*\] ?", "", str(error).splitlines()[0])[:120]
 
 
 def _end_mpi(kind):

@@ -300,7 +300,7 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def processes_and_bar(parsed: Parsed, what: str = "evaluations", total: int | None = None, unit: str = "eval"
                       ) -> Iterator[tuple[World, EvaluationBar]]:
-    """Give the processes of a command with the options device and threads, and the progress of `what`."""
-    with (process_group(parsed.device, parsed.threads) as world,
+    """Give the processes of a command with the options device, threads and timeout, and the progress of `what`."""
+    with (process_group(parsed.device, parsed.threads, parsed.timeout) as world,
           contextlib.closing(EvaluationBar(what, total, unit, silent=not world.is_main)) as bar):
         yield world, bar

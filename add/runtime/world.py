@@ -2,7 +2,6 @@
 
 Messages go through a group of their own with a long timeout: one process may wait for hours while another works.
 """
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,16 +43,14 @@ class World:
     def barrier(self) -> None:
         """Wait, for days where it must be, until all processes are here."""
         if self.size > 1:
-            with _loss_explained():
-                dist.barrier(group=self.group)
+            dist.barrier(group=self.group)
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with _loss_explained():
-            dist.all_gather_object(values, value, group=self.group)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def any(self, flag: bool) -> bool:
@@ -61,8 +58,7 @@ class World:
         if self.size == 1:
             return bool(flag)
         flags = torch.tensor([float(flag)])
-        with _loss_explained():
-            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.group)
         return bool(flags.item())
 
     def agree(self, what: str, value: Any) -> None:
@@ -72,17 +68,6 @@ class World:
             what: what the value is, for the message, such as "source images".
         """
         check_same(what, self.gather(json.dumps(value, sort_keys=True, default=str)))
-
-
-@contextlib.contextmanager
-def _loss_explained():
-    """Turn what torch.distributed raises for a process that is gone into a UserError."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise UserError(f"another process of this run is gone ({str(error).splitlines()[0][:120]}): expected all of "
-                        f"them here; what is finished stays, see that process's message and start the same command "
-                        f"again") from error
 
 
 def check_same(what: str, texts: Sequence[str]) -> None:

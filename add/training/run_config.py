@@ -21,6 +21,7 @@ from add.config import (
     seed_option,
     skip_bad_option,
     threads_option,
+    timeout_option,
 )
 from add.errors import UserError
 
@@ -39,7 +40,7 @@ TRAINING_GROUPS: HelpGroups = {
                                 "eval_interval", "num_preview", "preview_steps", "preview_kid", "log_to",
                                 "tensorboard"),
     "start from other weights": ("start_from", "start_share", "base_data_dir", "resume_checkpoint", "init_from"),
-    "speed and memory": ("device", "threads", "precision", "microbatch", "compile", "channels_last"),
+    "speed and memory": ("device", "threads", "timeout", "precision", "microbatch", "compile", "channels_last"),
     "advanced": ("optimizer", "ema_rate", "ema_warmup", "weight_decay", "grad_clip", "schedule_sampler",
                  "fp16_scale_growth", "seed"),
 }
@@ -81,6 +82,7 @@ class LoopConfig(Checked):
     seed: int = seed_option("seed of weights, data order, timesteps and noise")
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
     @property
     def logs(self) -> list[str]:

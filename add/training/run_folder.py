@@ -1,4 +1,5 @@
 """Run folder: config.json, checkpoints, progress.csv and samples of one training run."""
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from add.data.files import append_text, save_json, torch_writer, write_atomically, written_together
+from add.data.leftovers import sweep
 from add.data.read_back import read_json, read_rows
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
@@ -14,7 +16,7 @@ from add.training.checksums import HashedFile, check_listed
 
 PICTURES = "samples"  # folder of the previews
 UNFINISHED = re.compile(r"\.(?:(?:model|opt|state|ema_).*\.pt|(?:config|training_images)\.json|progress\.csv|"
-                        r"curves\.png|samples\d+\.png)\.[0-9a-f]{32}\.tmp")  # of files.written_together
+                        r"curves\.png|samples\d+\.png)\.[0-9a-f]{32}\.tmp")  # of leftovers.temporary_path
 ASIDE = "incomplete"  # folder of pieces of checkpoints
 
 
@@ -81,9 +83,7 @@ class RunFolder:
         What a killed run left half-written is removed: the caller holds the folder's lock, so that no run is at it.
         """
         for folder in (self.path, self / PICTURES):
-            for file in folder.iterdir() if folder.is_dir() else ():
-                if UNFINISHED.fullmatch(file.name):
-                    file.unlink()
+            sweep(folder, before=math.inf, names=UNFINISHED)
         save_json(self / CONFIG_NAME, facts)
 
     def note_options(self, train: Row) -> None:

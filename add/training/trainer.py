@@ -75,6 +75,7 @@ class Trainer(Loop):
         network: Any = torch.compile(self.model) if self.config.compile else self.model
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
+            self.world.barrier()  # one may have had more to read, and the network waits for --timeout only
             ids = [self.world.device] if self.world.device.type == "cuda" else None
             network = self.ddp = DistributedDataParallel(network, device_ids=ids)
         self.forward: Model = under_autocast(network, self.world.device, self.config.precision)

@@ -178,6 +178,12 @@ def test_commands_that_read_images_bound_their_pixels(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_commands_that_run_on_a_device_may_do_so_in_several_processes(name):
+    options = load_command(name).build_options()
+    assert ("device" in options.fields) == ("timeout" in options.fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_options_with_help(name):
     built = load_command(name).build_options()
     assert built.parser.description.partition("\n")[0] == first_line(MODULES[name])

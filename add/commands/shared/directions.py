@@ -23,6 +23,7 @@ from add.config import (
     seed_option,
     skip_bad_option,
     threads_option,
+    timeout_option,
 )
 from add.data import ImageSet
 from add.data.files import require_local
@@ -60,7 +61,7 @@ TRANSLATION_GROUPS: HelpGroups = {
                          "mosaic_edge", "sampler", "encode_steps", "decode_steps",
                          "clip_denoised", "guidance_scale", "eta"),
     "where it goes": ("out_dir", "save_npy", "estimate"),
-    "speed and memory": ("batch_size", "max_memory", "device", "threads", "precision", "backend"),
+    "speed and memory": ("batch_size", "max_memory", "device", "threads", "timeout", "precision", "backend"),
 }
 
 
@@ -108,6 +109,7 @@ class WalkOptions(Checked):
     precision: str = option("fp32", "networks' precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
     @property
     def way_options(self) -> Row:

@@ -22,6 +22,7 @@ from add.config import (
     path_option,
     seed_option,
     threads_option,
+    timeout_option,
 )
 from add.data.files import save_json
 from add.data.transforms import to_uint8
@@ -45,7 +46,7 @@ SAMPLING_GROUPS: HelpGroups = {
                      "seed"),
     "the way from noise": ("sampler", "decode_steps", "use_ddim", "eta", "clip_denoised", "guidance_scale"),
     "where it goes": ("out_dir", "save_npz", "estimate"),
-    "speed and memory": ("batch_size", "device", "threads", "precision", "backend"),
+    "speed and memory": ("batch_size", "device", "threads", "timeout", "precision", "backend"),
 }
 
 
@@ -76,6 +77,7 @@ class DrawConfig(Checked):
     precision: str = option("fp32", "the network's precision; bf16 and fp16 are for GPUs", ("fp32", "bf16", "fp16"))
     device: str = device_option()
     threads: int = threads_option()
+    timeout: int = timeout_option()
 
 
 @dataclasses.dataclass(frozen=True)

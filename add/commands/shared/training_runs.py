@@ -71,7 +71,7 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
     trainers: list[AnyLoop] = []
     costs = []
     stop_signal = 0
-    with process_group(runs[0].device, runs[0].threads) as world:
+    with process_group(runs[0].device, runs[0].threads, runs[0].timeout) as world:
         _check_all_images(runs, world)
         for config in map(without_missing_start, runs):
             with (closing(TrainingDisplay(max_minutes=config.max_minutes, silent=not world.is_main)) as display,

@@ -38,7 +38,7 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
     Raises:
         UserError: what `prepare` raises, or another translation is running in one of the folders.
     """
-    with process_group(parsed.device, parsed.threads) as world, contextlib.ExitStack() as alone:
+    with process_group(parsed.device, parsed.threads, parsed.timeout) as world, contextlib.ExitStack() as alone:
         with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
             directions = prepare(parsed, world)
             if directions[0].config.estimate:
