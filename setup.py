@@ -61,7 +61,7 @@ setup(
     },
     python_requires=">=3.11",
     packages=find_packages(include=["add", "add.*"]),
-    package_data={"add": ["py.typed"]},
+    package_data={"add": ["py.typed"], "add.results": ["templates/*"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["add = add.commands:main"]},
     install_requires=list(PACKAGES["REQUIRED"]),
@@ -69,6 +69,6 @@ setup(
         **EXTRAS,
         "docs": DOCS,
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
-                 "diffusers", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
+                 "diffusers", "playwright", *EXTRAS["mpi"], *EXTRAS["onnx"], *EXTRAS["eval"], *DOCS],
     },
 )

@@ -37,7 +37,8 @@ def test_the_wheel_is_small_and_holds_what_the_default_run_needs(wheel):
     expected = [f"add/bundled/{path.relative_to(root).as_posix()}" for pattern in
                 ("configs/*.yaml", "assets/models/*/*", "assets/tissue/sources/*/*") for path in root.glob(pattern)]
     modules = [path.relative_to(root).as_posix() for path in (root / "add").rglob("*.py")]
-    assert len(expected) > 25 and not {*expected, *modules, "add/py.typed"} - set(names)
+    templates = [path.relative_to(root).as_posix() for path in (root / "add" / "results" / "templates").iterdir()]
+    assert len(expected) > 25 and not {*expected, *modules, *templates, "add/py.typed"} - set(names)
     inside = {name.split("/")[0] for name in names}
     assert inside == {"add", f"add_diffusion-{add.__version__}.dist-info"}
     assert not [name for name in names if name.endswith(".py") and name not in modules]  # none of an older build

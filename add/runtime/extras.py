@@ -1,6 +1,6 @@
 """Packages that the installation brings, and those that an extra adds; setup.py reads them from this file alone."""
 REQUIRED = ("torch>=2.6", "numpy", "pillow>=10.1", "tqdm", "blobfile", "mpi4py", "PyYAML", "safetensors", "psutil",
-            "tifffile>=2024.8.30")  # BSD; needs numpy alone
+            "tifffile>=2024.8.30", "jinja2>=3.1")  # BSD; needs numpy alone
 EXTRAS: dict[str, tuple[str, ...]] = {
     "mpi": ("mpich",),  # an MPI library for machines without one
     "onnx": ("onnx", "onnxruntime"),  # to run networks faster on a CPU

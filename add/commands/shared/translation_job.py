@@ -19,9 +19,10 @@ from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.interfaces import Note, Row
 from add.results.overview import label_text
+from add.results.report_page import write_report
 from add.results.translation_folder import TranslationFolder
 from add.runtime.given_models import run_facts
-from add.runtime.next_steps import next_steps
+from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
@@ -32,15 +33,20 @@ from add.transition import Mosaic, Translation, series_labels, training_depths, 
 OVERVIEW_ROWS = 12  # source images, as different as they come
 
 
-def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
+def run_directions(command: str, parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
     """Translate and write every Direction that prepare(parsed, world) gives, with a bar of network evaluations.
+
+    Args:
+        command: what runs, for run.json to say how to repeat it.
 
     Raises:
         UserError: what `prepare` raises, or another translation is running in one of the folders.
     """
     with process_group(parsed.device, parsed.threads) as world, contextlib.ExitStack() as alone:
         with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
-            directions = prepare(parsed, world)
+            told = {"command": command_line(command, **parsed.as_typed())}
+            directions = [dataclasses.replace(direction, further=told | direction.further)
+                          for direction in prepare(parsed, world)]
             if directions[0].config.estimate:
                 check_folders(directions)
                 bar.note(describe_costs(directions, world))
@@ -56,6 +62,7 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
                               sum(other.cost * len(share.mine) for other, share in later))
         if world.is_main:
             print(next_steps(*commands_after(directions)), flush=True)
+            print(f"to look at: {write_report([directions[0].config.out_dir])}", flush=True)
 
 
 def run_direction(direction: Direction, share: Share, world: World, bar: EvaluationBar, later: float = 0.0) -> None:
@@ -115,8 +122,9 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
     """
     for first in range(0, len(share.mine), config.batch_size):
         indices = share.mine[first:first + config.batch_size]
+        batch = images.batch(indices)
         start = time.monotonic()
-        result, diffusion = translate_batch(to_model_input(images.batch(indices)))
+        result, diffusion = translate_batch(to_model_input(batch))
         seconds = (time.monotonic() - start) / len(indices)
         depths = training_depths(diffusion, result.depths).tolist()
         for place, index in enumerate(indices):
@@ -126,6 +134,7 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
                       "seconds": seconds}
             if result.weights is not None:
                 record |= {"weights": result.weights[place].tolist()}
+            folder.write_source(folder.names[index], batch[place])
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
             folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
         yield first + len(indices)
@@ -141,6 +150,8 @@ def write_tables(direction: Direction, labels: torch.Tensor, facts: Row, note: N
     folder, images, config, way = direction.folder, direction.images, direction.config, direction.domains
     records = folder.records()
     folder.write_labels(records, labels.tolist(), way[0], way[-1])
+    for i in folder.without_source():
+        folder.write_source(folder.names[i], images.batch([i])[0])
     groups = read_groups(direction.data_dir, images.files, config.group_pattern)
     rows = choose_spread(images, OVERVIEW_ROWS, config.seed, groups)
     headings = [label_text(label, way, direction.names) for label in labels.tolist()]

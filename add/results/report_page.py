@@ -1,0 +1,129 @@
+"""The results page of output folders: one HTML file that a browser opens from the disk, with no network and no server.
+
+It shows the pictures that lie in the folders by relative URLs, and holds everything else: data as JSON, styles and
+scripts of add/results/templates. What stands in files is escaped, also inside the JSON.
+"""
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from add import __version__
+from add.data.files import write_atomically
+from add.errors import UserError
+from add.interfaces import PathLike, Row
+from add.results.translation_series import COLUMNS, DEPTH_RULE, label_path
+from add.results.translation_view import relative_url, translation_view
+from add.results.used_facts import read_facts
+
+PAGE_NAME = "index.html"
+LED = 4  # ways of translations that the head of a page tells one by one
+MOST_HEADER = 10_000  # bytes of a table that are read to tell its kind
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a page shows of one output folder: a template of that kind, and what is put into it.
+
+    lead: what it is, in one or two sentences, for the head of the page.
+    """
+
+    kind: str
+    title: str
+    lead: str
+    content: Row
+
+
+def write_report(folders: Sequence[PathLike], out_file: PathLike | None = None) -> Path:
+    """Write the page of some output folders, and return its path.
+
+    Args:
+        folders: each is shown with the output folders that lie directly in it.
+        out_file: left out: index.html in the first folder.
+
+    Raises:
+        UserError: a folder that holds no finished output, or a file that can't be written.
+    """
+    path = Path(out_file) if out_file is not None else Path(folders[0]) / PAGE_NAME
+    base = path.resolve().parent
+    problems: list[str] = []
+    parts = [part for folder in folders for part in find_parts(Path(folder).resolve(), base, problems)]
+    text = render(parts, [Path(folder) for folder in folders], problems)
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+    return path
+
+
+def find_parts(folder: Path, base: Path, problems: list[str]) -> list[Part]:
+    """Return what a page in `base` shows of a folder and of those directly in it.
+
+    Args:
+        problems: gets a sentence for each folder that can't be shown while others can.
+
+    Raises:
+        UserError: there is nothing to show.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: expected an output folder of a command; check the path")
+    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    parts = _translations_part([path for path in candidates if _is_translation(path)], base, problems)
+    if not parts and problems:
+        raise UserError(problems[0])
+    if not parts:
+        raise UserError(f"{folder} holds nothing that a page could show: expected a finished translation in it; give "
+                        f"an output folder of a command, such as results/mine")
+    return parts
+
+
+def render(parts: Sequence[Part], folders: Sequence[Path], problems: Sequence[str] = ()) -> str:
+    """Return the HTML text of a page; `problems` are sentences on what it does not show."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    return environment.get_template("report.html").render(
+        parts=parts, problems=problems, title=", ".join(_name(folder) for folder in folders), version=__version__,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")))
+
+
+def _name(folder):
+    return folder.resolve().name or str(folder)
+
+
+def _is_translation(path):
+    """Return whether a folder holds a finished translation: folders of samples have a labels.csv of other columns."""
+    table = label_path(path, DEPTH_RULE)
+    if not table.is_file():
+        return False
+    with open(table, "rb") as file:
+        return file.readline(MOST_HEADER).decode(errors="replace").lstrip("\ufeff").startswith(",".join(COLUMNS))
+
+
+def _translations_part(folders: Iterable[Path], base: Path, problems: list[str]) -> list[Part]:
+    """Return the one part that shows all translations among the folders, or []."""
+    views: dict[Path, Row] = {}
+    for folder in folders:
+        try:
+            views[folder] = translation_view(folder, base)
+        except UserError as error:
+            problems.append(str(error))
+    content = {"views": list(views.values()), "used": [{"title": view["title"], **read_facts(folder / "run.json")}
+                                                       for folder, view in views.items()],
+               "overviews": [{"title": view["title"], "url": relative_url(folder / "overview.png", base)}
+                             for folder, view in views.items() if (folder / "overview.png").is_file()]}
+    return [Part("translations", "Step by step", _translations_lead(content["views"]), content)] if views else []
+
+
+def _translations_lead(views):
+    counts = [len(view["names"]["rest"]) for view in views]
+    images = sum(counts)
+    ways = [f"{count} from {view['title']} in {_counted(view['amount'], 'mixture' if view['mixture'] else 'step')}"
+            for count, view in zip(counts[:LED], views[:LED], strict=True)]
+    further = [f"and {len(views) - LED} more ways"] if len(views) > LED else []
+    return f"{_counted(images, 'source image')}: {'; '.join(ways + further)}."
+
+
+def _counted(number, thing):
+    return f"{number} {thing}{'s' * (number != 1)}"
