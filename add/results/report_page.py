@@ -4,21 +4,34 @@ It shows the pictures that lie in the folders by relative URLs, and holds everyt
 scripts of add/results/templates. What stands in files is escaped, also inside the JSON.
 """
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 from add import __version__
 from add.data.files import write_atomically
+from add.data.folders import CONTACT_SHEET
 from add.errors import UserError
 from add.interfaces import PathLike, Row
+from add.results.measured_views import (
+    classification_view,
+    evaluation_view,
+    labels_view,
+    likelihood_view,
+    points_view,
+    samples_view,
+    study_view,
+)
+from add.results.run_view import training_view
 from add.results.translation_series import COLUMNS, DEPTH_RULE, label_path
 from add.results.translation_view import relative_url, translation_view
 from add.results.used_facts import read_facts
 
 PAGE_NAME = "index.html"
+EMPTY: Row = {"reads": "", "blocks": [], "plots": [], "pictures": [], "previews": [], "used": []}
 LED = 4  # ways of translations that the head of a page tells one by one
 MOST_HEADER = 10_000  # bytes of a table that are read to tell its kind
 TEMPLATES = Path(__file__).with_name("templates")
@@ -35,6 +48,22 @@ class Part:
     title: str
     lead: str
     content: Row
+
+
+class Kind(NamedTuple):
+    """A kind of output folder beside translations: patterns of files that it holds, and what gathers its view."""
+
+    name: str
+    marks: tuple[str, ...]
+    view: Callable[[Path, Path], Row]
+
+
+KINDS = (Kind("Evaluation", ("evaluation.json",), evaluation_view),
+         Kind("Classifiers", ("classification.json",), classification_view),
+         Kind("Study", ("study.json",), study_view), Kind("Likelihood", ("nll.json",), likelihood_view),
+         Kind("Training", ("config.json", "progress.csv"), training_view),
+         Kind("Points", ("run.json", "scatter_*.png"), points_view),
+         Kind("Samples", ("run.json", CONTACT_SHEET), samples_view))
 
 
 def write_report(folders: Sequence[PathLike], out_file: PathLike | None = None) -> Path:
@@ -68,12 +97,15 @@ def find_parts(folder: Path, base: Path, problems: list[str]) -> list[Part]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: expected an output folder of a command; check the path")
     candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    parts = _translations_part([path for path in candidates if _is_translation(path)], base, problems)
-    if not parts and problems:
-        raise UserError(problems[0])
+    mine: list[str] = []
+    parts = _translations_part([path for path in candidates if _is_translation(path)], base, mine)
+    parts += [part for kind in KINDS for path in candidates if (part := _measured_part(kind, path, base, mine))]
+    if not parts and mine:
+        raise UserError(mine[0])
     if not parts:
-        raise UserError(f"{folder} holds nothing that a page could show: expected a finished translation in it; give "
-                        f"an output folder of a command, such as results/mine")
+        raise UserError(f"{folder} holds nothing that a page could show: expected the finished output of a command in "
+                        f"it, or in folders directly in it; give such a folder, as results/mine")
+    problems += mine
     return parts
 
 
@@ -101,15 +133,35 @@ def _is_translation(path):
         return file.readline(MOST_HEADER).decode(errors="replace").lstrip("\ufeff").startswith(",".join(COLUMNS))
 
 
+def _measured_part(kind: "Kind", folder: Path, base: Path, problems: list[str]) -> Part | None:
+    """Return the part of a folder of one kind, or None for another one, or where its files can't be read."""
+    if not all(any(folder.glob(name)) for name in kind.marks):
+        return None
+    try:
+        view = EMPTY | kind.view(folder, base)
+    except OSError as error:
+        problems.append(f"{folder} lacks a file, or it can't be read ({error}): expected what its command wrote; run "
+                        f"the command again")
+        return None
+    except UserError as error:
+        problems.append(str(error))
+        return None
+    return Part("measured", f"{kind.name}: {folder.name}", view.pop("lead"), view)
+
+
 def _translations_part(folders: Iterable[Path], base: Path, problems: list[str]) -> list[Part]:
     """Return the one part that shows all translations among the folders, or []."""
     views: dict[Path, Row] = {}
+    labels = []
     for folder in folders:
         try:
             views[folder] = translation_view(folder, base)
+            labels.append(labels_view(folder, views[folder]["title"]))
         except UserError as error:
             problems.append(str(error))
-    content = {"views": list(views.values()), "used": [{"title": view["title"], **read_facts(folder / "run.json")}
+    content = {"views": list(views.values()),
+               "labels": [EMPTY | own for own in labels if own],
+               "used": [{"title": view["title"], **read_facts(folder / "run.json")}
                                                        for folder, view in views.items()],
                "overviews": [{"title": view["title"], "url": relative_url(folder / "overview.png", base)}
                              for folder, view in views.items() if (folder / "overview.png").is_file()]}

@@ -1,4 +1,5 @@
 """What a results page says of how an output came about: the command, versions, models with checksums, options."""
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -6,30 +7,32 @@ from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Row
 
-GROUPS = ("command", "versions", "checkpoints", "options")  # entries of run.json that have a place of their own
 MOST_TEXT = 2000  # characters of a value that are shown
 
 
-def read_facts(path: Path) -> Row:
+def read_facts(path: Path, options: str = "options", shown: Container[str] = ()) -> Row:
     """Return what a file like run.json says: "command", "versions", "models", "options" and "others".
 
     "models" is a list of {"role", "path", "sha256", "details"}, the rest {name: text}; "command" is "" where the file
     does not tell it. A file that is missing or damaged gives nothing, and "missing" says so.
+
+    Args:
+        options: the entry that holds the command's options. shown: entries that the page shows elsewhere.
     """
     try:
         found = read_json(path, {str: object})
     except (OSError, UserError) as error:
         return {"command": "", "versions": {}, "models": [], "options": {}, "others": {},
                 "missing": f"{path.name} can't be read: {error}"}
-    groups = {name: found.get(name) for name in GROUPS}
+    groups = {name: found.pop(name, None) for name in ("command", "versions", "checkpoints", options)}
     models = groups["checkpoints"] if isinstance(groups["checkpoints"], dict) else {}
     return {
         "command": groups["command"] if isinstance(groups["command"], str) else "",
-        "versions": flat(groups["versions"]), "options": flat(groups["options"]),
+        "versions": flat(groups["versions"]), "options": flat(groups[options]),
         "models": [{"role": role, "path": as_text(model.get("path", "")), "sha256": as_text(model.get("sha256", "")),
                     "details": flat({name: value for name, value in model.items() if name not in ("path", "sha256")})}
                    for role, model in models.items() if isinstance(model, dict)],
-        "others": flat({name: value for name, value in found.items() if name not in GROUPS}), "missing": ""}
+        "others": flat({name: value for name, value in found.items() if name not in shown}), "missing": ""}
 
 
 def flat(value: Any, name: str = "") -> dict[str, str]:

@@ -29,6 +29,7 @@ NEEDED = {  # by commands whose options are incomplete without
     "evaluate": ["real", "fake"],
     "make_phantom": ["--out_dir", "out"],
     "make_tissue": ["--out_dir", "out"],
+    "report": ["folder"],
 }
 
 

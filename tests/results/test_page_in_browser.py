@@ -9,7 +9,7 @@ from PIL import Image
 
 from add.results.report_page import write_report
 from add.results.translation_series import read_series, write_labels
-from tests.results.series import make_translation
+from tests.results.series import make_run, make_translation
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -158,6 +158,21 @@ def test_the_large_view_compares_steps(page):
     assert page.locator(".large-name").text_content() == "tile_02.png"
     page.keyboard.press("Escape")
     assert page.locator("dialog").is_hidden()
+
+
+def test_the_slider_turns_through_the_previews_of_a_training(browser, tmp_path):
+    page = browser.new_page()
+    page.goto(write_report([make_run(tmp_path / "run")]).as_uri())
+    image = page.locator(".previews img")
+    assert image.get_attribute("src") == "samples/samples000080.png"
+    page.focus(".previews .step")
+    page.keyboard.press("ArrowLeft")
+    assert (image.get_attribute("src"), image.get_attribute("alt")) == ("samples/samples000040.png",
+                                                                        "Samples at step 40")
+    assert page.locator(".previews .told").text_content() == "Step 40"
+    box = page.locator(".plot svg polyline").first.bounding_box()
+    assert box["width"] > 200 and box["height"] > 50
+    page.close()
 
 
 def test_colors_follow_the_system_and_the_button(browser, results):

@@ -349,6 +349,27 @@
     }
   }
 
+  // The previews of a training run, by step.
+  function connectPreviews(root) {
+    const previews = JSON.parse(root.querySelector("script").textContent), slider = root.querySelector(".step");
+    const image = root.querySelector("img");
+    let kept = []; // so that steps come at once
+    const show = () => {
+      const {step, url} = previews[Number(slider.value)];
+      image.src = url;
+      image.alt = `Samples at step ${step}`;
+      root.querySelector(".told").textContent = `Step ${step}`;
+      slider.setAttribute("aria-valuetext", `step ${step}`);
+      slider.style.setProperty("--done", `${100 * slider.value / Math.max(1, previews.length - 1)}%`);
+    };
+    slider.addEventListener("pointerenter", () => {
+      if (kept.length || previews.length > MOST_THUMBNAILS) return;
+      kept = previews.map(({url}) => Object.assign(new Image(), {src: url}));
+    });
+    slider.addEventListener("input", show);
+    show();
+  }
+
   function connectTheme() {
     const button = document.querySelector(".theme"), names = ["auto", "light", "dark"];
     const told = {auto: "as the system has them", light: "light", dark: "dark"};
@@ -372,4 +393,5 @@
 
   connectTheme();
   document.querySelectorAll(".viewer").forEach((root) => new Viewer(root));
+  document.querySelectorAll(".previews").forEach(connectPreviews);
 })();
