@@ -68,7 +68,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Translate the images that the command line asks for."""
     parsed = build_options().parse(argv)
-    run_directions("imagenet_translation", parsed, prepare_class_directions)
+    run_directions(parsed, prepare_class_directions)
 
 
 def prepare_class_directions(parsed: Parsed, world: World) -> list[Direction]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from add.config import Checked, path_option
 from add.data.files import is_url
 from add.errors import UserError
-from add.results.report_page import write_report
+from add.results.report_page import write_page
 from add.runtime.options import Options
 from add.runtime.progress import say
 
@@ -36,5 +36,5 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Write the page of the folders that the command line names."""
     config = build_options().parse(argv).take(ReportConfig)
-    path = write_report(config.folders.split(","), config.out_file or None)
+    path = write_page(config.folders.split(","), config.out_file or None)
     say(f"to look at: {path}")

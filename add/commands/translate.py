@@ -75,7 +75,7 @@ def build_options() -> Options:
 def main(argv: list[str] | None = None) -> None:
     """Translate the images that the command line asks for."""
     parsed = build_options().parse(argv)
-    run_directions("translate", parsed, prepare_directions)
+    run_directions(parsed, prepare_directions)
 
 
 def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:

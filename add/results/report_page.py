@@ -4,12 +4,12 @@ It shows the pictures that lie in the folders by relative URLs, and holds everyt
 scripts of add/results/templates. What stands in files is escaped, also inside the JSON.
 """
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-from markupsafe import Markup
 
 from add import __version__
 from add.data.files import write_atomically
@@ -33,7 +33,8 @@ from add.results.used_facts import read_facts
 PAGE_NAME = "index.html"
 EMPTY: Row = {"reads": "", "blocks": [], "plots": [], "pictures": [], "previews": [], "used": []}
 LED = 4  # ways of translations that the head of a page tells one by one
-MOST_HEADER = 10_000  # bytes of a table that are read to tell its kind
+GENERATOR = '<meta name="generator" content="add '  # in the head of every page
+MOST_HEADER = 10_000  # bytes of a file that are read to tell its kind
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -66,7 +67,7 @@ KINDS = (Kind("Evaluation", ("evaluation.json",), evaluation_view),
          Kind("Samples", ("run.json", CONTACT_SHEET), samples_view))
 
 
-def write_report(folders: Sequence[PathLike], out_file: PathLike | None = None) -> Path:
+def write_page(folders: Sequence[PathLike], out_file: PathLike | None = None) -> Path:
     """Write the page of some output folders, and return its path.
 
     Args:
@@ -83,6 +84,33 @@ def write_report(folders: Sequence[PathLike], out_file: PathLike | None = None) 
     text = render(parts, [Path(folder) for folder in folders], problems)
     write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
     return path
+
+
+def renew_page(folder: PathLike) -> Path:
+    """Write the page of an output folder and return its path; a page of the folder around it is written again, too."""
+    path, around = write_page([folder]), Path(folder).resolve().parent
+    if _is_page(around / PAGE_NAME):
+        write_page([around])
+    return path
+
+
+def page_line(folder: PathLike) -> str:
+    """Write the page of an output folder as `renew_page`, and return the line that says where to look.
+
+    Where no page can be written the line says why: what the command made is there, and does not fail with its page.
+    """
+    try:
+        return f"to look at: {renew_page(folder)}"
+    except UserError as error:
+        return f"no page to look at was written: {error}"
+
+
+def _is_page(path):
+    """Return whether a file is a page of this program's, which it may write again."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return GENERATOR.encode() in file.read(MOST_HEADER)
 
 
 def find_parts(folder: Path, base: Path, problems: list[str]) -> list[Part]:
@@ -111,13 +139,19 @@ def find_parts(folder: Path, base: Path, problems: list[str]) -> list[Part]:
 
 def render(parts: Sequence[Part], folders: Sequence[Path], problems: Sequence[str] = ()) -> str:
     """Return the HTML text of a page; `problems` are sentences on what it does not show."""
+    return _environment().get_template("report.html").render(
+        parts=parts, problems=problems, title=", ".join(_name(folder) for folder in folders), version=__version__,
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "viewer.js").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _environment():
+    """Return the templates, which are compiled once in a process."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
-    return environment.get_template("report.html").render(
-        parts=parts, problems=problems, title=", ".join(_name(folder) for folder in folders), version=__version__,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "viewer.js").read_text(encoding="utf-8")))
+    return environment
 
 
 def _name(folder):

@@ -27,7 +27,7 @@ SOURCES = "sources"  # folder of the source images
 WITHOUT_PATH = {"path": "depth"}  # what settings mean that were written before there were other paths
 RECORD = {"source_image": str, "source_sha256": str, "depths": [range(MOST_TIMESTEPS + 1)], "depth_rule": str,
           "reason": (None, str), "nfe": float, "seconds": float, "images_sha256?": str,
-          "weights?": [[float]]}
+          "weights?": [[float]], "evenness?": (None, float)}
 MAKE_AGAIN = "remove it, and the same command makes its images again"
 
 

@@ -16,7 +16,7 @@ from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.overview import label_text
-from add.results.pictures import read_pictures
+from add.results.pictures import read_pictures, step_evenness
 from add.results.translation_folder import RECORD, SOURCES
 from add.results.translation_series import DEPTH_RULE, Series, read_domain_names, read_series
 
@@ -50,7 +50,7 @@ def translation_view(folder: PathLike, base: PathLike) -> Row:
                         f"pictures and labels: expected what the translation wrote; run its command again")
     stems = [match["stem"] for match in found[::amount] if match]
     names = series.source_images[::amount]
-    way = _way(series)
+    way, records = _way(series), _read_records(folder, stems)
     domains = read_domain_names(folder) or _class_names(folder) or tuple(f"domain {k}" for k in
                                                                          range(series.labels.shape[1]))
     spoken = [domains[k] if k < len(domains) else f"domain {k}" for k in way]
@@ -65,8 +65,8 @@ def translation_view(folder: PathLike, base: PathLike) -> Row:
         "sources": [i for i, stem in enumerate(stems) if not (folder / SOURCES / f"{stem}.png").is_file()],
         "steps": [{"text": label_text(label.tolist(), way, spoken), "shares": _thousandths(label[way])}
                   for label in labels],
-        "places": _places(folder, series, stems), "rules": _rules(folder, series),
-        "measures": _measures(folder, series, stems)}
+        "places": _places(series, records), "rules": _rules(folder, series),
+        "measures": _measures(folder, series, stems, records)}
 
 
 def packed(values: np.ndarray) -> Row:
@@ -133,30 +133,35 @@ def _thousandths(values: np.ndarray) -> list[int]:
     return np.rint(np.asarray(values) * THOUSANDTHS).astype(int).tolist()
 
 
-def _places(folder: Path, series: Series, stems: Sequence[str]) -> Row:
+def _places(series: Series, records: Sequence[Row]) -> Row:
     """Return how images came about: {"kind": "depth" or "weight", "tables": packed, one for each weight that is told}.
 
     Weights stand in the records, in thousandths; a translation without records, or by another version, tells depths.
     """
-    weights = _recorded_weights(folder, series.amount, stems)
+    weights = _recorded_weights(records, series.amount)
     if weights is None:
         return {"kind": "depth", "tables": [packed(series.depths.reshape(-1, series.amount))]}
     told = range(1, 2) if weights.shape[2] == 2 else range(weights.shape[2])
     return {"kind": "weight", "tables": [packed(np.rint(weights[:, :, k] * THOUSANDTHS).astype(int)) for k in told]}
 
 
-def _recorded_weights(folder, amount, stems):
-    """Return the weights in the records, float64 [n, N, K], or None where some source image has none."""
-    found = []
+def _read_records(folder, stems):
+    """Return the records of source images, {} for one that is missing or damaged."""
+    found: list[Row] = []
     for stem in stems:
         try:
-            weights = read_json(folder / "records" / f"{stem}.json", RECORD).get("weights")
+            found.append(read_json(folder / "records" / f"{stem}.json", RECORD))
         except (OSError, UserError):
-            return None
-        if not weights or len(weights) != amount or len(set(map(len, weights))) != 1:
-            return None
-        found.append(weights)
-    return np.array(found) if len({len(weights[0]) for weights in found}) == 1 else None
+            found.append({})
+    return found
+
+
+def _recorded_weights(records, amount):
+    """Return the weights in the records, float64 [n, N, K], or None where some source image has none."""
+    found = [record.get("weights") or [] for record in records]
+    if {len(weights) for weights in found} != {amount} or len({len(row) for weights in found for row in weights}) != 1:
+        return None
+    return np.array(found)
 
 
 def _rules(folder: Path, series: Series) -> Row:
@@ -178,12 +183,12 @@ def _shares(folder, series):
     return found
 
 
-def _measures(folder: Path, series: Series, stems: Sequence[str]) -> Row:
+def _measures(folder: Path, series: Series, stems: Sequence[str], records: Sequence[Row]) -> Row:
     """Return the measures of source images: how even their steps are, and what rules that look say of the last one."""
     measures: Row = {}
     if series.amount > 1 and not folder.name.startswith("mixture"):
         measures[EVENNESS] = {
-            "values": [_evenness(folder, series, i, stem) for i, stem in enumerate(stems)],
+            "values": [_evenness(folder, series, i, *both) for i, both in enumerate(zip(stems, records, strict=True))],
             "reads": "how far the steps are from equal ones, on pixels: 0 where every step changes the picture equally "
                      "much, larger where the change comes early, late or at once"}
     for rule, shares in _shares(folder, series).items():
@@ -195,20 +200,13 @@ def _measures(folder: Path, series: Series, stems: Sequence[str]) -> Row:
     return measures
 
 
-def _evenness(folder, series, index, stem):
-    """Return the mean distance of a series from even steps, from 0 to below 1; None where pictures are missing.
-
-    The way is the sum of mean absolute differences of pixels from each picture to the next; after m of N even steps,
-    m / N of it lie behind.
-    """
+def _evenness(folder, series, index, stem, record):
+    """Return the evenness in a record, or that of the pictures; None where some are missing."""
+    if "evenness" in record:
+        return record["evenness"]
     files = [folder / image for image in series.images[index * series.amount:(index + 1) * series.amount]]
     own = folder / SOURCES / f"{stem}.png"
     try:
-        pictures = read_pictures([own, *files] if own.is_file() else files).astype(np.int16)
+        return step_evenness(read_pictures([own, *files] if own.is_file() else files))
     except (OSError, UserError):
         return None
-    way = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3)).cumsum()
-    if len(way) < 2 or not way[-1]:
-        return None
-    even = np.arange(1, len(way) + 1) / len(way)
-    return round(float(np.abs(way / way[-1] - even)[:-1].mean()), 3)

@@ -188,11 +188,6 @@ class Parsed:
         names = {f.name for f in dataclasses.fields(config)}
         return config(**({name: self.values[name] for name in names} | changes))
 
-    def as_typed(self) -> dict[str, Any]:
-        """Return the options that the command line set, with the file of --config, to say the command again."""
-        config = {"config": str(self.config_path)} if self.config_path else {}
-        return config | {name: value for name, value in self.values.items() if name in self.typed}
-
     def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["values"][name]

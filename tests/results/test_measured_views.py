@@ -6,7 +6,7 @@ import pytest
 
 from add.data import save_json, save_png
 from add.errors import UserError
-from add.results.report_page import write_report
+from add.results.report_page import page_line, renew_page, write_page
 from add.results.run_view import training_view
 from add.results.translation_series import read_series, write_labels
 from tests.results.series import GREY, make_run, make_translation
@@ -72,7 +72,7 @@ def text_of(path):
 def test_a_page_of_each_kind(kind, tmp_path):
     make, told, plots = KINDS[kind]
     make(tmp_path / kind)
-    text = text_of(write_report([tmp_path / kind]))
+    text = text_of(write_page([tmp_path / kind]))
     for words in told:
         assert words in text, words
     assert len(re.findall(r'<figure class="plot">', text)) == plots
@@ -85,20 +85,38 @@ def test_several_folders_become_one_page(tmp_path):
     make_evaluation(tmp_path / "mine" / "evaluation")
     make_run(tmp_path / "runs" / "mild")
     make_run(tmp_path / "runs" / "severe")
-    path = write_report([tmp_path / "mine", tmp_path / "runs"], tmp_path / "all.html")
+    path = write_page([tmp_path / "mine", tmp_path / "runs"], tmp_path / "all.html")
     titles = re.findall(r'<h2 id="part\d-title">(.+?)</h2>', text_of(path))
     assert titles == ["Step by step", "Evaluation: evaluation", "Training: mild", "Training: severe"]
     assert 'src="mine/evaluation/closest.png"' in text_of(path)
 
 
+def test_the_page_around_is_renewed_where_there_is_one(tmp_path):
+    make_translation(tmp_path / "mine" / "translation_0_1", ["a.png"])
+    write_page([tmp_path / "mine"])
+    make_evaluation(tmp_path / "mine" / "evaluation")
+    assert renew_page(tmp_path / "mine" / "evaluation") == tmp_path / "mine" / "evaluation" / "index.html"
+    assert "Evaluation: evaluation" in text_of(tmp_path / "mine" / "index.html")
+    (tmp_path / "index.html").write_text("<p>of someone else</p>")
+    renew_page(tmp_path / "mine")
+    assert text_of(tmp_path / "index.html") == "<p>of someone else</p>"
+
+
+def test_a_command_does_not_fail_with_its_page(tmp_path):
+    make_evaluation(tmp_path)
+    assert page_line(tmp_path) == f"to look at: {tmp_path / 'index.html'}"
+    (tmp_path / "evaluation.json").write_text("{")
+    assert page_line(tmp_path).startswith(f"no page to look at was written: {tmp_path}/evaluation.json is damaged")
+
+
 def test_label_rules_are_drawn_beside_each_other(tmp_path):
     folder = make_translation(tmp_path / "translation_0_1", ["a.png"]).path
-    assert '<figure class="plot">' not in text_of(write_report([tmp_path]))
+    assert '<figure class="plot">' not in text_of(write_page([tmp_path]))
     write_labels(folder / "labels_classifier.csv", read_series(folder), np.array([[0.5, 0.5]] * 4))
-    text = text_of(write_report([tmp_path]))
+    text = text_of(write_page([tmp_path]))
     assert "Not shown" not in text
     (folder / "labels_broken.csv").write_text("image\n")
-    assert "labels_broken.csv is damaged" in text_of(write_report([tmp_path]))
+    assert "labels_broken.csv is damaged" in text_of(write_page([tmp_path]))
     assert text.count('<figure class="plot">') == 1 and "where classifiers of the two domains put the image" in text
 
 
@@ -120,7 +138,7 @@ def test_rows_that_were_cut_short_are_passed_over(tmp_path):
 
 def test_a_long_training_stays_small(tmp_path):
     folder = make_run(tmp_path / "run", rows=3000)
-    assert write_report([folder]).stat().st_size < 100_000
+    assert write_page([folder]).stat().st_size < 100_000
 
 
 @pytest.mark.parametrize(("kind", "file", "content"), [
@@ -132,9 +150,9 @@ def test_damaged_files_are_one_sentence(kind, file, content, tmp_path):
     KINDS[kind][0](tmp_path / kind)
     (tmp_path / kind / file).write_bytes(content)
     with pytest.raises(UserError, match=f"{file} is damaged"):
-        write_report([tmp_path / kind])
+        write_page([tmp_path / kind])
     make_translation(tmp_path / "translation_0_1", ["a.png"])
-    assert "Not shown: " in text_of(write_report([tmp_path]))
+    assert "Not shown: " in text_of(write_page([tmp_path]))
 
 
 @pytest.mark.parametrize("name", ["evaluation.md", "classification.md", "study.md"])
@@ -143,4 +161,4 @@ def test_a_report_that_is_missing_is_told(name, tmp_path):
     KINDS[kind][0](tmp_path / kind)
     (tmp_path / kind / name).unlink()
     with pytest.raises(UserError, match=f"lacks a file.*{name}"):
-        write_report([tmp_path / kind])
+        write_page([tmp_path / kind])

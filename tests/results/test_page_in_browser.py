@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from add.results.report_page import write_report
+from add.results.report_page import write_page
 from add.results.translation_series import read_series, write_labels
 from tests.results.series import make_run, make_translation
 
@@ -35,7 +35,7 @@ def results(tmp_path_factory):
     shares = np.linspace(0, 1, 120)
     write_labels(folder / "labels_classifier.csv", read_series(folder), np.stack([1 - shares, shares], axis=1))
     make_translation(root / "translation_1_0", ["a.png", "b.png"], ends=(1, 0))
-    return write_report([root])
+    return write_page([root])
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_the_large_view_compares_steps(page):
 
 def test_the_slider_turns_through_the_previews_of_a_training(browser, tmp_path):
     page = browser.new_page()
-    page.goto(write_report([make_run(tmp_path / "run")]).as_uri())
+    page.goto(write_page([make_run(tmp_path / "run")]).as_uri())
     image = page.locator(".previews img")
     assert image.get_attribute("src") == "samples/samples000080.png"
     page.focus(".previews .step")

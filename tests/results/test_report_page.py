@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from add.errors import UserError
-from add.results.report_page import write_report
+from add.results.report_page import write_page
 from add.results.translation_series import read_series, write_labels
 from add.results.translation_view import packed, relative_url, shortened, translation_view
 from tests.results.series import make_translation
@@ -113,6 +113,8 @@ def test_evenness_is_0_for_equal_steps_and_larger_for_one_jump(tmp_path):
     values = translation_view(folder.path, tmp_path)["measures"]["evenness"]["values"]
     assert values[0] == 0 and values[1] == 0.5  # all of the way lies behind at 1/4, 2/4 and 3/4
     assert values[2] is None
+    folder.write_images("b", jump, folder.records()[1] | {"evenness": 0.125})  # as a translation notes it
+    assert translation_view(folder.path, tmp_path)["measures"]["evenness"]["values"][1] == 0.125
 
 
 def test_a_source_image_without_picture_is_named(tmp_path):
@@ -137,11 +139,11 @@ def test_shortened_names_are_read_back(names):
 def test_names_of_files_can_not_leave_their_place(tmp_path):
     """No tag, no comment and no end of the script comes from a name, in the JSON or the text."""
     make_translation(tmp_path / "out" / "translation_0_1", ["a.png"], facts={"command": "add translate"})
-    plain = read_page(write_report([tmp_path / "out"]))
+    plain = read_page(write_page([tmp_path / "out"]))
     make_translation(tmp_path / "bad" / "translation_0_1", NASTY, domains=("<b>mild</b>", "\"><img src=x>"),
                      facts={"command": "add translate '</pre><script>alert(2)</script>'", "versions": {"<i>": "<u>"},
                             "checkpoints": {"source": {"path": "<svg onload=alert(3)>", "sha256": "&amp;"}}})
-    page = read_page(write_report([tmp_path / "bad"]))
+    page = read_page(write_page([tmp_path / "bad"]))
     (views,) = page.data
     assert names_of(views[0]) == NASTY and views[0]["way"] == ["<b>mild</b>", "\"><img src=x>"]
     kinds = [{tag for tag, _ in found.tags} for found in (plain, page)]
@@ -152,7 +154,7 @@ def test_names_of_files_can_not_leave_their_place(tmp_path):
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path):
     make_translation(tmp_path / "translation_0_1", ["a.png"])
-    path = write_report([tmp_path])
+    path = write_page([tmp_path])
     for tag, attributes in read_page(path).tags:
         assert tag != "link" and not (tag == "script" and "src" in attributes)
         for name in ("src", "href"):
@@ -164,7 +166,7 @@ def test_urls_are_relative_and_percent_encoded(tmp_path):
     assert relative_url(tmp_path / "a b" / "ü#?%.png", tmp_path) == "a%20b/%C3%BC%23%3F%25.png"
     assert relative_url(tmp_path, tmp_path) == "." and relative_url(tmp_path, tmp_path / "x" / "y") == "../.."
     make_translation(tmp_path / "out" / "translation_0_1", ["a.png"])
-    path = write_report([tmp_path / "out"], tmp_path / "pages" / "mine.html")
+    path = write_page([tmp_path / "out"], tmp_path / "pages" / "mine.html")
     (views,) = read_page(path).data
     overview, = (attributes["src"] for tag, attributes in read_page(path).tags
                  if tag == "img" and attributes.get("src"))
@@ -181,7 +183,7 @@ def test_a_thousand_source_images_stay_small(tmp_path):
                                   depths=random.integers(0, 1001, (1000, 10))).path
         shares = random.random(10_000)
         write_labels(folder / "labels_classifier.csv", read_series(folder), np.stack([1 - shares, shares], axis=1))
-    path = write_report([tmp_path])
+    path = write_page([tmp_path])
     assert len(names_of(read_page(path).data[0][1])) == 1000
     assert path.stat().st_size < MOST_BYTES
 
@@ -190,11 +192,11 @@ def test_what_was_used_is_told(tmp_path):
     make_translation(tmp_path / "translation_0_1", ["a.png"], facts={
         "command": "add translate --amount 4", "versions": {"torch": "9.9"}, "options": {"amount": 4, "seed": None},
         "checkpoints": {"source": {"path": "runs/mild/ema.pt", "sha256": "0123abcd", "model": {"width": 32}}}})
-    text = write_report([tmp_path]).read_text(encoding="utf-8")
+    text = write_page([tmp_path]).read_text(encoding="utf-8")
     for told in ("<code>add translate --amount 4</code>", "torch 9.9", "runs/mild/ema.pt", "0123abcd", "width"):
         assert told in text
     (tmp_path / "translation_0_1" / "run.json").write_text("{")
-    assert "run.json can&#39;t be read" in write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "run.json can&#39;t be read" in write_page([tmp_path]).read_text(encoding="utf-8")
 
 
 # What can't be shown
@@ -204,11 +206,11 @@ def test_a_damaged_folder_beside_others_is_named_on_the_page(tmp_path):
     make_translation(tmp_path / "translation_0_1", ["a.png"])
     other = make_translation(tmp_path / "translation_1_0", ["a.png"], ends=(1, 0)).path
     (other / "labels.csv").write_text((other / "labels.csv").read_text().replace("1000", "many"))
-    path = write_report([tmp_path])
+    path = write_page([tmp_path])
     assert len(read_page(path).data[0]) == 1
     assert re.search(r"Not shown: \S+translation_1_0/labels.csv is damaged", path.read_text(encoding="utf-8"))
     with pytest.raises(UserError, match="labels.csv is damaged"):
-        write_report([other])
+        write_page([other])
 
 
 @pytest.mark.parametrize(("old", "new"), [("a_m02.png,a.png,0,1,2", "a_m02.png,a.png,0,1,3"), ("a_m04.png", "a.png"),
@@ -217,12 +219,12 @@ def test_a_table_that_lacks_steps_is_refused(tmp_path, old, new):
     table = make_translation(tmp_path / "translation_0_1", ["a.png"]).path / "labels.csv"
     table.write_text(table.read_text().replace(old, new))
     with pytest.raises(UserError, match="does not list every source image's steps 1 to 4 in order"):
-        write_report([tmp_path])
+        write_page([tmp_path])
 
 
 def test_a_folder_without_output_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds nothing that a page could show: expected"):
-        write_report([tmp_path])
+        write_page([tmp_path])
     with pytest.raises(UserError, match="is no folder: expected"):
-        write_report([tmp_path / "missing"])
+        write_page([tmp_path / "missing"])
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from add.commands.shared.after_translation import commands_after
@@ -19,10 +20,11 @@ from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.interfaces import Note, Row
 from add.results.overview import label_text
-from add.results.report_page import write_report
+from add.results.pictures import step_evenness
+from add.results.report_page import page_line
 from add.results.translation_folder import TranslationFolder
 from add.runtime.given_models import run_facts
-from add.runtime.next_steps import command_line, next_steps
+from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group
 from add.runtime.progress import EvaluationBar
@@ -33,20 +35,15 @@ from add.transition import Mosaic, Translation, series_labels, training_depths, 
 OVERVIEW_ROWS = 12  # source images, as different as they come
 
 
-def run_directions(command: str, parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
+def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direction]]) -> None:
     """Translate and write every Direction that prepare(parsed, world) gives, with a bar of network evaluations.
-
-    Args:
-        command: what runs, for run.json to say how to repeat it.
 
     Raises:
         UserError: what `prepare` raises, or another translation is running in one of the folders.
     """
     with process_group(parsed.device, parsed.threads) as world, contextlib.ExitStack() as alone:
         with contextlib.closing(EvaluationBar("translating", unit="evaluation", silent=not world.is_main)) as bar:
-            told = {"command": command_line(command, **parsed.as_typed())}
-            directions = [dataclasses.replace(direction, further=told | direction.further)
-                          for direction in prepare(parsed, world)]
+            directions = prepare(parsed, world)
             if directions[0].config.estimate:
                 check_folders(directions)
                 bar.note(describe_costs(directions, world))
@@ -62,7 +59,7 @@ def run_directions(command: str, parsed: Parsed, prepare: Callable[[Parsed, Worl
                               sum(other.cost * len(share.mine) for other, share in later))
         if world.is_main:
             print(next_steps(*commands_after(directions)), flush=True)
-            print(f"to look at: {write_report([directions[0].config.out_dir])}", flush=True)
+            print(page_line(directions[0].config.out_dir), flush=True)
 
 
 def run_direction(direction: Direction, share: Share, world: World, bar: EvaluationBar, later: float = 0.0) -> None:
@@ -134,9 +131,11 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
                       "seconds": seconds}
             if result.weights is not None:
                 record |= {"weights": result.weights[place].tolist()}
+            targets = _pixels(result.targets[place])
+            record |= {"evenness": step_evenness(np.concatenate([batch[place:place + 1], targets]))}
             folder.write_source(folder.names[index], batch[place])
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
-            folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
+            folder.write_images(folder.names[index], targets, record, latents)
         yield first + len(indices)
 
 
