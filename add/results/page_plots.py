@@ -103,6 +103,6 @@ class _Axis:
 
 
 def _round_step(step):
-    """Return the smallest of 1, 2 and 5 times a power of ten that is no smaller than `step`."""
+    """Return the smallest of 1, 2, 2.5 and 5 times a power of ten that is no smaller than `step`."""
     power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))

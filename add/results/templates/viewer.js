@@ -166,7 +166,7 @@
       } else if (sign < 0) {
         this.order.reverse();
       }
-      this.root.querySelectorAll(".range").forEach((label) => { label.hidden = !values; });
+      this.get(".range").hidden = !values;
       this.get(".measure-reads").hidden = !values;
       this.get(".measure-reads").textContent = values ? `${key}: ${view.measures[key].reads}.` : "";
       this.state.page = 0;
