@@ -176,6 +176,20 @@ def test_the_slider_turns_through_the_previews_of_a_training(browser, tmp_path):
     page.close()
 
 
+def test_a_chain_tells_the_share_of_each_domain(browser, tmp_path):
+    folder = make_translation(tmp_path / "chain_0_1_2", ["a.png"], ends=(0, 2), domains=("calm", "mild", "bad")).path
+    labels = np.array([[0.5, 0.5, 0], [0, 1, 0], [0, 0.25, 0.75], [0, 0, 1]])
+    write_labels(folder / "labels.csv", read_series(folder), labels)
+    page = browser.new_page()
+    page.goto(write_page([tmp_path]).as_uri())
+    page.locator(".step").fill("3")
+    assert page.locator(".label").text_content() == "75 % bad"
+    assert page.locator(".parts").text_content() == "25 % mild, 75 % bad"
+    widths = page.locator(".shares i").evaluate_all("parts => parts.map(part => part.style.width)")
+    assert widths == ["0%", "25%", "75%"] and page.locator(".shares").is_visible()
+    page.close()
+
+
 def test_colors_follow_the_system_and_the_button(browser, results):
     page = browser.new_page(color_scheme="dark")
     page.goto(results.as_uri())

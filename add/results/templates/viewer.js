@@ -245,7 +245,10 @@
       const place = this.shown.placesVary && step > 0 ? `${view.places.kind} differs by image` : this.shown.place(0, step);
       this.get(".place").textContent = `${words[0].toUpperCase()}${words.slice(1)} · ${place}`;
       slider.style.setProperty("--done", `${100 * (step - slider.min) / Math.max(1, slider.max - slider.min)}%`);
-      this.get(".shares").hidden = view.way.length < 3; // of two, the slider shows as much
+      const many = view.way.length > 2; // of two, the slider shows as much
+      this.get(".shares").hidden = !many;
+      this.get(".parts").textContent = many ? view.steps[step].shares.map((share, place) =>
+        (share ? `${Math.round(share / 10)} % ${view.way[place]}` : "")).filter(Boolean).join(", ") : "";
       this.get(".shares").replaceChildren(...view.steps[step].shares.map((share, place) => {
         const part = make("i");
         part.style.width = `${share / 10}%`;
@@ -259,6 +262,7 @@
         this.setPicture(card.image, card.i, step);
         card.image.alt = `${this.shown.names[card.i]}, ${words}: ${label}`;
         card.button.setAttribute("aria-label", `${this.shown.names[card.i]}, ${label}: large view`);
+        card.fillBar.parentElement.hidden = many;
         card.fillBar.style.width = `${100 * this.shown.share(card.i, step, rule)}%`;
         card.more.textContent = [label, this.shown.placesVary && step > 0 ? this.shown.place(card.i, step) : "",
           values && values[card.i] !== null ? `${key} ${values[card.i]}` : ""].filter(Boolean).join(" · ");
