@@ -151,9 +151,9 @@ def _report(path: Path) -> list[Row]:
 
 
 def _by_m(by_m: Mapping[str, list[float]]) -> dict[str, list[tuple[float, float]]]:
-    """Return the lines of columns by m, named after their rules."""
-    return {name.removeprefix(LABEL): list(zip(by_m["m"], column, strict=False)) for name, column in by_m.items()
-            if name != "m"}
+    """Return the lines of columns by m, named after their rules; none where there is no m."""
+    return {name.removeprefix(LABEL): list(zip(by_m.get("m", []), column, strict=False))
+            for name, column in by_m.items() if name != "m"}
 
 
 def _plots(*plots: Row | None) -> list[Row]:
