@@ -10,7 +10,8 @@ WHEEL_ENV := build/wheel_env
 
 demo: $(INSTALLED)
 	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
-	@echo "== Output: results/demo/translation_0_1 and results/demo/translation_1_0 (look at overview.png)."
+	@echo "== Output: results/demo/translation_0_1 and results/demo/translation_1_0."
+	@echo "== Look at it in a browser: results/demo/index.html"
 	$(RUN) scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
 	@echo "== To use these commands in this shell: source $(VENV)/bin/activate"
 

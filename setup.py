@@ -61,7 +61,7 @@ setup(
     },
     python_requires=">=3.11",
     packages=find_packages(include=["add", "add.*"]),
-    package_data={"add": ["py.typed"], "add.review": ["templates/*"]},
+    package_data={"add": ["py.typed"], "add.results": ["templates/*"], "add.review": ["templates/*"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["add = add.commands:main"]},
     install_requires=list(PACKAGES["REQUIRED"]),

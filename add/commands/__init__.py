@@ -14,12 +14,13 @@ from types import ModuleType
 from add.errors import UserError
 from add.runtime import exit_status
 from add.runtime.launchers import is_first
+from add.runtime.typed_command import typed_as
 
 GROUPS = {
     "translate images": ("translate", "imagenet_translation", "soft_labels"),
     "train": ("train", "classifier_train", "super_res_train", "baseline_train"),
     "make images": ("image_sample", "classifier_sample", "super_res_sample", "baseline_sample"),
-    "measure and compare": ("evaluate", "classify", "review", "image_nll", "compare"),
+    "measure and compare": ("evaluate", "classify", "review", "image_nll", "compare", "report"),
     "models and data": ("tiles", "split", "convert", "export", "make_phantom", "make_tissue"),
     "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
     "this machine": ("doctor",),
@@ -52,7 +53,12 @@ def run_command(name: str, argv: list[str] | None = None) -> int:
         name: one of NAMES, or of its script; dashes may stand for underscores.
         argv: its options; left out: those of this process.
     """
-    return exit_status.run(lambda: _load_aloud(name).main(argv))
+    def run_it():
+        command = _load_aloud(name)
+        with typed_as(_plain(name), sys.argv[1:] if argv is None else argv):
+            command.main(argv)
+
+    return exit_status.run(run_it)
 
 
 def _load_aloud(name):
@@ -69,13 +75,18 @@ def _load_aloud(name):
 
 def load_command(name: str) -> ModuleType:
     """Return the module of a command; raises UserError for an unknown name."""
-    known = name.replace("-", "_")
-    known = next((command for command, script in SCRIPT_NAMES.items() if script == known), known)
+    known = _plain(name)
     if known not in NAMES:
         close = difflib.get_close_matches(known, [*NAMES, *SCRIPT_NAMES.values()], n=1)
         advice = f"did you mean {close[0]}?" if close else "add --help lists them"
         raise UserError(f"unknown command {name}: {advice}")
     return importlib.import_module(f"add.commands.{known}")
+
+
+def _plain(name):
+    """Return the name of a command that may be given by its script's, or with dashes."""
+    known = name.replace("-", "_")
+    return next((command for command, script in SCRIPT_NAMES.items() if script == known), known)
 
 
 def overview() -> str:

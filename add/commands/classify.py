@@ -47,9 +47,11 @@ from add.config import (
 from add.data.files import changed_settings, save_json, save_torch, write_atomically
 from add.errors import UserError
 from add.interfaces import Note, Row
+from add.results.report_page import page_line
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
+from add.runtime.typed_command import command_facts
 from add.training.checkpoints import load_weights, read_state
 
 
@@ -135,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
         say(estimate_classification(config, parsed.take(ClassifierConfig)))
         return
     result = run_classification(config, parsed.take(ClassifierConfig), note=say, silent=False)
-    print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/")
+    print(f"\n{table(result)}\nwritten: {config.out_dir}/classification.json, .csv and .md, runs/\n"
+          f"{page_line(config.out_dir)}")
 
 
 def estimate_classification(config: ClassificationConfig, classifier_config: ClassifierConfig) -> str:
@@ -207,12 +210,12 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},
             **synthetic}
     baselines = [method.name for method in methods if not method.images]
-    result = {"settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
-                                      "first_seed": config.seed},
-              "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
-              "tests": {name: summarise(by_method, baselines, ensembles[name])
-                        for name, by_method in scores.items()},
-              "notes": sentences}
+    result = command_facts() | {
+        "settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
+                                 "first_seed": config.seed},
+        "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
+        "tests": {name: summarise(by_method, baselines, ensembles[name]) for name, by_method in scores.items()},
+        "notes": sentences}
     write_places(out_dir / PLACES, places)
     save_json(out_dir / "classification.json", result)
     write_csv(out_dir / "classification.csv", result)

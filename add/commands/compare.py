@@ -34,6 +34,7 @@ from add.data.files import changed_settings, save_json
 from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.interfaces import Note
+from add.results.report_page import page_line
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
@@ -162,6 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     out_dir = run_study(config, note=say, silent=False)
     for path in write_reports(config, out_dir):
         print(f"written: {path}")
+    print(page_line(out_dir))
 
 
 def write_reports(config: StudyConfig, out_dir: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from add.config import (
     threads_option,
     timeout_option,
 )
-from add.data.files import join, save_json, save_png, write_atomically
+from add.data.files import is_url, join, save_json, save_png, write_atomically
 from add.data.groups import refuse_shared
 from add.data.image_file import lossy_share
 from add.errors import UserError
@@ -47,9 +47,11 @@ from add.metrics.translation_comparison import (
     variety_metrics,
 )
 from add.results.labels_by_place import labels_by_place
+from add.results.report_page import page_line
 from add.runtime.options import Options
 from add.runtime.processes import pick_device, process_group
 from add.runtime.progress import EvaluationBar, minutes, say
+from add.runtime.typed_command import command_facts
 from add.training.step_costs import MEASURED_STEPS, mean_seconds
 from add.training.training_images import say_trained_on
 
@@ -127,6 +129,8 @@ def main(argv: list[str] | None = None) -> None:
             for what, file in (("all numbers", "evaluation.json"), ("this table", "evaluation.md"),
                                ("nearest to training images", "closest.png")):
                 print(f"{what}: {join(parsed.out_dir, file)}")
+            if not is_url(parsed.out_dir):
+                print(page_line(parsed.out_dir))
 
 
 def estimate_evaluation(config: EvaluationConfig) -> str:
@@ -178,7 +182,8 @@ def evaluate(config: EvaluationConfig, note: Note | None = None, silent: bool = 
                      *say_trained_on([config.fake_dir], real, "real"),
                      *say_trained_on([config.fake_dir], held_out, "held-out"), *_same_notes(images)]
     report.notes = list(dict.fromkeys(report.notes))
-    result = {"metrics": report.in_order(), "by_m": by_m, "notes": report.notes, "counts": images.counts,
+    result = command_facts() | {
+        "metrics": report.in_order(), "by_m": by_m, "notes": report.notes, "counts": images.counts,
               "image_size": images.image_size, "settings": dataclasses.asdict(config), "versions": _versions(),
               "seconds": round(time.perf_counter() - began, 2)}
     save_png(join(config.out_dir, "closest.png"), _draw_closest(images.fake, images.train))

@@ -36,6 +36,7 @@ from add.diffusion import DiffusionConfig, GaussianDiffusion
 from add.errors import UserError
 from add.interfaces import Model, OnStep, PathLike, Row
 from add.networks import ModelConfig
+from add.results.report_page import page_line
 from add.runtime.cost_lines import count_parameters, evaluation_seconds, work_lines
 from add.runtime.given_models import describe, load_given, run_facts
 from add.runtime.next_steps import command_line, next_steps
@@ -146,7 +147,7 @@ def measure_folder(parsed: Parsed, world: World, bar: EvaluationBar) -> None:
                           world.device)
         save_json(out_dir / "nll.json", result | facts)
         bar.close()
-        bar.note(_say(result, config, out_dir))
+        bar.note(f"{_say(result, config, out_dir)}\n{page_line(out_dir)}")
 
 
 def choose_randomly(count: int, wanted: int, seed: int) -> list[int]:

@@ -45,6 +45,7 @@ from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
+from add.results.report_page import page_line
 from add.results.translation_series import domain_order, label_path, read_series, write_labels
 from add.runtime.cost_lines import evaluation_seconds
 from add.runtime.next_steps import command_line, next_steps
@@ -107,11 +108,13 @@ def main(argv: list[str] | None = None) -> None:
     if config.estimate:
         say(estimate_labels(config, parsed.take(ClassifierConfig)))
         return
-    relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
+    paths = relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
     say(next_steps(command_line("classify", data_dir=config.data_dir or "REAL_IMAGES", test_dir="TEST_IMAGES",
                                 translations=config.translations, label_rule=config.rule,
                                 methods="flips,mixup,full,progressive",
                                 **{"domains": config.domains} if config.domains else {})))
+    for folder in dict.fromkeys(path.resolve().parents[1] for path in paths):
+        say(page_line(folder))
 
 
 def estimate_labels(config: RelabelConfig, classifier_config: ClassifierConfig) -> str:

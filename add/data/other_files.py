@@ -19,7 +19,8 @@ OTHERS = (  # endings, what such a file is, what to do
     (("gif", "heic", "heif", "avif", "j2k", "psd", "raw", "dng", "svg", "pdf"),
      "an image of a kind that is not read", "save it as PNG"))
 
-COMPANIONS = ("groups.csv", "severity.csv", "labels.csv", "contact_sheet.png")  # what this program reads beside images
+# What this program reads, or writes, beside images.
+COMPANIONS = ("groups.csv", "severity.csv", "labels.csv", "contact_sheet.png", "index.html")
 
 
 def describe_file(name: str) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
 """The output folder of a translation: progressive images, labels, overview and the records to continue from.
 
 OUT/translation_0_1/, or OUT/chain_0_1_2/ for a chain of domains as one series, holds images/NAME_mMM.png, labels.csv,
-overview.png and run.json. While images are made, each finished source image leaves records/NAME.json; a run that is
-killed continues with the images that have none.
+overview.png and run.json, and in sources/NAME.png the source images as the models saw them. While images are made, each
+finished source image leaves records/NAME.json; a run that is killed continues with the images that have none.
 """
 import hashlib
 import itertools
@@ -23,10 +23,11 @@ from add.results.pictures import read_pictures
 from add.results.translation_series import write_rows
 
 SETTINGS_NAME = "settings.json"
+SOURCES = "sources"  # folder of the source images
 WITHOUT_PATH = {"path": "depth"}  # what settings mean that were written before there were other paths
 RECORD = {"source_image": str, "source_sha256": str, "depths": [range(MOST_TIMESTEPS + 1)], "depth_rule": str,
           "reason": (None, str), "nfe": float, "seconds": float, "images_sha256?": str,
-          "weights?": [[float]]}
+          "weights?": [[float]], "evenness?": (None, float)}
 MAKE_AGAIN = "remove it, and the same command makes its images again"
 
 
@@ -103,6 +104,14 @@ class TranslationFolder:
             save_npy(self._latents(name), latents)
         save_json(self._record(name), record | {"images_sha256": self._images_sha256(name)})
 
+    def write_source(self, name: str, image: np.ndarray) -> None:
+        """Write a source image uint8 [H, W, 3], at the size that was translated."""
+        save_png(self._source(name), image)
+
+    def without_source(self) -> list[int]:
+        """Return the numbers of the source images that no file shows, as earlier versions left them."""
+        return [i for i, name in enumerate(self.names) if not self._source(name).exists()]
+
     def records(self) -> list[Row]:
         """Return the records of all source images, in order."""
         return [self._read_record(name) for name in self.names]
@@ -175,6 +184,9 @@ class TranslationFolder:
     @property
     def _settings(self):
         return self.path / "records" / SETTINGS_NAME
+
+    def _source(self, name):
+        return self.path / SOURCES / f"{name}.png"
 
     def _record(self, name):
         return self.path / "records" / f"{name}.json"

@@ -18,6 +18,7 @@ from add.networks.precision import check_precision
 from add.runtime import machine
 from add.runtime.backends import with_backend
 from add.runtime.options import Parsed
+from add.runtime.typed_command import command_facts
 from add.training import LoadedConfig, find_checkpoint, load_model
 from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
 
@@ -91,7 +92,7 @@ def describe(config: LoadedConfig) -> Row:
 
 
 def run_facts(options: Row, checkpoints: Mapping[str, Row], device: torch.device) -> Row:
-    """Return what run.json says of every run: options, versions, checkpoints, CPU threads, peak memory.
+    """Return what run.json says of every run: the command, options, versions, checkpoints, CPU threads, peak memory.
 
     Args:
         options: JSON values.
@@ -100,8 +101,9 @@ def run_facts(options: Row, checkpoints: Mapping[str, Row], device: torch.device
     """
     versions = {"add": __version__, "python": platform.python_version(), "torch": torch.__version__,
                 "numpy": np.__version__}
-    return {"options": options, "versions": versions, "checkpoints": checkpoints,
-            "threads": torch.get_num_threads(), "peak_memory_mb": round(peak_memory_mb(device), 1)}
+    return command_facts() | {
+        "options": options, "versions": versions, "checkpoints": checkpoints, "threads": torch.get_num_threads(),
+        "peak_memory_mb": round(peak_memory_mb(device), 1)}
 
 
 def peak_memory_mb(device: torch.device) -> float:

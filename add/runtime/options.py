@@ -38,7 +38,8 @@ class Options:
         overrides: other defaults than a dataclass's own, by name.
         default_config: called with the values given so far; returns the YAML file to use where `--config` is
             absent, or None.
-        positionals: {option: word}, options whose values may also be given as words in this order.
+        positionals: {option: word}, options whose values may also be given as words in this order. The last word may
+            end in "...": that option takes any number of words, as if they were given with commas.
         first: names of the options that `--help` shows; the others are left to `--help_all`. Empty: all.
     """
 
@@ -68,7 +69,9 @@ class Options:
                     _add_flag(group, field, (overrides or {}).get(name, field.default))
                 left -= set(names)
         for name, word in (positionals or {}).items():
-            self.parser.add_argument(name, metavar=word, nargs="?", action=_Store, default=argparse.SUPPRESS,
+            many = word.endswith("...")
+            self.parser.add_argument(name, metavar=word.removesuffix("..."), nargs="*" if many else "?",
+                                     action=_Store, default=argparse.SUPPRESS,
                                      help=f"as --{name}")
         assert not self.aliases.keys() & self.fields.keys(), "an alias is another option's name"
         self.defaults = {name: field.default for name, field in self.fields.items()} | (overrides or {})
@@ -204,6 +207,8 @@ class _Store(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         spelling = option_string or self.metavar
+        if isinstance(values, list):  # several words
+            values = ",".join(values)
         before = vars(namespace).setdefault(SPELLINGS, {}).setdefault(self.dest, spelling)
         if before != spelling:
             raise UserError(f"{before} and {spelling} were given, two names of one option: expected one of them; leave "

@@ -86,9 +86,9 @@ class RunFolder:
             sweep(folder, before=math.inf, names=UNFINISHED)
         save_json(self / CONFIG_NAME, facts)
 
-    def note_options(self, train: Row) -> None:
-        """Write the options of the run anew in config.json, with all else as it was."""
-        save_json(self / CONFIG_NAME, read_json(self / CONFIG_NAME, {str: object}) | {"train": train})
+    def note(self, entries: Row) -> None:
+        """Write entries of config.json anew, such as "train", the options of the run, with all else as it was."""
+        save_json(self / CONFIG_NAME, read_json(self / CONFIG_NAME, {str: object}) | entries)
 
     def save(self, step: int, model: dict[str, Any], emas: dict[str, dict[str, Any]], optimizer: dict[str, Any],
              state: dict[str, Any]) -> None:

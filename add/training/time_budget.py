@@ -94,7 +94,7 @@ class TimePlan:
         last = step + max(1, steps_that_fit(config, costs, step, breaks, self.spent + elapsed))
         loop.config = dataclasses.replace(config, max_steps=last, lr_anneal_steps=last)
         if loop.world.is_main:
-            loop.run_folder.note_options(dataclasses.asdict(loop.config))
+            loop.run_folder.note({"train": dataclasses.asdict(loop.config)})
         loop.note(f"{budget_words(config.budget)}: up to step {step}, {pace:.2g} times the time planned was taken, so "
                   f"that training ends at step {last} in place of {config.max_steps}")
 

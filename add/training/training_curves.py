@@ -1,20 +1,13 @@
-"""curves.png beside progress.csv: errors, learning rate, seconds a step and KID, against steps and against minutes.
-
-The training's error is the plain mean squared error, as that of held-out images is: the loss may weight timesteps
-(min-SNR), and the two would stand apart without any reason.
-"""
+"""curves.png beside progress.csv: errors, learning rate, seconds a step and KID, against steps and against minutes."""
 from collections.abc import Sequence
 
 from add.interfaces import PathLike
 from add.results.figures import new_figure, save_figure, scale_by_factors
+from add.results.page_plots import LOGARITHMIC
+from add.results.run_view import LABELS, panels_of
 
 CURVES_NAME = "curves.png"
-PANELS = {"error": ("mse", "val_loss"), "learning rate": ("lr",), "seconds a step": ("sec_per_step",)}
-QUALITY = {"KID x 1000": ("kid_x1000",)}  # of runs that measured it
-LOSS = {"error": ("loss", "val_loss")}  # of runs without a mean squared error: a loss in the same unit
-LABELS = {"mse": "training, mean squared error", "val_loss": "held out", "loss": "training"}
 SELDOM = ("val_loss", "kid_x1000")  # values of few rows, whose points are marked
-LOGARITHMIC = 5.0  # ratio of the largest to the smallest loss from which on the axis is logarithmic
 
 
 def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
@@ -45,9 +38,3 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
     axes[-1][1].set_xlabel("minutes of training")
     figure.tight_layout()
     save_figure(path, figure)
-
-
-def panels_of(rows: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return {title: columns} of what is drawn: columns of one panel are in the same unit."""
-    errors = PANELS if any(cells.get("mse") for cells in rows) else PANELS | LOSS
-    return errors | (QUALITY if any(cells.get("kid_x1000") for cells in rows) else {})

@@ -30,6 +30,7 @@ NEEDED = {  # by commands whose options are incomplete without
     "make_phantom": ["--out_dir", "out"],
     "make_tissue": ["--out_dir", "out"],
     "review": ["make"],
+    "report": ["folder"],
 }
 
 

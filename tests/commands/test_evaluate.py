@@ -426,6 +426,9 @@ def test_the_script_writes_and_prints_its_table(finished, capsys):
     assert result["settings"]["real_dir"] == str(real) and result["settings"]["fake_dir"] == str(fake)
     assert f"| fid_efficientnet_lite0 | {result['metrics']['fid_efficientnet_lite0']['fake']:.4g} |" in printed
     assert (out / "closest.png").is_file() and f"all numbers: {out / 'evaluation.json'}" in printed
+    assert result["command"].startswith(f"add evaluate {real} {fake} --out_dir {out}")
+    assert printed.splitlines()[-1] == f"to look at: {out / 'index.html'}"
+    assert result["command"] in (out / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("order", [lambda real, fake, flags: [real, fake, *flags],

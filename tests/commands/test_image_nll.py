@@ -111,7 +111,7 @@ def test_the_files_say_the_same(finished, folder):
     result, bits = result_of(out), bits_of(out)
     assert bar.seen == 5 * STEPS and f"{result['bits_per_dim']:.4f} bits per dimension" in bar.notes[-1]
     assert bar.total == bar.seen and bar.notes[0].startswith(f"measuring the likelihood of the images of {folder} by ")
-    assert bar.notes[-1].splitlines()[-1].startswith("  add image_nll --model_path ")
+    assert bar.notes[-1].splitlines()[-2].startswith("  add image_nll --model_path ")
     assert [image["image"] for image in result["images"]] == [str(folder / f"a{i}.png") for i in range(5)]
     assert result["bits_per_dim"] == pytest.approx(bits.mean()) and result["num_images"] == 5
     half = 2.776445105 * bits.std(ddof=1) / 5**0.5  # Student's t, 4 degrees of freedom

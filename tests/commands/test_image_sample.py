@@ -48,9 +48,9 @@ def test_the_folder_explains_itself(model_run, finished):
     assert bar.seen == bar.total == 4 * 3
     first, last = bar.notes
     assert first == (f"making 4 samples with {model_run} on cpu, 1 process(es); writing to {out.resolve()}")
-    assert last.splitlines() == [f"done: 4 samples in {out.resolve()}",
-                                 f"to look at: {out.resolve() / 'contact_sheet.png'}", "what to do next:",
-                                 f"  add evaluate DATA_DIR {out}"]
+    assert last.splitlines() == [f"done: 4 samples in {out.resolve()}", "what to do next:",
+                                 f"  add evaluate DATA_DIR {out}", f"to look at: {out.resolve() / 'index.html'}"]
+    assert 'src="contact_sheet.png"' in (out / "index.html").read_text(encoding="utf-8")
     for i in range(3):
         assert np.abs(images[f"sample_{i:06d}.png"] - images["sample_000003.png"]).mean() > 10
 
@@ -261,7 +261,7 @@ def test_the_folder_it_was_trained_on_is_named(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "sampling: starting" and said[1].startswith("making 2 samples with ")
     assert said[2].startswith("sampling: 0/6 evals, ")
-    assert said[-1] == f"  add evaluate '{images}' {tmp_path / 'out'}"
+    assert said[-2] == f"  add evaluate '{images}' {tmp_path / 'out'}"
 
 
 def test_guided_diffusion_s_flags_do_as_there(tmp_path):

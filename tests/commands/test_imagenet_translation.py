@@ -214,7 +214,7 @@ def test_a_list_of_names_gives_the_numbers(root, tmp_path):
     options = ["--model_path", tmp_path / "model", "--data_dir", root / "images", "--timestep_respacing", "2",
                "--batch_size", 2, "--class_names", "emu,cat,dog", "--source", "emu", "--target", "2"]
     assert run(SCRIPT, *options, "--out_dir", tmp_path / "out") == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["translation_0_2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "translation_0_2"]
 
 
 # Series and guidance

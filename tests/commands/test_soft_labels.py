@@ -16,6 +16,7 @@ from add.data.files import save_json, save_png
 from add.errors import UserError
 from add.results.translation_series import read_series, write_rows
 from tests.commands.commands import run
+from tests.results.series import make_translation
 from tests.tiny import make_run
 
 SHORT = ClassifierConfig(steps=20, batch_size=8, lr=5e-3)
@@ -281,6 +282,13 @@ def test_the_script_writes_labels_beside_the_others(folder, capsys):
     with open(folder / "labels_power.csv", newline="") as file:
         assert [row["p_1"] for row in csv.DictReader(file)] == ["0.250000", "1.000000"]
     assert (folder / "labels.csv").read_bytes() == before
+
+
+def test_the_page_around_shows_the_new_labels(tmp_path, capsys):
+    folder = make_translation(tmp_path / "translation_0_1", ["a.png"]).path
+    assert run("soft_labels", "--rule", "power", "--gamma", 2, "--translations", folder) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"to look at: {tmp_path / 'index.html'}"
+    assert '"rules":{"power":' in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("words", "message"), [

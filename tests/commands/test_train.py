@@ -34,8 +34,8 @@ def test_a_run_writes_its_folder_says_where_and_resumes(tmp_path, capsys):
     images, out = make_images(tmp_path / "images", count=5), tmp_path / "run"
     command = ["--data_dir", images, "--run_dir", out, "--max_steps", 2, "--val_fraction", 0.2, *TINY]
     assert run("train", *command) == 0
-    assert snapshot(out) == ["config.json", "curves.png", "ema_0.9999_000002.pt", "model000002.pt", "opt000002.pt",
-                             "progress.csv", "samples", "samples/samples000002.png", "state000002.pt",
+    assert snapshot(out) == ["config.json", "curves.png", "ema_0.9999_000002.pt", "index.html", "model000002.pt",
+                             "opt000002.pt", "progress.csv", "samples", "samples/samples000002.png", "state000002.pt",
                              "training_images.json"]
     text = capsys.readouterr().out
     start, end = text.split("step 1/2")[0], text.split("finished at step 2")[1]

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -102,6 +103,28 @@ def test_images_are_what_translate_gives(setup, finished):
     written = np.stack([read_image(finished / "translation_0_1" / "images" / f"a1_m{m:02d}.png") for m in range(1, 5)])
     assert np.abs(expected - written).max() <= 1
     assert len({image.tobytes() for image in written}) == 4
+
+
+def test_the_page_shows_both_directions_and_their_source_images(setup, finished):
+    page = (finished / "index.html").read_text(encoding="utf-8")
+    assert '"url":"translation_0_1"' in page and '"url":"translation_1_0"' in page
+    assert (read_image(finished / "translation_0_1" / "sources" / "a1.png")
+            == read_image(value(setup, "--data_dir") / "a1.png")).all()
+    command = json.loads((finished / "translation_0_1" / "run.json").read_text())["command"]
+    assert command.startswith("add translate --") and command.endswith(f"--out_dir {finished} --save_npy")
+    with pytest.raises(SystemExit) as stop:  # the command is one that can be typed
+        run("translate", *shlex.split(command)[2:], "--dry_run")
+    assert not stop.value.code
+
+
+def test_the_page_and_a_lost_source_image_are_written_again(setup, finished, tmp_path):
+    """Also in a folder of an earlier version, which kept no source images."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "translation_0_1" / "sources")
+    (tmp_path / "index.html").unlink()
+    assert run(SCRIPT, *setup, "--out_dir", tmp_path, "--save_npy") == 0
+    assert files_of(tmp_path).keys() == files_of(finished).keys()
+    assert '"sources":[]' in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_run_json_describes_the_run(setup, finished):
@@ -481,7 +504,8 @@ def test_the_last_lines_are_commands_that_measure_and_label(setup, tmp_path, cap
     assert lines == [
         f"  add evaluate {b} {there} --source_dir {a} --out_dir {tmp_path}/evaluation_translation_0_1",
         f"  add evaluate {a} {back} --source_dir {b} --out_dir {tmp_path}/evaluation_translation_1_0",
-        f"  add soft_labels --translations {there},{back} --data_dir FOLDER_OF_ALL_DOMAINS"]  # beside models
+        f"  add soft_labels --translations {there},{back} --data_dir FOLDER_OF_ALL_DOMAINS",  # beside models
+        f"to look at: {tmp_path / 'index.html'}"]
 
 
 def test_an_estimate_writes_nothing(setup, tmp_path, capsys):

@@ -64,7 +64,8 @@ def model_of(setup, name):
 def test_all_ordered_pairs_with_labels_of_all_domains(setup, tmp_path, capsys):
     assert run(SCRIPT, *setup, "--out_dir", tmp_path) == 0
     pairs = list(itertools.permutations(range(3), 2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"translation_{s}_{t}" for s, t in pairs]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", *(f"translation_{s}_{t}"
+                                                                                for s, t in pairs)]
     for source, target in pairs:
         rows = rows_of(tmp_path / f"translation_{source}_{target}")
         assert [(row["source"], row["target"], row["m"]) for row in rows] == [
@@ -162,7 +163,7 @@ def test_the_order_of_the_training_is_remembered(stages, tmp_path, capsys):
 
 def test_some_of_the_domains_may_be_named(stages, tmp_path):
     assert run(SCRIPT, *stages, "--domains", "severe,normal", "--data_dir", stages[3], "--out_dir", tmp_path) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["translation_0_1", "translation_1_0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "translation_0_1", "translation_1_0"]
     assert json.loads((tmp_path / "translation_0_1" / "run.json").read_text())["domains"] == ["severe", "normal"]
 
 
@@ -174,7 +175,7 @@ def test_weights_as_safetensors_are_translated_with_as_well(stages, tmp_path):
     words = [*stages, "--models_dir", runs, "--pairs", "normal-mild"]
     for models, out in ((runs, "lean"), (stages[1], "whole")):
         assert run(SCRIPT, *words, "--models_dir", models, "--out_dir", tmp_path / out) == 0
-    folder, = (tmp_path / "whole").iterdir()
+    folder, = (tmp_path / "whole").glob("translation_*")
     images = sorted((folder / "images").iterdir())
     assert images and all(path.read_bytes() == (tmp_path / "lean" / folder.name / "images" / path.name).read_bytes()
                           for path in images)

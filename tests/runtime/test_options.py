@@ -296,6 +296,15 @@ def test_two_names_of_one_option_are_refused_together(argv):
     assert bake("--tin", "a", "--tin", "b").tin == "b"  # the last of one name counts, as everywhere
 
 
+def test_a_last_word_with_dots_takes_several():
+    words = {"tin": "TIN..."}
+    assert bake("a", "b c", "d", positionals=words).tin == "a,b c,d"
+    assert bake("--heat", "150", "a", "b", positionals=words).tin == "a,b"
+    assert bake("--tin", "a,b", positionals=words).tin == "a,b" and bake(positionals=words).tin == bake().tin
+    with pytest.raises(UserError, match="two names of one option"):
+        bake("--tin", "a", "b", positionals=words)
+
+
 def test_two_names_of_one_option_in_a_file_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("tin: a\ndough: b\n")
     with pytest.raises(UserError, match="a.yaml: tin stands there twice, also as dough"):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from add.results.run_view import panels_of
 from add.training import loop
-from add.training.training_curves import draw_curves, panels_of
+from add.training.training_curves import draw_curves
 from tests.training.runs import start
 
 

@@ -2,19 +2,19 @@
 from pathlib import Path
 
 from add.data.files import is_url
-from add.data.folders import CONTACT_SHEET
 from add.interfaces import PathLike
+from add.results.report_page import page_line
 from add.results.sample_folder import SamplesFolder
 from add.runtime.next_steps import command_line, next_steps
 from add.training.checkpoints import read_facts
 
 
 def describe_samples(folder: SamplesFolder, checkpoint: PathLike) -> str:
-    """Return the lines that say where samples lie, and the command that holds them against the training images."""
+    """Write the page of samples; return the lines that say where they lie, what to do next, and where the page is."""
     path = folder.path.resolve()
     return "\n".join([f"done: {folder.count} samples in {path}",
-                      f"to look at: {path / CONTACT_SHEET}",
-                      next_steps(command_line("evaluate", training_folder(checkpoint), folder.path))])
+                      next_steps(command_line("evaluate", training_folder(checkpoint), folder.path)),
+                      page_line(path)])
 
 
 def training_folder(checkpoint: PathLike) -> str:

@@ -18,6 +18,7 @@ from add.data.read_back import read_npy
 from add.errors import UserError
 from add.interfaces import PathLike
 from add.results.point_plots import heat_map, panel, scatter
+from add.results.report_page import page_line
 from add.runtime.given_models import describe, run_facts
 from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
@@ -143,7 +144,7 @@ class PointJob:
         save_json(self.folder / "run.json", facts)
         bar.close()
         bar.note(f"done: {len(points)} points, overview.png, run.json in {self.folder.resolve()}\n"
-                 f"{next_steps(*self.following)}")
+                 f"{next_steps(*self.following)}\n{page_line(self.folder)}")
 
 
 def cycle_errors(points: ArrayLike, back: ArrayLike) -> dict[str, float]:

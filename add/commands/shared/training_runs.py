@@ -18,11 +18,13 @@ from add.data.folders import list_images, read_all
 from add.data.image_file import read_header
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
+from add.results.report_page import page_line
 from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group, stop_on_signal
 from add.runtime.progress import TrainingDisplay
 from add.runtime.run_logs import RunLogs
+from add.runtime.typed_command import command_facts
 from add.training import Trainer, find_checkpoint, prepare
 from add.training.loop import Loop
 from add.training.run_config import BaseTrainConfig, LoopConfig, RunConfig
@@ -123,15 +125,18 @@ def _alone_in(config, world, note):
 def _run(trainer, world, display):
     """Run a Loop and say how it ended; return the number of the signal that stopped it, or 0."""
     config, run_dir = trainer.config, trainer.run_folder.path
+    if world.is_main and (typed := command_facts()):
+        trainer.run_folder.note(typed)
     display.total = config.last_step  # a plan by time may correct it later
     display.begin(trainer.step, _logs(trainer, world, display.note), trainer.seconds_ahead())
     with stop_on_signal(silent=not world.is_main) as should_stop:
         trainer.run(should_stop, lambda: display.stepped(trainer.config.last_step))
         signals = world.gather(should_stop.number)
     display.close()
+    page = f"\n{page_line(run_dir)}" if world.is_main else ""
     ending = "finished" if trainer.finished else "stopped, and the same command continues,"
     display.note(f"{ending} at step {trainer.step} after {trainer.seconds / 60:.1f} min of training\n"
-                 f"{written_paths(run_dir)}")
+                 f"{written_paths(run_dir)}{page}")
     return max(signals)
 
 

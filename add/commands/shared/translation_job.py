@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 from add.commands.shared.after_translation import commands_after
@@ -19,6 +20,8 @@ from add.data.transforms import to_model_input, to_uint8
 from add.diffusion import GaussianDiffusion
 from add.interfaces import Note, Row
 from add.results.overview import label_text
+from add.results.pictures import step_evenness
+from add.results.report_page import page_line
 from add.results.translation_folder import TranslationFolder
 from add.runtime.given_models import run_facts
 from add.runtime.next_steps import next_steps
@@ -56,6 +59,7 @@ def run_directions(parsed: Parsed, prepare: Callable[[Parsed, World], list[Direc
                               sum(other.cost * len(share.mine) for other, share in later))
         if world.is_main:
             print(next_steps(*commands_after(directions)), flush=True)
+            print(page_line(directions[0].config.out_dir), flush=True)
 
 
 def run_direction(direction: Direction, share: Share, world: World, bar: EvaluationBar, later: float = 0.0) -> None:
@@ -115,8 +119,9 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
     """
     for first in range(0, len(share.mine), config.batch_size):
         indices = share.mine[first:first + config.batch_size]
+        batch = images.batch(indices)
         start = time.monotonic()
-        result, diffusion = translate_batch(to_model_input(images.batch(indices)))
+        result, diffusion = translate_batch(to_model_input(batch))
         seconds = (time.monotonic() - start) / len(indices)
         depths = training_depths(diffusion, result.depths).tolist()
         for place, index in enumerate(indices):
@@ -126,8 +131,11 @@ def translate_share(folder: TranslationFolder, images: ImageSet, share: Share,
                       "seconds": seconds}
             if result.weights is not None:
                 record |= {"weights": result.weights[place].tolist()}
+            targets = _pixels(result.targets[place])
+            record |= {"evenness": step_evenness(np.concatenate([batch[place:place + 1], targets]))}
+            folder.write_source(folder.names[index], batch[place])
             latents = _pixels(result.latents[place]).transpose(0, 3, 1, 2) if config.save_npy else None
-            folder.write_images(folder.names[index], _pixels(result.targets[place]), record, latents)
+            folder.write_images(folder.names[index], targets, record, latents)
         yield first + len(indices)
 
 
@@ -141,6 +149,8 @@ def write_tables(direction: Direction, labels: torch.Tensor, facts: Row, note: N
     folder, images, config, way = direction.folder, direction.images, direction.config, direction.domains
     records = folder.records()
     folder.write_labels(records, labels.tolist(), way[0], way[-1])
+    for i in folder.without_source():
+        folder.write_source(folder.names[i], images.batch([i])[0])
     groups = read_groups(direction.data_dir, images.files, config.group_pattern)
     rows = choose_spread(images, OVERVIEW_ROWS, config.seed, groups)
     headings = [label_text(label, way, direction.names) for label in labels.tolist()]
