@@ -77,6 +77,17 @@ def study_view(folder: Path, base: Path) -> Row:
             "used": [{"title": "How it was run", **read_facts(folder / "study.json", "options", ("sizes",))}]}
 
 
+def draws_view(folder: Path, base: Path) -> Row:
+    """Return the view of a study of several draws."""
+    return {"lead": "A study repeated with other training images, models and classifiers, by a plan noted beforehand.",
+            "reads": "The first sentence of the report is the answer. An interval over draws holds for other images of "
+                     "the kind, too; one over the seeds of a single draw does not.",
+            "blocks": _report(folder / "draws.md"),
+            "pictures": _pictures(folder, base, {
+                "draws.png": "Every method in every draw (grey), and its mean with a 95 % interval over the draws."}),
+            "used": [{"title": "The plan", **read_facts(folder / "plan.json", "plan", ("changes",))}]}
+
+
 def likelihood_view(folder: Path, base: Path) -> Row:
     """Return the view of a folder that `image_nll` wrote."""
     found = read_json(folder / "nll.json", LIKELIHOOD)

@@ -18,6 +18,7 @@ from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.measured_views import (
     classification_view,
+    draws_view,
     evaluation_view,
     labels_view,
     likelihood_view,
@@ -61,7 +62,8 @@ class Kind(NamedTuple):
 
 KINDS = (Kind("Evaluation", ("evaluation.json",), evaluation_view),
          Kind("Classifiers", ("classification.json",), classification_view),
-         Kind("Study", ("study.json",), study_view), Kind("Likelihood", ("nll.json",), likelihood_view),
+         Kind("Draws", ("draws.json", "plan.json"), draws_view), Kind("Study", ("study.json",), study_view),
+         Kind("Likelihood", ("nll.json",), likelihood_view),
          Kind("Training", ("config.json", "progress.csv"), training_view),
          Kind("Points", ("run.json", "scatter_*.png"), points_view),
          Kind("Samples", ("run.json", CONTACT_SHEET), samples_view))

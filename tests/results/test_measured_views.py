@@ -53,6 +53,13 @@ def make_study(folder):
     save_png(folder / "scores.png", GREY)
 
 
+def make_draws(folder):
+    save_json(folder / "draws.json", {"sizes": {}})
+    save_json(folder / "plan.json", {"plan": {"draws": 6}, "sha256": "1234", "date": "today", "changes": []})
+    (folder / "draws.md").write_text("# phantom: 6 draws\n\n**full is better than none of the 2 methods**.\n")
+    save_png(folder / "draws.png", GREY)
+
+
 KINDS = {  # what makes a folder, what its page says, how many plots it has
     "run": (make_run, ["Training to step 120 in 0.2 minutes", "held out", "KID x 1000", "torch 9.9"], 8),
     "evaluation": (make_evaluation, ["Images of made held against real ones of real", "0.123", "closest.png"], 2),
@@ -60,6 +67,7 @@ KINDS = {  # what makes a folder, what its page says, how many plots it has
     "points": (make_points, ["Points in the plane: source", "0.1, 0.2", "0.0123", "overview.png"], 0),
     "samples": (make_samples, ["7 samples", "contact_sheet.png"], 0),
     "likelihood": (make_likelihood, ["3.25 bits per dimension over 4 images", "3 to 3.5"], 1),
+    "draws": (make_draws, ["full is better than none", "draws.png", "1234"], 0),
     "study": (make_study, ["8 training images", "<code>add compare</code>", "scores.png"], 0),
 }
 
