@@ -40,7 +40,8 @@ from add.runtime.processes import set_threads
 from add.runtime.progress import EvaluationBar, say
 from add.study.analysis_plan import PLAN, analysis_plan, write_plan
 from add.study.draw_report import write_draw_report
-from add.study.study_data import ONLY_DRAW, Draw, prepare_data
+from add.study.image_draws import ONLY_DRAW, Draw
+from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
 from add.study.study_steps import run_steps

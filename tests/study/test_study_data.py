@@ -11,7 +11,8 @@ from add.data.files import save_png
 from add.data.folders import list_domains, list_images, read_image
 from add.data.groups import read_groups
 from add.errors import UserError
-from add.study.study_data import Draw, prepare_data, val_count
+from add.study.image_draws import Draw, val_count
+from add.study.study_data import prepare_data
 
 SIZES, NUM_TEST, SIZE = [2, 6], 5, 16
 BANDS = phantom.DEFAULT_BANDS
