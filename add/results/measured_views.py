@@ -91,9 +91,9 @@ def draws_view(folder: Path, base: Path) -> Row:
 def likelihood_view(folder: Path, base: Path) -> Row:
     """Return the view of a folder that `image_nll` wrote."""
     found = read_json(folder / "nll.json", LIKELIHOOD)
-    rows = read_rows(folder / "terms.csv", {"timestep": int}) if (folder / "terms.csv").is_file() else []
-    lines = {name: [(row["timestep"], float(row[name])) for row in rows if row[name]]
-             for name in (rows[0] if rows else ()) if name == "vb"}
+    terms = folder / "terms.csv"
+    rows = read_rows(terms, {"timestep": int, "vb": float}) if terms.is_file() else []
+    lines = {"vb": [(row["timestep"], row["vb"]) for row in rows]} if rows else {}
     interval = found["interval"]
     return {"lead": f"{found['bits_per_dim']:.4g} bits per dimension over {found['num_images']} images.",
             "reads": "Smaller means that the model finds the images likelier. It finds images that it was trained on "

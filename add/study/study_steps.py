@@ -68,7 +68,7 @@ def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note 
         UserError: a step failed; those that were running are waited for, and no other is begun.
         KeyboardInterrupt: as it came; steps that end after it do not count as finished, for trainings stop early then.
     """
-    speaking, interrupted = threading.Lock(), threading.Event()
+    speaking, interrupted, failed = threading.Lock(), threading.Event(), threading.Event()
 
     def say(text):
         with speaking:
@@ -76,7 +76,11 @@ def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note 
 
     def run(folder, step):
         if not _is_done(folder, step):
-            _run_step(folder, step, jobs > 1, interrupted, say)
+            try:
+                _run_step(folder, step, jobs > 1, interrupted, say)
+            except UserError:
+                failed.set()
+                raise
 
     waiting = [(Path(folder), step) for folder, step in steps]
     if jobs == 1:
@@ -87,20 +91,23 @@ def run_steps(steps: Iterable[tuple[PathLike, Step]], jobs: int = 1, note: Note 
         return
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step), count)
+            _run_side_by_side(waiting, jobs, lambda *step: pool.submit(run, *step), count, failed)
         except KeyboardInterrupt:
             interrupted.set()
             raise
 
 
-def _run_side_by_side(waiting, jobs, submit, count):
-    """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future."""
+def _run_side_by_side(waiting, jobs, submit, count, failed):
+    """Submit (folder, Step) pairs, so many at a time and each when what it needs has ended; submit gives a future.
+
+    None is begun once the event `failed` is set.
+    """
     unfinished = {(folder, step.name) for folder, step in waiting}
     running: dict[concurrent.futures.Future[None], tuple[Path, str]] = {}
     while waiting or running:
         for folder, step in [entry for entry in waiting
                              if not any((entry[0], name) in unfinished for name in entry[1].needs)]:
-            if len(running) < jobs:
+            if len(running) < jobs and not failed.is_set():
                 waiting.remove((folder, step))
                 running[submit(folder, step)] = (folder, step.name)
         ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)

@@ -224,15 +224,19 @@ def test_steps_run_side_by_side_each_after_what_it_needs(tmp_path, monkeypatch):
 
 
 def test_a_failure_lets_the_others_end_and_begins_no_more(tmp_path, monkeypatch):
-    failed = threading.Event()
+    both, failed = threading.Barrier(2, timeout=20), threading.Event()
 
     def execute(name, arguments, log):
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("what went wrong")
+        both.wait()
         if name == "bad":
             failed.set()
             return 2
         assert failed.wait(20)
+        while "what went wrong" not in said:  # the other one is about to be known as failed
+            time.sleep(0.01)
+        time.sleep(0.3)
         return 0
 
     monkeypatch.setattr(study_steps, "execute", execute)
