@@ -5,6 +5,7 @@ Every view is {"lead": what it is, "reads": how to read it, "blocks": of `read_b
 """
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from add.data.folders import CONTACT_SHEET
 from add.data.read_back import read_json, read_rows
@@ -161,9 +162,10 @@ def _report(path: Path) -> list[Row]:
     return blocks[1:] if blocks and blocks[0].get("level") == 1 else blocks
 
 
-def _by_m(by_m: Mapping[str, list[float]]) -> dict[str, list[tuple[float, float]]]:
-    """Return the lines of columns by m, named after their rules; none where there is no m."""
-    return {name.removeprefix(LABEL): list(zip(by_m.get("m", []), column, strict=False))
+def _by_m(by_m: Mapping[str, list[Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return the lines of columns by m, named after their rules, without an m that has no value; none without m."""
+    return {name.removeprefix(LABEL): [(m, value) for m, value in zip(by_m.get("m", []), column, strict=False)
+                                       if value is not None]
             for name, column in by_m.items() if name != "m"}
 
 

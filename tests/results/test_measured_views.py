@@ -6,6 +6,8 @@ import pytest
 
 from add.data import save_json, save_png
 from add.errors import UserError
+from add.results.labels_by_place import labels_by_place
+from add.results.measured_views import _by_m, labels_view
 from add.results.report_page import page_line, renew_page, write_page
 from add.results.run_view import training_view
 from add.results.translation_series import read_series, write_labels
@@ -170,3 +172,14 @@ def test_a_report_that_is_missing_is_told(name, tmp_path):
     (tmp_path / kind / name).unlink()
     with pytest.raises(UserError, match=f"lacks a file.*{name}"):
         write_page([tmp_path / kind])
+
+
+def test_a_step_whose_images_a_review_rejected_has_no_point(tmp_path):
+    """Of the rule `reviewed`, which lacks the images of m = 2."""
+    folder = make_translation(tmp_path / "translation_0_1", ["a.png"]).path
+    series = read_series(folder)
+    kept = series.subset(series.m != 2)
+    write_labels(folder / "labels_reviewed.csv", kept, kept.labels)
+    assert labels_view(folder, "there")["plot"] and "reviewed" in text_of(write_page([folder]))
+    lines = {name: [x for x, _ in points] for name, points in _by_m(labels_by_place(folder)).items()}
+    assert lines == {"depth": [1, 2, 3, 4], "reviewed": [1, 3, 4]}
