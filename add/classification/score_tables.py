@@ -1,11 +1,10 @@
 """What a classification comparison found: a summary over the seeds, and tables of it."""
-import csv
-import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.scores import interval, paired_difference
-from add.data.files import write_atomically
+from add.data.files import save_csv
 from add.interfaces import PathLike, Row
 from add.metrics.set_comparison import FEWEST_IMAGES
 
@@ -126,15 +125,13 @@ def _too_easy(summary, count):
 def write_csv(path: PathLike, result: Row) -> None:
     """Write the result as a table of test, method, share, seed, score and value, a row for each number."""
     first_seed = result["settings"]["first_seed"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["test", "method", "share", "seed", "score", "value"])
+    rows: list[list[Any]] = [["test", "method", "share", "seed", "score", "value"]]
     for test, summary in result["tests"].items():
         for method, scores in summary.items():
             for score, found in scores.items():
-                writer.writerows([test, method, result["chosen_share"][method], first_seed + i, score, f"{value:.6f}"]
-                                 for i, value in enumerate(found["values"]))
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+                rows += [[test, method, result["chosen_share"][method], first_seed + i, score, f"{value:.6f}"]
+                         for i, value in enumerate(found["values"])]
+    save_csv(path, rows)
 
 
 def _cell(mean, low):

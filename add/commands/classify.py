@@ -180,7 +180,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
-    settings = {"classifier": _as_noted(classifier_config), "heads": config.heads, "domains": list(real.names),
+    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": config.heads, "domains": list(real.names),
                 "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
@@ -236,13 +236,6 @@ def _teacher(path, real, classifier_config, seed, silent):
     return teacher
 
 
-def _as_noted(classifier_config):
-    """Return the classifiers' options as earlier versions noted them, which had no `balance`."""
-    options = dataclasses.asdict(classifier_config)
-    return options if classifier_config.balance else {name: value for name, value in options.items()
-                                                      if name != "balance"}
-
-
 def _missing(config, runs):
     """Return the (method, share, seed) of the runs that are not finished."""
     wanted = [(method, share, seed) for method in config.parsed_methods() for share in config.shares_of(method)
@@ -270,7 +263,8 @@ def _train(config, runs, methods, seeds, note, silent):
 def _check_settings(out_dir, settings):
     """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
     path = out_dir / "settings.json"
-    if changed := changed_settings(path, settings, defaults={"heads": ClassificationConfig.heads}):
+    if changed := changed_settings(path, settings, defaults={"heads": ClassificationConfig.heads,
+                                                                "classifier": {"balance": False}}):
         raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
                         f"same ones to continue, or another --out_dir")
     save_json(path, settings)

@@ -6,9 +6,7 @@ annotation to OUT/unlabelled/, OUT/tiles.csv, which all commands take in place o
 slide with its tiles. A slide that is finished is not cut again.
 """
 import concurrent.futures
-import csv
 import dataclasses
-import io
 import multiprocessing
 from collections import Counter
 from contextlib import closing
@@ -27,7 +25,7 @@ from add.config import (
     path_option,
     skip_bad_option,
 )
-from add.data.files import changed_settings, save_json, save_png, write_atomically
+from add.data.files import changed_settings, save_csv, save_json, save_png
 from add.data.image_file import EXTENSIONS, read_image
 from add.data.read_back import read_json
 from add.data.slides.annotations import read_annotations
@@ -49,7 +47,7 @@ from add.runtime.progress import EvaluationBar, say
 
 TABLE, DONE, THUMBNAILS = "tiles.csv", ".done", "thumbnails"
 COLUMNS = ("image", "class", "slide", "x", "y", "mpp", "tissue", "annotated")
-RECORD = {"rows": [object], "counts": {str: int}}
+RECORD = {"rows": [dict.fromkeys(COLUMNS, object)], "counts": {str: int}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,11 +239,7 @@ def _reference(config, pixels, out_dir):
 
 def write_table(out_dir: Path, slides: dict[str, Path]) -> None:
     """Write tiles.csv from the records of the slides that are finished."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    for name in slides:
-        record = _record(out_dir, name)
-        if record.exists():
-            table.writerows(read_json(record, RECORD, "remove it, and the same command cuts that slide again")["rows"])
-    write_atomically(out_dir / TABLE, lambda file: file.write(text.getvalue().encode()))
+    records = [record for name in slides if (record := _record(out_dir, name)).exists()]
+    rows = [row for record in records
+            for row in read_json(record, RECORD, "remove it, and the same command cuts that slide again")["rows"]]
+    save_csv(out_dir / TABLE, [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])

@@ -8,6 +8,7 @@ Paths with a scheme (gs://, az://, http://, https://) go through blobfile, which
 one is met; its uploads appear under their name only once complete.
 """
 import contextlib
+import csv
 import errno
 import hashlib
 import io
@@ -149,6 +150,13 @@ def save_json(path: PathLike, content: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def save_csv(path: PathLike, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows, the header first, as a CSV file in UTF-8."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
 def changed_settings(path: PathLike, given: Row, ignored: Container[str] = (), defaults: Row | None = None
                      ) -> list[str]:
     """Return the names whose values in the dict `given` differ from those in a JSON file; [] without a file.
@@ -157,13 +165,19 @@ def changed_settings(path: PathLike, given: Row, ignored: Container[str] = (), d
 
     Args:
         ignored: names that may differ.
-        defaults: values of names that the file lacks.
+        defaults: values of names that the file, or a dict in it, lacks.
     """
     if not os.path.exists(path):
         return []
-    saved = (defaults or {}) | read_json(path, {str: object}, "restore it, or give another --out_dir")
+    saved = _filled(read_json(path, {str: object}, "restore it, or give another --out_dir"), defaults or {})
     old, new = ({name: value for name, value in values.items() if value != ""} for values in (saved, given))
     return [name for name in dict.fromkeys([*new, *old]) if name not in ignored and old.get(name) != new.get(name)]
+
+
+def _filled(values, defaults):
+    """Return a dict with the entries of `defaults` that it lacks, and so with the dicts in it."""
+    return defaults | {name: _filled(value, defaults.get(name) or {}) if isinstance(value, dict) else value
+                       for name, value in values.items()}
 
 
 def save_npy(path: PathLike, array: ArrayLike) -> None:

@@ -4,8 +4,6 @@ Tiles of one patient look alike: a classifier that has seen some of them knows t
 of every split. An image's group is told by its name, with a regular expression, or by a table `groups.csv`, a row
 `image,group` for each, `image` relative to the table's folder.
 """
-import csv
-import io
 import os
 import re
 from collections import Counter
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import relative_name, write_atomically
+from add.data.files import relative_name, save_csv
 from add.data.manifest import manifest_of, read_manifest
 from add.data.read_back import read_rows
 from add.errors import UserError
@@ -64,9 +62,7 @@ def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) 
 
 def write_groups(folder: PathLike, groups: Mapping[str, str]) -> None:
     """Write the table of a folder from {image relative to it: group}."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("image", "group"), *groups.items()])
-    write_atomically(Path(folder) / TABLE, lambda file: file.write(text.getvalue().encode()))
+    save_csv(Path(folder) / TABLE, [("image", "group"), *groups.items()])
 
 
 def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Sequence[Any] | None = None) -> np.ndarray:

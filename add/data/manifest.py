@@ -5,6 +5,7 @@ FILE.csv/CLASS names the images of one, as FOLDER/CLASS does; `group` (or `slide
 together, and `severity` how severe each one is.
 """
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ class Entry(NamedTuple):
 
 def manifest_of(folder: PathLike) -> tuple[Path, str] | None:
     """Return (file, class) of FILE.csv/CLASS, the class "" of FILE.csv alone; None for what is no manifest."""
+    if ENDING not in str(folder).lower():  # this is asked for every image of a folder
+        return None
     path = Path(folder)
     for file, domain in ((path, ""), (path.parent, path.name)):
         if file.suffix.lower() == ENDING and file.is_file():
@@ -59,8 +62,7 @@ def read_manifest(folder: PathLike) -> list[Entry] | None:
     if not entries:
         classes = sorted({row["class"] for row in rows if row["class"]})
         raise UserError(f"{file} has no images of the class {domain}: expected one of {', '.join(classes)}")
-    paths = [entry.path for entry in entries]
-    if twice := sorted({path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else ()):
+    if twice := sorted(path for path, count in Counter(entry.path for entry in entries).items() if count > 1):
         raise UserError(f"{file} names {len(twice)} images twice, such as {twice[0]}: expected each once; {CORRECT}")
     return sorted(entries)
 

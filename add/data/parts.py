@@ -1,6 +1,4 @@
 """Parts of a set of images, such as for training and testing, that divide no group; written as tables or folders."""
-import csv
-import io
 import os
 import shutil
 from collections import Counter
@@ -9,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from add.data.files import relative_name, write_atomically
+from add.data.files import relative_name, save_csv
 from add.data.folders import list_domains
 from add.data.groups import hold_out, read_groups, write_groups
 from add.data.severity_table import read_severity, write_severity
@@ -113,9 +111,7 @@ def _write_table(part, path, place):
     cells = [[os.path.relpath(path, place).replace(os.sep, "/") for path in part.paths], part.domains,
              *([part.groups] if part.groups else []),
              *([] if part.severities is None else [[f"{value:.6f}" for value in part.severities]])]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *zip(*cells, strict=True)])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    save_csv(path, [columns, *zip(*cells, strict=True)])
 
 
 def _copy(part, folder):

@@ -11,9 +11,7 @@ Colour follows Beer and Lambert: light falls by exp(-density), and densities of 
 are those of Ruifrok and Johnston (Anal. Quant. Cytol. Histol. 23, 2001), "Quantification of histochemical
 staining by color deconvolution". Lengths are in units of the image side, so every size shows the same picture.
 """
-import csv
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -195,9 +193,7 @@ def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: in
                 files.save_png(files.join(out_dir, name), render(float(severity), size, image_rngs[i]))
                 on_image()
                 rows.append((name, domain, split, f"{severity:.6f}"))
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([CSV_HEADER, *rows])
-    files.write_atomically(files.join(out_dir, "severity.csv"), lambda file: file.write(table.getvalue().encode()))
+    files.save_csv(files.join(out_dir, "severity.csv"), [CSV_HEADER, *rows])
 
 
 def _draw_chance(size, rng):

@@ -1,13 +1,11 @@
 """Known severities of images in severity.csv: a row `image,severity` each, `image` relative to the table's folder."""
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from add.data.files import write_atomically
+from add.data.files import save_csv
 from add.data.manifest import read_manifest
 from add.data.read_back import read_rows
 from add.errors import UserError
@@ -19,10 +17,8 @@ COMPLETE = "remove the table, or complete it"
 
 def write_severity(folder: PathLike, severities: Mapping[str, float]) -> None:
     """Write the table of a folder from {image relative to it: severity}, with 6 decimals."""
-    text = io.StringIO()
     rows = ((image, f"{severity:.6f}") for image, severity in severities.items())
-    csv.writer(text, lineterminator="\n").writerows([("image", "severity"), *rows])
-    write_atomically(Path(folder) / TABLE, lambda file: file.write(text.getvalue().encode()))
+    save_csv(Path(folder) / TABLE, [("image", "severity"), *rows])
 
 
 def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | None:

@@ -8,20 +8,19 @@
 
 Every sample has a group: images made from one source image share it with that image, and a split must not divide it.
 """
-import csv
 import io
 import itertools
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from add.data.dataset import ImageSet
-from add.data.files import save_png
+from add.data.files import save_csv, save_png
 from add.data.whole_folder import whole_folder
 from add.errors import UserError
 from add.interfaces import Count, PathLike, Row
@@ -118,17 +117,15 @@ def export(samples: Samples, kind: str, out_dir: PathLike, shard_size: int = SHA
 
 
 def _write_folder(folder, names, each, shard_size):
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     columns = ("kind", "group", "source_image", "source", "target", "m", "depth")
-    table.writerow(["image", "label", *(f"p_{number}" for number in range(len(names))), *columns])
+    rows: list[list[Any]] = [["image", "label", *(f"p_{number}" for number in range(len(names))), *columns]]
     for i, sample in enumerate(each):
         label = int(sample.soft_label.argmax())
         image = f"{names[label]}/{i:06d}.png"
         save_png(folder / image, sample.pixels)
-        table.writerow([image, label, *(f"{share:.6f}" for share in sample.soft_label),
-                        *(sample.row[name] for name in columns)])
-    (folder / "labels.csv").write_text(text.getvalue(), encoding="utf-8")
+        rows.append([image, label, *(f"{share:.6f}" for share in sample.soft_label),
+                     *(sample.row[name] for name in columns)])
+    save_csv(folder / "labels.csv", rows)
     (folder / "domains.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
 
 

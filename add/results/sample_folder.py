@@ -3,15 +3,13 @@
 OUT holds sample_000000.png, ..., settings.json and, once all are made, run.json, contact_sheet.png, labels.csv where
 they have classes, and on request guided-diffusion's samples_NxHxWx3.npz. records/ says what each batch has cost.
 """
-import csv
-import io
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from add.data.files import changed_settings, is_url, save_json, save_png, write_atomically, write_npy_rows
+from add.data.files import changed_settings, is_url, save_csv, save_json, save_png, write_atomically, write_npy_rows
 from add.data.folders import CONTACT_SHEET
 from add.data.image_file import read_image
 from add.data.read_back import read_json, read_rows
@@ -107,12 +105,8 @@ class SamplesFolder:
         return "" if self.class_names is None else self.class_names[label]
 
     def _write_labels(self, labels):
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for number, label in enumerate(labels.tolist()):
-            table.writerow([self.image_path(number).name, label, self._class_name(label)])
-        write_atomically(self.path / LABELS_NAME, lambda file: file.write(text.getvalue().encode()))
+        save_csv(self.path / LABELS_NAME, [COLUMNS, *((self.image_path(number).name, label, self._class_name(label))
+                                                      for number, label in enumerate(labels.tolist()))])
 
     def _write_npz(self):
         """Write arr_0 uint8 [n, H, W, 3] and, with classes, arr_1 int64 [n], as np.savez names them."""

@@ -8,9 +8,7 @@ The series may be a chain of legs through more than two domains: then m runs on 
 `target` are its ends. Of more than MOST_COLUMNS domains only these two have a column p_k, any other that some image has
 a share of, and the last one, which tells their number; the rest are 0.
 """
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from add.config import MOST_DOMAINS, split_names
 from add.data.dataset import ImageSet
-from add.data.files import write_atomically
+from add.data.files import save_csv
 from add.data.folders import list_domains
 from add.data.read_back import damaged, read_json, read_rows
 from add.errors import UserError
@@ -199,12 +197,8 @@ def write_rows(path: PathLike, rows: Iterable[Sequence[Any]], num_domains: int) 
     if num_domains > MOST_COLUMNS:
         ends = {row[COLUMNS.index(end)] for row in rows for end in ("source", "target")} | {num_domains - 1}
         columns = [k for k in columns if k in ends or any(row[len(COLUMNS) + k] for row in rows)]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, *(f"p_{k}" for k in columns)])
-    for row in rows:
-        table.writerow([*row[:len(COLUMNS)], *(f"{row[len(COLUMNS) + k]:.6f}" for k in columns)])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    save_csv(path, [[*COLUMNS, *(f"p_{k}" for k in columns)],
+                    *([*row[:len(COLUMNS)], *(f"{row[len(COLUMNS) + k]:.6f}" for k in columns)] for row in rows)])
 
 
 def label_path(folder: PathLike, rule: str) -> Path:

@@ -2,12 +2,10 @@
 
 key.csv has a row for each item; key.json says what they share: the digest of the page, the stages, the folders.
 """
-import csv
 import dataclasses
-import io
 from pathlib import Path
 
-from add.data.files import save_json, write_atomically
+from add.data.files import save_csv, save_json
 from add.data.read_back import damaged, read_json, read_rows
 from add.errors import UserError
 from add.interfaces import PathLike, Row
@@ -42,11 +40,7 @@ class Key:
 
 def write_key(folder: PathLike, key: Key, options: Row) -> None:
     """Write key.csv and key.json; `options` are noted beside."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_TYPES)
-    table.writerows(dataclasses.astuple(item) for item in key.items.values())
-    write_atomically(Path(folder) / KEY, lambda file: file.write(text.getvalue().encode()))
+    save_csv(Path(folder) / KEY, [tuple(_TYPES), *map(dataclasses.astuple, key.items.values())])
     save_json(Path(folder) / FACTS, {"reading": key.reading, "stages": key.stages, "pair": key.pair,
                                      "grades": key.grades, "translations": key.translations, "options": options})
 

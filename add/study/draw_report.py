@@ -1,6 +1,4 @@
 """Report of a study of several draws, in its folder: draws.md, draws.csv, draws.json and draws.png."""
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from add.classification.places_file import PLACES, read_places
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.score_tables import GRADED_BY
 from add.classification.scores import Interval, interval
-from add.data.files import save_json, write_atomically
+from add.data.files import save_csv, save_json, write_atomically
 from add.interfaces import Row
 from add.study.analysis_plan import plan_lines, read_plan
 from add.study.draw_statistics import bootstrap_difference, compare_draws, holm
@@ -34,7 +32,7 @@ def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[in
     paths = {name: out_dir / f"draws.{name}" for name in ("md", "csv", "json", "png")}
     save_json(paths["json"], result)
     write_atomically(paths["md"], lambda file: file.write(draw_tables(result).encode()))
-    write_atomically(paths["csv"], lambda file: file.write(_csv(result).encode()))
+    save_csv(paths["csv"], _rows(result))
     plot_draws(paths["png"], result)
     return list(paths.values())
 
@@ -174,15 +172,13 @@ def _p(value: Any) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _csv(result):
-    """Return a table with a row per size, method, score and draw: the classifiers' mean, and all of them as one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["num_train", "method", "score", "draw", "mean", "ensemble"])
+def _rows(result):
+    """Return a header and a row per size, method, score and draw: the classifiers' mean, and all of them as one."""
+    rows: list[list[Any]] = [["num_train", "method", "score", "draw", "mean", "ensemble"]]
     for size, own in result["sizes"].items():
         for method, scores in own.items():
             for score, found in scores.items():
                 ensembles = found["ensembles"] or [None] * len(found["draws"])
-                writer.writerows([size, method, score, draw, f"{mean:.6f}", "" if one is None else f"{one:.6f}"]
-                                 for draw, (mean, one) in enumerate(zip(found["draws"], ensembles, strict=True)))
-    return text.getvalue()
+                rows += [[size, method, score, draw, f"{mean:.6f}", "" if one is None else f"{one:.6f}"]
+                         for draw, (mean, one) in enumerate(zip(found["draws"], ensembles, strict=True))]
+    return rows

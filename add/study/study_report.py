@@ -1,8 +1,6 @@
 """Report of a finished study, in its folder: study.md, study.csv, study.json and plots."""
-import csv
 import dataclasses
 import datetime
-import io
 import os
 import platform
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 
 from add.classification.label_quality import label_quality, mean_by_place, severity_measure
-from add.data.files import save_json, write_atomically
+from add.data.files import save_csv, save_json, write_atomically
 from add.data.folders import list_images
 from add.data.read_back import read_json
 from add.data.severity_table import read_severity
@@ -110,14 +108,12 @@ def _calibration(labels, positions, bins=10):
 
 
 def _write_csv(path, result):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["num_train", "test", "method", "seed", "score", "value"])
+    rows: list[list[Any]] = [["num_train", "test", "method", "seed", "score", "value"]]
     for size, found in result["sizes"].items():
         first_seed = found["classification"]["settings"]["first_seed"]
         for test, summary in found["classification"]["tests"].items():
             for method, scores in summary.items():
                 for score, own in scores.items():
-                    writer.writerows([size, test, method, first_seed + i, score, f"{value:.6f}"]
-                                     for i, value in enumerate(own["values"]))
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+                    rows += [[size, test, method, first_seed + i, score, f"{value:.6f}"]
+                             for i, value in enumerate(own["values"])]
+    save_csv(path, rows)
