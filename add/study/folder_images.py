@@ -7,11 +7,12 @@ import numpy as np
 from add.data import files
 from add.data.dataset import ImageSet
 from add.data.folders import in_order, list_domains
-from add.data.groups import divide_by_group, hold_out, read_groups, refuse_shared
+from add.data.groups import TABLE, read_groups, refuse_shared
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from add.interfaces import PathLike, Row
-from add.study.image_draws import ENDS, Draw, DrawnImages, val_count
+from add.study.draw_groups import deal_images
+from add.study.image_draws import ENDS, Draw, DrawnImages, dealt, val_count
 
 
 def folder_images(root: PathLike, sizes: Sequence[int], num_test: int, image_size: int, seed: int,
@@ -65,35 +66,18 @@ def _entries(folder, domains, image_size, groups):
 
 def _drawn(domains, size, needed, groups, seed, rng, draw):
     """Return ({domain: paths to train on, then those for validation}, whether no draw has images of another)."""
-    orders = {name: rng.permutation(len(paths)) for name, paths in domains.items()}  # the same for all draws
-    shares = _shares_of_draws(domains, groups, seed, draw) if groups and draw.of > 1 else None
-    if shares and all(len(share[name]) >= needed for share in shares for name in domains):
-        own = shares[draw.number]
-        drawn, disjoint = {name: [paths[i] for i in orders[name] if paths[i] in own[name]]
-                           for name, paths in domains.items()}, True
-    else:
-        disjoint = draw.of == 1 or not groups and min(map(len, domains.values())) >= needed * draw.of
-        if not disjoint:
-            again = np.random.default_rng([seed, draw.number])
-            orders = {name: again.permutation(len(paths)) for name, paths in domains.items()}
-        first = draw.number * needed if disjoint else 0
-        drawn = {name: [paths[i] for i in (orders[name] if groups else orders[name][first:first + needed])]
-                 for name, paths in domains.items()}
     if groups:
-        drawn = _validation_last(drawn, size, needed, groups)
-    return {name: paths[:needed] for name, paths in drawn.items()}, disjoint
-
-
-def _shares_of_draws(domains, groups, seed, draw):
-    """Return [{domain: set of paths}] of all draws, groups undivided, or None where they can't be dealt out."""
-    own_groups = [[groups[path] for path in paths] for paths in domains.values()]
-    distinct = len({group for own in own_groups for group in own})
-    try:
-        parts = divide_by_group(own_groups, draw.of, np.random.default_rng(seed).permutation(distinct))
-    except UserError:  # fewer groups than draws
-        return None
-    return [{name: {path for path, part in zip(paths, own, strict=True) if part == number}
-             for (name, paths), own in zip(domains.items(), parts, strict=True)} for number in range(draw.of)]
+        if shares := deal_images(domains, groups, size, needed - size, draw.of, rng):
+            return shares[draw.number], True
+        again = np.random.default_rng([seed, draw.number])
+        if alone := deal_images(domains, groups, size, needed - size, 1, again):
+            return alone[0], False
+        raise UserError(f"the {len(set(groups.values()))} groups of the images can't be divided into {size} images of "
+                        f"each domain to train on and {needed - size} of other groups for validation; lower "
+                        f"--num_train, or look at what tells the groups (--group_pattern, {TABLE})")
+    disjoint = min(map(len, domains.values())) >= needed * draw.of
+    return {name: [paths[i] for i in dealt(len(paths), needed, seed, rng, draw, disjoint)]
+            for name, paths in domains.items()}, disjoint
 
 
 def _groups_of(root, domains, pattern):
@@ -101,18 +85,3 @@ def _groups_of(root, domains, pattern):
     paths = [path for names in domains.values() for path in names]
     groups = read_groups(root, paths, pattern)
     return {} if groups is None else dict(zip(paths, groups, strict=True))
-
-
-def _validation_last(drawn, size, needed, groups):
-    """Return {domain: paths}, `size` to train on and then those for validation, of other groups in all domains."""
-    paths = [path for own in drawn.values() for path in own]
-    labels = np.repeat(np.arange(len(drawn)), [len(own) for own in drawn.values()])
-    held_out = {paths[i] for i in hold_out(labels, (needed - size) / needed, np.arange(len(paths)),
-                                           [groups[path] for path in paths])}
-    parts = {name: ([path for path in own if path not in held_out], [path for path in own if path in held_out])
-             for name, own in drawn.items()}
-    for name, (train, validation) in parts.items():
-        if len(train) < size or len(validation) < needed - size:
-            raise UserError(f"with its groups undivided, {name} has {len(train)} images to train on and "
-                            f"{len(validation)} for validation: expected {size} and {needed - size}; lower --num_train")
-    return {name: train[:size] + validation[:needed - size] for name, (train, validation) in parts.items()}
