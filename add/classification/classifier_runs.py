@@ -4,7 +4,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,6 +103,10 @@ class ClassifierRuns:
                   "validation": scores}
         save_json(record_path, record)
         return record
+
+    def weights(self, method: Method, share: float, seed: int) -> dict[str, Any]:
+        """Return the state dict of one finished run."""
+        return read_state(self._paths(method, share, seed)[1])
 
     def read(self, method: Method, share: float, seed: int, test: TestSet) -> Reading:
         """Return the `Reading` of a test set by the classifier of one run."""

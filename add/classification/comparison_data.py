@@ -2,7 +2,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,15 +38,27 @@ class RealImages:
     ordered: bool
 
 
-def read_real(config: Any) -> RealImages:
-    """Return the `RealImages` that the options of `add.commands.classify` name.
+class TrainingImages(NamedTuple):
+    """Real images to train on and to validate with, Domains each, and the size in pixels at which they are compared.
+
+    groups: of all of them, in the order of folders, or None. sentences, ordered: as of `RealImages`.
+    """
+
+    train: Domains
+    validation: Domains
+    image_size: int
+    groups: list[str] | None
+    sentences: list[str]
+    ordered: bool
+
+
+def read_training(config: Any) -> TrainingImages:
+    """Return the `TrainingImages` that the options of `add.commands.classify`, or `grade`, name.
 
     Raises:
-        UserError: folders that are missing or don't fit, or an image or a group that stands in more than one set.
+        UserError: folders that are missing or don't fit, or an image or a group that stands on both sides.
     """
-    for flag, value in (("--data_dir", config.data_dir), ("--test_dir", config.test_dir)):
-        if not value:
-            raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
+    _require("--data_dir", config.data_dir)
     size = config.image_size or _comparison_size(config)
     order = domain_order(config.domains, config.translations, config.data_dir)
     real = read_domains(config.data_dir, size, order, config.skip_bad)
@@ -58,18 +70,46 @@ def read_real(config: Any) -> RealImages:
     else:
         train, validation = _split(real, config, groups)
     refuse_copies(train.data, validation.data, validation.paths, ("training", "validation"))
-    sentences, tests = [*real.sentences, *(validation.sentences if config.val_dir else ())], []
+    sentences = [*real.sentences, *(validation.sentences if config.val_dir else ())]
     if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
         sentences.append(hint)
+    return TrainingImages(train, validation, size, groups, sentences, order is not None or len(real.names) == 2)
+
+
+def read_real(config: Any) -> RealImages:
+    """Return the `RealImages` that the options of `add.commands.classify` name.
+
+    Raises:
+        UserError: as `read_training`, and for an image or a group of training that is tested on.
+    """
+    _require("--data_dir", config.data_dir)
+    _require("--test_dir", config.test_dir)
+    found = read_training(config)
+    sentences, tests = list(found.sentences), []
+    seen = found.train.data
+    if not config.val_dir:  # then validation images are a part of the training images
+        seen = Labelled(*map(torch.cat, ((seen.images, found.validation.data.images),
+                                         (seen.labels, found.validation.data.labels))))
     for entry in config.test_dir.split(","):
         name, _, folder = entry.rpartition("=")
-        found = read_domains(folder, size, real.names, config.skip_bad)
-        refuse_copies(real.data, found.data, found.paths, ("training", "test"))
-        own_groups = read_groups(folder, found.paths, config.group_pattern)
-        refuse_shared(groups, own_groups, "training and test images")
-        tests.append(TestSet(name or "test", found.data, read_severity(folder, found.paths), found.paths, own_groups))
-        sentences += found.sentences
-    return RealImages(train, validation, tests, size, sentences, order is not None or len(real.names) == 2)
+        own = read_domains(folder, found.image_size, found.train.names, config.skip_bad)
+        refuse_copies(seen, own.data, own.paths, ("training", "test"))
+        own_groups = read_groups(folder, own.paths, config.group_pattern)
+        refuse_shared(found.groups, own_groups, "training and test images")
+        tests.append(TestSet(name or "test", own.data, read_severity(folder, own.paths), own.paths, own_groups))
+        sentences += own.sentences
+    return RealImages(found.train, found.validation, tests, found.image_size, sentences, found.ordered)
+
+
+def sample_folders(text: str) -> dict[str, str]:
+    """Return {method: folder} of NAME=FOLDER,NAME=FOLDER; a folder without a name is of the method unconditional."""
+    entries = [entry.rpartition("=") for entry in text.split(",") if entry]
+    return {name or "unconditional": folder for name, _, folder in entries}
+
+
+def _require(flag, value):
+    if not value:
+        raise UserError(f"no {flag} was given: expected a folder with one subfolder of images per domain")
 
 
 def _comparison_size(config):
@@ -92,7 +132,7 @@ def domain_severities(config: Any, real: Domains) -> DomainSeverities | None:
                             [(float(values.min()), float(values.max())) for values in own])
 
 
-def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
+def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages | TrainingImages
                    ) -> tuple[dict[str, Labelled], list[str]]:
     """Return ({source of a Method: Labelled}, sentences) of what the methods need and the options name.
 
@@ -104,9 +144,11 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
     synthetic: dict[str, Labelled] = {}
     left_out: dict[str, int] = {}
     enlarged: list[str] = []
-    sets = {"validation": real.validation.paths, "test": [path for test in real.tests for path in test.paths]}
-    watches = {"validation": SourceWatch(sets["validation"], real.validation.classes),
-               "test": SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))}
+    sets, watches = {"validation": real.validation.paths}, {}
+    watches["validation"] = SourceWatch(real.validation.paths, real.validation.classes)
+    if tests := getattr(real, "tests", None):
+        sets["test"] = [path for test in tests for path in test.paths]
+        watches["test"] = SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in tests]))
     size, num_domains = real.image_size, len(real.train.names)
     for source in sorted({method.images for method in methods} - {""}):
         base, _, rule = source.partition("@")
@@ -145,7 +187,7 @@ def _read_unlabelled(config, real):
     images = ImageSet.from_folder(config.unlabelled_dir, real.image_size, skip_bad=config.skip_bad)
     num_classes = len(real.train.names)
     found = Labelled(all_images(images), torch.full((len(images), num_classes), 1 / num_classes))
-    for test in real.tests:
+    for test in getattr(real, "tests", ()):
         refuse_copies(found, test.data, test.paths, ("unlabelled", "test"))
     return found
 

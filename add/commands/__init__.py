@@ -20,7 +20,7 @@ GROUPS = {
     "translate images": ("translate", "imagenet_translation", "soft_labels"),
     "train": ("train", "classifier_train", "super_res_train", "baseline_train"),
     "make images": ("image_sample", "classifier_sample", "super_res_sample", "baseline_sample"),
-    "measure and compare": ("evaluate", "classify", "review", "image_nll", "compare", "report"),
+    "measure and compare": ("evaluate", "classify", "grade", "review", "image_nll", "compare", "report"),
     "models and data": ("tiles", "split", "convert", "export", "make_phantom", "make_tissue"),
     "points in the plane": ("synthetic_train", "synthetic_sample", "synthetic_translation", "synthetic_cycle"),
     "this machine": ("doctor",),

@@ -23,7 +23,7 @@ from add.classification.classifier_methods import (
     taught,
 )
 from add.classification.classifier_runs import ClassifierRuns, as_one, digest_of
-from add.classification.comparison_data import domain_severities, read_real, read_synthetic
+from add.classification.comparison_data import domain_severities, read_real, read_synthetic, sample_folders
 from add.classification.cross_fitted import LABEL_FOLDS, like_state
 from add.classification.label_rules import READABLE_RULES
 from add.classification.places_file import PLACES, places_name, truths_of, write_places
@@ -120,8 +120,7 @@ class ClassificationConfig(Checked):
 
     def sample_folders(self) -> dict[str, str]:
         """Return {method: folder of samples}."""
-        entries = [entry.rpartition("=") for entry in self.samples_dir.split(",") if entry]
-        return {name or "unconditional": folder for name, _, folder in entries}
+        return sample_folders(self.samples_dir)
 
 
 def build_options() -> Options:

@@ -34,6 +34,14 @@ def read_blocks(text: str) -> list[Row]:
     return blocks
 
 
+def table_block(head: list[str], rows: list[list[str]]) -> Row:
+    """Return a table as `read_blocks` does, of plain text."""
+    def runs(cells):
+        return [[{"code": False, "text": cell}] for cell in cells]
+
+    return {"kind": "table", "head": runs(head), "rows": [runs(row) for row in rows]}
+
+
 def read_runs(text: str) -> list[Row]:
     """Return the runs of a line, which backticks part into text and code."""
     parts = text.split("`")

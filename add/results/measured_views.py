@@ -11,7 +11,7 @@ from add.data.folders import CONTACT_SHEET
 from add.data.read_back import read_json, read_rows
 from add.interfaces import Row
 from add.results.labels_by_place import LABEL, labels_by_place, place_table
-from add.results.markdown_blocks import read_blocks
+from add.results.markdown_blocks import read_blocks, table_block
 from add.results.page_plots import interval_plot, line_plot
 from add.results.translation_view import relative_url
 from add.results.used_facts import as_text, read_facts
@@ -146,14 +146,6 @@ def labels_view(folder: Path, title: str) -> Row:
     if len(by_m) < 3 or plot is None:  # m, and the rule of labels.csv
         return {}
     return {"blocks": read_blocks("\n".join(place_table(by_m))), "plot": plot}
-
-
-def table_block(head: list[str], rows: list[list[str]]) -> Row:
-    """Return a table as `read_blocks` does, of plain text."""
-    def runs(cells):
-        return [[{"code": False, "text": cell}] for cell in cells]
-
-    return {"kind": "table", "head": runs(head), "rows": [runs(row) for row in rows]}
 
 
 def _report(path: Path) -> list[Row]:

@@ -16,6 +16,7 @@ from add.data.files import write_atomically
 from add.data.folders import CONTACT_SHEET
 from add.errors import UserError
 from add.interfaces import PathLike, Row
+from add.results.grades_view import grades_view
 from add.results.measured_views import (
     classification_view,
     draws_view,
@@ -32,7 +33,8 @@ from add.results.translation_view import relative_url, translation_view
 from add.results.used_facts import read_facts
 
 PAGE_NAME = "index.html"
-EMPTY: Row = {"reads": "", "blocks": [], "plots": [], "pictures": [], "previews": [], "used": []}
+EMPTY: Row = {"reads": "", "blocks": [], "plots": [], "pictures": [], "previews": [], "gallery": [],
+              "used": []}
 LED = 4  # ways of translations that the head of a page tells one by one
 GENERATOR = '<meta name="generator" content="add '  # in the head of every page
 MOST_HEADER = 10_000  # bytes of a file that are read to tell its kind
@@ -63,7 +65,7 @@ class Kind(NamedTuple):
 KINDS = (Kind("Evaluation", ("evaluation.json",), evaluation_view),
          Kind("Classifiers", ("classification.json",), classification_view),
          Kind("Draws", ("draws.json", "plan.json"), draws_view), Kind("Study", ("study.json",), study_view),
-         Kind("Likelihood", ("nll.json",), likelihood_view),
+         Kind("Grades", ("grades.json", "grades.csv"), grades_view), Kind("Likelihood", ("nll.json",), likelihood_view),
          Kind("Training", ("config.json", "progress.csv"), training_view),
          Kind("Points", ("run.json", "scatter_*.png"), points_view),
          Kind("Samples", ("run.json", CONTACT_SHEET), samples_view))

@@ -1,6 +1,5 @@
 """tiles: every tile lies where it says and has the class that covers it, on slides drawn here."""
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -15,47 +14,9 @@ from add.data.slides.annotations import read_annotations
 from add.data.slides.slide_image import open_slide
 from add.errors import UserError
 from tests.commands.commands import run
+from tests.commands.drawn_slides import MPP, draw_field, square, write_annotations, write_slide
 
 openslide, shapely = pytest.importorskip("openslide"), pytest.importorskip("shapely")
-MPP = 0.25  # of the drawn slides
-SQUARE = 64  # pixels of a drawn cell
-
-
-def draw_field(rows, columns, blank, kinds=8):
-    """Return a field uint8 [rows * SQUARE, columns * SQUARE, 3] of drawn cells; blank(row, column) leaves one white."""
-    rng = np.random.default_rng(0)
-    cells = [phantom.render(k / (kinds - 1), SQUARE, rng) for k in range(kinds)]
-    field = np.full((rows * SQUARE, columns * SQUARE, 3), 245, np.uint8)
-    for row in range(rows):
-        for column in range(columns):
-            if not blank(row, column):
-                field[row * SQUARE:(row + 1) * SQUARE, column * SQUARE:(column + 1) * SQUARE] = cells[
-                    (row + 3 * column) % kinds]
-    return field
-
-
-def write_slide(path, field):
-    """Write a tiled TIFF with two levels, as scanners do."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "metadata": None}
-    with tifffile.TiffWriter(path) as file:
-        for level, pixels in enumerate((field, field[::4, ::4])):
-            per_cm = 10000 / MPP / 4**level
-            file.write(np.ascontiguousarray(pixels), subfiletype=int(level > 0), resolution=(per_cm, per_cm),
-                       resolutionunit="CENTIMETER", **options)
-    return path
-
-
-def write_annotations(path, *shapes):
-    """Write (class, geometry type, coordinates) as QuPath does."""
-    features = [{"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates},
-                 "properties": {"objectType": "annotation", "classification": {"name": name, "color": [1, 2, 3]}}}
-                for name, kind, coordinates in shapes]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-
-
-def square(x, y, width, height):
-    return [[[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]]
 
 
 @pytest.fixture(scope="module")

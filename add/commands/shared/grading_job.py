@@ -1,0 +1,199 @@
+"""Grade a folder, a table or a slide with a finished grader, batch by batch, and write what came of it."""
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from add.classification.grader import Grader, Grades
+from add.classification.grading import DomainSeverities, class_scores, rank_correlation
+from add.classification.group_intervals import grouped_intervals
+from add.data.dataset import ImageSet
+from add.data.files import relative_name
+from add.data.folders import holds_domains, list_domains, list_images
+from add.data.groups import read_groups
+from add.data.image_file import read_image
+from add.data.severity_table import read_severity
+from add.data.slides.slide_image import open_slide
+from add.data.slides.tile_objects import TileObject, write_tile_objects
+from add.data.slides.tiling import Tile, TileRules, cut_tiles, find_tissue
+from add.data.transforms import to_model_input
+from add.errors import UserError
+from add.interfaces import Note, Row
+from add.results.graded_folder import Graded, write_graded
+from add.results.grades_view import HEAT_MAP
+from add.results.heat_map import draw_heat_map
+from add.runtime.progress import EvaluationBar
+from add.runtime.typed_command import command_facts
+
+BATCH = 256
+
+
+class _Batch(NamedTuple):
+    """Images uint8 [b, S, S, 3] with their files or names, and (x, y) of tiles or None."""
+
+    pixels: np.ndarray
+    names: list[str]
+    places: list[tuple[int, int]] | None = None
+
+
+def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
+    """Grade what --images names, write it below --out_dir, and return that folder.
+
+    Args:
+        config: the options of `add.commands.grade`.
+
+    Raises:
+        UserError: images that can't be read, or a slide without a resolution.
+    """
+    out_dir, source = Path(config.out_dir), config.images
+    facts = command_facts() | {"options": {**dataclasses.asdict(config)},
+                               "grader": {"folder": config.grader_dir, "method": grader.method,
+                                          "members": len(grader.states)}}
+    if Path(source).is_file() and Path(source).suffix.lower() != ".csv":
+        _grade_slide(grader, config, out_dir, facts, note, silent)
+        return out_dir
+    paths = list_images(source)
+    if not paths:
+        raise UserError(f"{source} holds no images: expected a folder or a table of images, or a slide; check the path")
+    batches = _read_files(paths, grader.image_size, config.skip_bad, note)
+    graded, kept = _grade(grader, batches, len(paths), silent)
+    groups = read_groups(source, kept, config.group_pattern)
+    graded = graded._replace(names=[relative_name(source, path) for path in kept], groups=groups)
+    scores = known_scores(grader, graded, source, kept)
+    write_graded(out_dir, graded, grader.domains, lambda i: read_image(kept[i]), facts | {"scores": scores})
+    return out_dir
+
+
+def known_scores(grader: Grader, graded: Graded, source: str, paths: Sequence[str]) -> Row:
+    """Return {score: {"value", "low", "high"}} where classes or severities of the images are known, else {}.
+
+    Intervals are over groups of images, or over images where no groups are known, see
+    `add.classification.group_intervals`.
+    """
+    classes = _true_classes(grader.domains, source, paths)
+    severity, known = read_severity(source, paths), grader.facts.get("severities")
+    positions = None
+    if severity is not None and known:
+        positions = DomainSeverities(known["means"], [(low, high) for low, high in known["bands"]]).positions(severity)
+
+    def score(chosen):
+        found: dict[str, float] = {}
+        if classes is not None:
+            truth, own = torch.from_numpy(classes[chosen]), torch.from_numpy(graded.probabilities[chosen])
+            found["accuracy"] = float((own.argmax(dim=1) == truth).double().mean())
+            places = (torch.from_numpy(graded.severity[chosen]) * (len(grader.domains) - 1)).round().long()
+            found |= class_scores(places, truth, len(grader.domains))
+        if severity is not None:
+            found["severity_spearman"] = rank_correlation(graded.severity[chosen], severity[chosen])
+        if positions is not None:
+            errors = graded.severity[chosen] - positions[chosen]
+            found["severity_rmse_linked"] = float(np.sqrt((errors ** 2).mean()))
+            inside = (graded.low[chosen] <= positions[chosen]) & (positions[chosen] <= graded.high[chosen])
+            found["severity_in_interval"] = float(inside.mean())
+        return found
+
+    values = score(np.arange(len(paths)))
+    ends = grouped_intervals(score, paths if graded.groups is None else graded.groups) if values else {}
+    return {name: {"value": value, "low": ends.get(name, (None, None))[0], "high": ends.get(name, (None, None))[1]}
+            for name, value in values.items()}
+
+
+def _true_classes(domains, source, paths):
+    """Return the class numbers int64 [n] that subfolders or a table name, or None where they name others."""
+    if not holds_domains(source):
+        return None
+    numbers = {path: domains.index(name) for name, own in list_domains(source).items() if name in domains
+               for path in own}
+    return np.array([numbers[path] for path in paths]) if all(path in numbers for path in paths) else None
+
+
+def _read_files(paths: Sequence[str], image_size: int, skip_bad: bool, note: Note) -> Iterator[_Batch]:
+    """Yield the images of files, some at a time."""
+    for first in range(0, len(paths), BATCH):
+        images = ImageSet.from_paths(paths[first:first + BATCH], image_size, skip_bad=skip_bad)
+        if images.bad:
+            note(images.say_bad())
+        yield _Batch(images.batch(range(len(images))), images.files)
+
+
+def _grade(grader: Grader, batches: Iterator[_Batch], total: int, silent: bool) -> tuple[Graded, list[str]]:
+    """Return (the grades of all batches, their names)."""
+    members = grader.networks()
+    parts: list[Grades] = []
+    names: list[str] = []
+    places: list[tuple[int, int]] = []
+    with closing(EvaluationBar("grading", total, "image", silent)) as bar:
+        for batch in batches:
+            parts.append(grader.grade(to_model_input(batch.pixels), members))
+            names += batch.names
+            places += batch.places or []
+            bar.add(len(batch.names))
+    if not names:
+        raise UserError("none of the images could be graded: expected some that can be read, and of a slide a tile "
+                        "with tissue at its --mpp; look at --images, --mpp and --least_tissue")
+    together = Grades(*map(np.concatenate, zip(*parts, strict=True)))
+    return Graded(names, None, *together, places=np.array(places, dtype=np.int64).reshape(-1, 2)), names
+
+
+def _grade_slide(grader, config, out_dir, facts, note, silent):
+    """Grade the tiles of a slide, and draw its map and its objects."""
+    path = Path(config.images)
+    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    mpp = config.mpp or grader.facts.get("mpp") or 0.0
+    if not mpp:
+        raise UserError("the grader does not know how large its training images' pixels are: expected micrometres per "
+                        "pixel, as tables of `add tiles` have them; give --mpp to grade a slide")
+    with closing(open_slide(path)) as slide:
+        own_mpp = config.source_mpp or slide.mpp
+        if not own_mpp:
+            raise UserError(f"slide {path} does not tell how large its pixels are: expected micrometres per pixel in "
+                            f"it; give --source_mpp, as the scanner's settings say")
+        size = grader.image_size
+        rules = TileRules(size, mpp, config.stride or size, config.least_tissue)
+        found, left_out = find_tissue(slide), Counter[str]()
+        side = round(size * mpp / own_mpp)
+        tiles = cut_tiles(slide, own_mpp, {}, rules, found, left_out)
+        total = int(slide.size[0] * slide.size[1] / (rules.stride * mpp / own_mpp) ** 2)
+        graded, names = _grade(grader, _batched(tiles, name), total, silent)
+        graded = graded._replace(groups=[name] * len(names))
+
+        def read(i):
+            x, y = graded.places[i]
+            return slide.read(int(x), int(y), side, side, (size, size))
+
+        write_graded(out_dir, graded, grader.domains, read, facts | {
+            "slide": {"file": str(path), "mpp": own_mpp, "tile_side": side, "left_out": dict(left_out)}})
+        draw_heat_map(out_dir / f"{name}{HEAT_MAP}", found.thumbnail, slide.size, graded.places, side, graded.severity,
+                      graded.unfamiliar, own_mpp, (grader.domains[0], grader.domains[-1]))
+    write_tile_objects(out_dir / f"{name}.geojson", _tile_objects(graded, grader.domains, side), grader.domains)
+    note(f"{name}: {len(names)} tiles" + "".join(f", {count} {reason}" for reason, count in left_out.items()))
+
+
+def _batched(tiles: Iterable[Tile], name: str) -> Iterator[_Batch]:
+    """Yield the tiles of a slide, some at a time."""
+    waiting: list[Tile] = []
+    for tile in tiles:
+        waiting.append(tile)
+        if len(waiting) == BATCH:
+            yield _together(waiting, name)
+            waiting = []
+    if waiting:
+        yield _together(waiting, name)
+
+
+def _together(tiles, name):
+    return _Batch(np.stack([tile.pixels for tile in tiles]), [f"{name}_x{tile.x}_y{tile.y}" for tile in tiles],
+                  [(tile.x, tile.y) for tile in tiles])
+
+
+def _tile_objects(graded: Graded, domains: Sequence[str], side: int) -> Iterator[TileObject]:
+    for i, (x, y) in enumerate(graded.places.tolist()):
+        measured = {"severity": graded.severity[i], "severity low": graded.low[i], "severity high": graded.high[i],
+                    "distance": graded.distance[i], "out of domain": float(graded.unfamiliar[i])}
+        measured |= {f"p {name}": p for name, p in zip(domains, graded.probabilities[i], strict=True)}
+        yield TileObject(x, y, side, domains[int(graded.probabilities[i].argmax())], measured)
