@@ -9,8 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import Method, check_synthetic, parse_method
 from add.classification.classifier_runs import RECORD, ClassifierRuns, digest_of
@@ -42,8 +40,8 @@ from add.config import (
 )
 from add.data.files import changed_settings, save_json
 from add.data.groups import read_groups
-from add.data.manifest import manifest_of
-from add.data.read_back import read_json, read_rows
+from add.data.manifest import mpp_of
+from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note, Row
 from add.results.report_page import page_line
@@ -223,14 +221,5 @@ def _facts(config: GradeConfig, images: TrainingImages) -> Row:
         "train_groups": groups_of(config.data_dir, images.train.paths),
         "validation_groups": groups_of(config.val_dir or config.data_dir, images.validation.paths),
         "severities": None if known is None else {"means": known.means, "bands": [list(band) for band in known.bands]},
-        "mpp": _mpp_of(config.data_dir)}
+        "mpp": mpp_of(config.data_dir)}
 
-
-def _mpp_of(data_dir: str) -> float | None:
-    """Return the micrometres per pixel that a table of tiles gives for all of them, or None."""
-    found = manifest_of(data_dir)
-    if found is None:
-        return None
-    values = {row.get("mpp") for row in read_rows(found[0])}
-    numbers = np.array([float(value) for value in values if value])
-    return float(numbers[0]) if len(values) == len(numbers) == 1 else None

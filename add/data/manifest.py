@@ -81,6 +81,17 @@ def classes_of(folder: PathLike) -> dict[str, list[str]]:
     return {name: [entry.path for entry in entries if entry.domain == name] for name in names}
 
 
+def mpp_of(folder: PathLike) -> float | None:
+    """Return the micrometres per pixel that a manifest's column `mpp` gives for all of its images, or None."""
+    found = manifest_of(folder)
+    values = set() if found is None else {row.get("mpp") for row in read_rows(found[0])}
+    try:
+        return float(values.pop() or 0) or None if len(values) == 1 else None
+    except ValueError as error:
+        raise UserError(f"{folder} gives a column mpp that is no number ({error}): expected micrometres per pixel; "
+                        f"{CORRECT}") from error
+
+
 def _severity(file, row):
     text = row.get("severity")
     if not text:

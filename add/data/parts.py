@@ -10,6 +10,7 @@ import numpy as np
 from add.data.files import relative_name, save_csv
 from add.data.folders import list_domains
 from add.data.groups import hold_out, read_groups, write_groups
+from add.data.manifest import mpp_of
 from add.data.severity_table import read_severity, write_severity
 from add.data.whole_folder import whole_folder
 from add.errors import UserError
@@ -19,13 +20,17 @@ WAYS = ("tables", "folders")
 
 
 class Part(NamedTuple):
-    """Images of one part: paths, and of each its name, its domain, its group or None, its severity or None."""
+    """Images of one part: paths, and of each its name, its domain, its group or None, its severity or None.
+
+    mpp: micrometres per pixel of all of them, or None where unknown.
+    """
 
     paths: list[str]
     names: list[str]
     domains: list[str]
     groups: list[str] | None
     severities: np.ndarray | None
+    mpp: float | None = None
 
     def counts(self) -> dict[str, int]:
         """Return {domain: images}."""
@@ -65,6 +70,7 @@ def divide(data_dir: PathLike, shares: dict[str, float], group_pattern: str = ""
     paths = [path for own in domains.values() for path in own]
     labels = np.repeat(np.arange(len(domains)), [len(own) for own in domains.values()])
     groups, severities = read_groups(data_dir, paths, group_pattern), read_severity(data_dir, paths)
+    mpp = mpp_of(data_dir)
     rest = np.random.default_rng(seed).permutation(len(paths))
     first, *others = shares
     chosen = {}
@@ -84,7 +90,7 @@ def divide(data_dir: PathLike, shares: dict[str, float], group_pattern: str = ""
     def part_of(own):
         return Part([paths[i] for i in own], [relative_name(data_dir, paths[i]) for i in own],
                     names[labels[own]].tolist(), None if groups is None else [groups[i] for i in own],
-                    None if severities is None else severities[own])
+                    None if severities is None else severities[own], mpp)
 
     return {name: part_of(chosen[name]) for name in shares}
 
@@ -107,10 +113,11 @@ def write_parts(parts: dict[str, Part], out_dir: PathLike, way: str = "tables") 
 def _write_table(part, path, place):
     """Write a manifest that will lie in the folder `place`."""
     columns = ["image", "class", *(["group"] if part.groups else []),
-               *([] if part.severities is None else ["severity"])]
+               *([] if part.severities is None else ["severity"]), *([] if part.mpp is None else ["mpp"])]
     cells = [[os.path.relpath(path, place).replace(os.sep, "/") for path in part.paths], part.domains,
              *([part.groups] if part.groups else []),
-             *([] if part.severities is None else [[f"{value:.6f}" for value in part.severities]])]
+             *([] if part.severities is None else [[f"{value:.6f}" for value in part.severities]]),
+             *([] if part.mpp is None else [[part.mpp] * len(part.paths)])]
     save_csv(path, [columns, *zip(*cells, strict=True)])
 
 

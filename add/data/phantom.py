@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from add.data import files
 from add.errors import UserError
-from add.interfaces import PathLike
+from add.interfaces import PathLike, Row
 
 Band: TypeAlias = tuple[float, float]  # severities (low, high)
 DEFAULT_BANDS = {"mild": (0.0, 0.3), "severe": (0.7, 1.0)}
@@ -89,8 +89,8 @@ def render(severity: float, size: int, rng: np.random.Generator) -> np.ndarray:
     if size < MIN_SIZE:
         raise ValueError(f"size {size} is too small for cells: expected {MIN_SIZE} pixels or more")
     look = look_at(severity)
-    chance = _draw_chance(size, rng)
-    oversampling = min(4, max(2, math.ceil(160 / size)))
+    chance = draw_chance(size, rng)
+    oversampling = oversampling_of(size)
     side = size * oversampling
     fine, coarse = (_enlarge(chance[name], side) for name in ("fine", "coarse"))
     cloud = _enlarge(chance["cloud"], side)
@@ -99,7 +99,7 @@ def render(severity: float, size: int, rng: np.random.Generator) -> np.ndarray:
 
     cytoplasm, nuclei = np.zeros((2, side, side), dtype=np.float32)  # squares of stain, summed over cells
     for i in range(MAX_CELLS):
-        _draw_cell(cytoplasm, nuclei, chromatin, look, chance, i)
+        draw_cell(cytoplasm, nuclei, chromatin, look, chance, i)
     # Roots of sums of squares: where two cells overlap it is darker, but less than twice.
     body = np.sqrt(cytoplasm) * (1 + 0.10 * cloud + 0.10 * fine)
     eosin = chance["eosin"] * (body + 0.015 + 0.01 * cloud)
@@ -182,7 +182,7 @@ def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: in
                                ("seed", seed, 0)):
         if value < least:
             raise UserError(f"{name} is {value}: expected {least} or more; raise --{name}")
-    _check_out_dir(out_dir)
+    check_out_dir(out_dir)
     rows = []
     for split_number, (split, count) in enumerate(zip(SPLITS, (num_train, num_test), strict=True)):
         for domain_number, (domain, band) in enumerate(bands.items()):
@@ -196,7 +196,12 @@ def make_phantom_set(out_dir: PathLike, bands: Mapping[str, Band], num_train: in
     files.save_csv(files.join(out_dir, "severity.csv"), [CSV_HEADER, *rows])
 
 
-def _draw_chance(size, rng):
+def oversampling_of(size: int) -> int:
+    """Return how many times finer than its pixels an image of a size is drawn."""
+    return min(4, max(2, math.ceil(160 / size)))
+
+
+def draw_chance(size: int, rng: np.random.Generator) -> Row:
     """Return all random numbers of an image by name; one call draws the same number whatever the severity."""
     n = MAX_CELLS
     return {
@@ -256,14 +261,20 @@ def _enlarge(field, side):
     return smooth / max(float(smooth.std()), 1e-6)
 
 
-def _draw_cell(cytoplasm, nuclei, chromatin, look, chance, i):
-    """Add cell i to the squared stains `cytoplasm` and `nuclei` [side, side]."""
+def draw_cell(cytoplasm: np.ndarray, nuclei: np.ndarray, chromatin: np.ndarray, look: Look, chance: Row, i: int,
+              shift: np.ndarray | float = 0.0) -> None:
+    """Add cell i to the squared stains `cytoplasm` and `nuclei` [side, side].
+
+    Args:
+        chromatin: [side, side], its texture. chance: as from `draw_chance`.
+        shift: (x, y) from the image that the cell is of to the one that is drawn, in image sides.
+    """
     presence = min(1.0, max(0.0, 2 * (look.cells + chance["count"] - i)))
     if presence == 0:
         return
     presence = presence * presence * (3 - 2 * presence)
     growth = 0.7 + 0.3 * presence
-    place = chance["place"][i]
+    place = chance["place"][i] + shift
     nucleus_radius = growth * look.nucleus_radius * math.exp(look.nucleus_variation * chance["nucleus_size"][i])
     body_radius = growth * look.cytoplasm_radius * math.exp(0.10 * chance["cytoplasm_size"][i])
     body_radius = max(body_radius, 1.15 * nucleus_radius)
@@ -325,7 +336,8 @@ def _disc(canvas, place, radius, outline, elongation, direction, edge):
     return (slice(first[1], last[1]), slice(first[0], last[0])), inside, depth, (x, y)
 
 
-def _check_out_dir(out_dir):
+def check_out_dir(out_dir: PathLike) -> None:
+    """Raise UserError unless a folder is local, and new or empty."""
     if files.is_url(out_dir):
         raise UserError(f"{out_dir} is a remote address: expected a local folder; write there and copy the set")
     if os.path.isfile(out_dir):

@@ -12,7 +12,7 @@ from add.commands.grade import HEADS
 from add.data.files import save_png
 from add.data.severity_table import write_severity
 from tests.commands.commands import run
-from tests.commands.drawn_slides import MPP, SQUARE, draw_field, write_slide
+from tests.commands.slide_fields import MPP, SQUARE, draw_field, write_drawn
 
 QUICK = ("--steps", 25, "--batch_size", 8, "--num_seeds", 2, "--lr", 5e-3)
 
@@ -160,7 +160,7 @@ def test_a_slide_s_tiles_are_graded_where_they_lie(tmp_path):
         for i in range(10):
             save_png(tmp_path / "train" / name / f"{i}.png", phantom.render(low + 0.1 * rng.random(), SQUARE, rng))
     field = draw_field(4, 8, lambda row, column: row == 0, severity=lambda row, column, cell: 7 * (column >= 4))
-    slide = write_slide(tmp_path / "slides" / "one.tif", field)
+    slide = write_drawn(tmp_path / "slides" / "one.tif", field)
     command = ["grade", "--data_dir", tmp_path / "train", "--grader_dir", tmp_path / "grader", "--images", slide,
                "--least_tissue", 0.01, "--out_dir", tmp_path / "out", *QUICK]
     assert run(*command) == 2  # folders do not tell how large pixels are

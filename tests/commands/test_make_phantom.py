@@ -35,3 +35,13 @@ def test_refusals_are_one_message_and_leave_no_trace(tmp_path, capsys):
     assert run("make_phantom", "--out_dir", tmp_path, *FEW) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_whole_slides_are_drawn(tmp_path, capsys):
+    assert run("make_phantom", "--fields", 1, "--field_size", "250x130", "--size", 32, "--out_dir", tmp_path / "a") == 0
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*.*")) == ["field_0.csv", "field_0.geojson",
+                                                                           "field_0.tif"]
+    said = capsys.readouterr().out
+    assert "1 slides of 256 x 160 pixels" in said and "add tiles --slides_dir" in said
+    assert run("make_phantom", "--fields", 1, "--field_size", "wide", "--out_dir", tmp_path / "b") == 2
+    assert "expected WIDTHxHEIGHT" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """split: parts that divide no group, with about their share of every domain, as tables and as folders."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from add.data.files import save_png
 from add.data.folders import list_domains, list_images, read_image
 from add.data.groups import read_groups
+from add.data.manifest import mpp_of
 from add.data.parts import divide, parse_shares
 from add.data.severity_table import read_severity
 from tests.commands.commands import run
@@ -94,3 +97,14 @@ def test_too_few_for_so_many_parts(tmp_path, capsys):
         save_png(tmp_path / "few" / name, np.zeros((4, 4, 3), np.uint8))
     assert run("split", "--data_dir", tmp_path / "few", "--out_dir", tmp_path / "out") == 2
     assert "has too few images, or groups, of b for 3 parts" in capsys.readouterr().err
+
+
+def test_the_resolution_of_tiles_goes_with_them(images, tmp_path):
+    """A table of tiles tells micrometres per pixel; parts tell the same, unless the tiles differ in it."""
+    paths = [path for own in list_domains(images).values() for path in own]
+    for name, values in (("same", [0.5, 0.5]), ("other", [0.5, 1.0])):
+        rows = [f"{path},{Path(path).parent.name},{values[i % 2]}" for i, path in enumerate(paths)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["image,class,mpp", *rows]))
+        assert run("split", "--data_dir", tmp_path / f"{name}.csv", "--parts", "a:0.5,b:0.5", "--out_dir",
+                   tmp_path / name) == 0
+    assert mpp_of(tmp_path / "same" / "a.csv") == 0.5 and mpp_of(tmp_path / "other" / "a.csv") is None

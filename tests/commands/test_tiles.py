@@ -14,7 +14,7 @@ from add.data.slides.annotations import read_annotations
 from add.data.slides.slide_image import open_slide
 from add.errors import UserError
 from tests.commands.commands import run
-from tests.commands.drawn_slides import MPP, draw_field, square, write_annotations, write_slide
+from tests.commands.slide_fields import MPP, draw_field, square, write_annotations, write_drawn
 
 openslide, shapely = pytest.importorskip("openslide"), pytest.importorskip("shapely")
 
@@ -24,7 +24,7 @@ def slides(tmp_path_factory):
     """A slide 20,480 pixels wide: tissue in rows 2 to 5 of 8; tumour left, and in it an island of normal tissue."""
     folder = tmp_path_factory.mktemp("slides")
     field = draw_field(8, 320, lambda row, column: not 2 <= row < 6)
-    write_slide(folder / "wide.tif", field)
+    write_drawn(folder / "wide.tif", field)
     write_annotations(
         folder / "wide.geojson", ("Tumour: grade 2", "Polygon", square(0, 0, 64 * 40, 512)),
         ("Normal", "Polygon", square(64 * 8, 128, 64 * 4, 256)),

@@ -2,9 +2,9 @@
 import json
 
 import numpy as np
-import tifffile
 
 from add.data import phantom
+from add.data.slides.drawn_slides import write_slide
 
 MPP = 0.25  # of the drawn slides
 SQUARE = 64  # pixels of a drawn cell
@@ -26,15 +26,9 @@ def draw_field(rows, columns, blank, kinds=8, severity=lambda row, column, cell:
     return field
 
 
-def write_slide(path, field):
-    """Write a tiled TIFF with two levels, as scanners do."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"tile": (256, 256), "photometric": "rgb", "compression": "zlib", "metadata": None}
-    with tifffile.TiffWriter(path) as file:
-        for level, pixels in enumerate((field, field[::4, ::4])):
-            per_cm = 10000 / MPP / 4**level
-            file.write(np.ascontiguousarray(pixels), subfiletype=int(level > 0), resolution=(per_cm, per_cm),
-                       resolutionunit="CENTIMETER", **options)
+def write_drawn(path, field):
+    """Write a slide of MPP, and return its path."""
+    write_slide(path, iter([field]), field.shape[:2], MPP)
     return path
 
 
