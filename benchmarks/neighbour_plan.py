@@ -51,8 +51,9 @@ class Real:
 
 
 def ways_of(args):
-    """Return the ways to train the severe domain."""
-    return [SCRATCH, FIRST, BASE, *(f"{UNLABELLED}{budget:g}" for budget in args.unlabelled_budgets)]
+    """Return the ways to train the severe domain, those of --ways where it is given."""
+    ways = [SCRATCH, FIRST, BASE, *(f"{UNLABELLED}{budget:g}" for budget in args.unlabelled_budgets)]
+    return [way for way in ways if not args.ways or way in args.ways]
 
 
 def model_of(way, images, seed, budget, args):
@@ -70,7 +71,8 @@ def model_of(way, images, seed, budget, args):
 
 def pairs_of(seed, args):
     """Return the Pairs of a seed."""
-    ways = [SCRATCH, FIRST, BASE, f"{UNLABELLED}{max(args.unlabelled_budgets):g}"]
+    largest = f"{UNLABELLED}{max(args.unlabelled_budgets):g}"
+    ways = [way for way in ways_of(args) if not way.startswith(UNLABELLED) or way == largest]
     return [Pair(way, seed, args.full_budget, *(model_of(way, images, seed, args.full_budget, args)
                                                 for images in ("mild", "severe"))) for way in ways]
 

@@ -3,6 +3,8 @@
 python benchmarks/neighbour_starts.py --out_dir results/neighbour_starts
 python benchmarks/neighbour_starts.py --out_dir results/neighbour_starts --seeds 0    (another process takes --seeds 1)
 python benchmarks/neighbour_starts.py --out_dir results/neighbour_starts --report     (prints the tables alone)
+python benchmarks/neighbour_starts.py --out_dir results/neighbour_starts --ways scratch --budgets 250 --full_budget 250
+    (the control: what the time of a base brings without one)
 
 Images: cytology phantoms of 32 pixels. 50 labelled training images of the mild band (severity 0 to 0.3) and 50 of the
 severe one (0.7 to 1), 500 held-out images of each, 500 held-out ones of the band between them (0.4 to 0.6), and 2000
@@ -326,6 +328,8 @@ def build_parser():
                         help="core-seconds of the mild model, of the labelled base and of each model of a pair (100)")
     parser.add_argument("--unlabelled_budgets", type=numbers_of(float, 1), default=[100.0, 300.0],
                         help="core-seconds of the bases on unlabelled images (100,300)")
+    parser.add_argument("--ways", type=lambda text: text.split(","), default=[],
+                        help="ways alone to measure, such as scratch; left out: all")
     parser.add_argument("--num_samples", type=number_of(int, FEWEST), default=500, help="images drawn of a model (500)")
     parser.add_argument("--evaluations", type=number_of(int, LEAST_STEPS), default=20,
                         help="network evaluations of a sample (20)")

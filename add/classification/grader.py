@@ -1,8 +1,8 @@
 """A grader: an ensemble of classifiers, calibrated, that gives images a grade and says how sure it is of it.
 
-- **Class probabilities** are the softmax of the members' mean log probability at a temperature (Guo et al. 2017,
-  arXiv:1706.04599) that is fitted on validation images, and never below 1: a few images that are all told apart would
-  sharpen it without end.
+- **Class probabilities** are the softmax of the members' mean log probability at a temperature and with an offset for
+  each class (vector scaling with one slope, Guo et al. 2017, arXiv:1706.04599, section 4.2), fitted on validation
+  images. The temperature is never below 1: a few images that are all told apart would sharpen it without end.
 - **Severity** is the mean of the members' places between the first class, 0, and the last one, 1. A member's place is
   read off a straight line through the means of its validation images of these two, cut off at both ends: of the class
   log-odds (`add.classification.grading`), or of its severity head where it has one that learnt from images between.
@@ -14,12 +14,14 @@
 - **Unfamiliar images** are told by `add.classification.familiarity`.
 """
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from add.classification.classifier import predict_logits
 from add.classification.classifier_methods import heads_of, network_of, parse_method
@@ -34,7 +36,7 @@ from add.interfaces import Row
 
 COVERAGE = 0.9  # of the intervals
 LEAST_SPREAD = 0.05  # of the members, as a scale: members that happen to agree are not sure without end
-MOST_TEMPERATURE = 20.0
+MOST_TEMPERATURE, MOST_OFFSET = 20.0, 20.0
 
 
 class Grades(NamedTuple):
@@ -65,11 +67,13 @@ class Grades(NamedTuple):
 class Calibration:
     """What validation images fixed.
 
-    temperature: of the class probabilities. width: of an interval, in spreads. lines: float64 [members, 2], the mean
-    severities that each member's head gives the first and the last class; or None, and `links` place log-odds.
+    temperature, offsets [K]: of the class probabilities. width: of an interval, in spreads.
+    lines: float64 [members, 2], the mean severities that each member's head gives the first and the last class; or
+    None, and `links` place log-odds.
     """
 
     temperature: float
+    offsets: torch.Tensor
     width: float
     links: tuple[Link, ...]
     lines: torch.Tensor | None
@@ -106,7 +110,7 @@ class Grader:
         readings = [read_member(member, images, self.method, self.heads, len(self.domains)) for member in members]
         severity, spread = place_ensemble(readings, self.calibration.links, self.calibration.lines)
         half = self.calibration.width * (spread + LEAST_SPREAD)
-        logits = as_one(readings).logits / self.calibration.temperature
+        logits = as_one(readings).logits / self.calibration.temperature + self.calibration.offsets
         return Grades(logits.softmax(dim=1).numpy(), severity.numpy(), (severity - half).clamp(0, 1).numpy(),
                       (severity + half).clamp(0, 1).numpy(),
                       self.familiarity.distances(features_of(images)).double().numpy())
@@ -149,18 +153,32 @@ def fit_calibration(readings: Sequence[Reading], classes: torch.Tensor) -> Calib
         lines = torch.tensor(ends, dtype=torch.float64)
     severity, spread = place_ensemble(readings, links, lines)
     errors = (severity - classes.double() / (num_classes - 1)).abs() / (spread + LEAST_SPREAD)
-    return Calibration(fit_temperature(as_one(readings).logits, classes), conformal_quantile(errors, COVERAGE), links,
-                       lines)
+    temperature, offsets = fit_scaling(as_one(readings).logits, classes)
+    return Calibration(temperature, offsets, conformal_quantile(errors, COVERAGE), links, lines)
 
 
-def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
-    """Return the temperature in [1, MOST_TEMPERATURE] with the least negative log-likelihood of logits [v, K]."""
-    from scipy.optimize import minimize_scalar
+def fit_scaling(logits: torch.Tensor, classes: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Return (temperature in [1, MOST_TEMPERATURE], offsets float64 [K] of sum 0) with the least log loss.
 
-    def loss(log_temperature):
-        return torch.nn.functional.cross_entropy(logits.double() / np.exp(log_temperature), classes).item()
+    Args:
+        logits: [v, K]. classes: int64 [v], as many of each as weigh equally: they are weighted so.
+    """
+    from scipy.optimize import minimize
 
-    return float(np.exp(minimize_scalar(loss, bounds=(0, np.log(MOST_TEMPERATURE)), method="bounded").x))
+    num_classes = logits.shape[1]
+    weight = 1 / torch.bincount(classes, minlength=num_classes).clamp(min=1).double()
+
+    def loss(values):
+        free = torch.tensor(values, requires_grad=True)
+        with torch.enable_grad():
+            found = F.cross_entropy(logits.double() / free[0].exp() + free[1:] - free[1:].mean(), classes, weight)
+            gradient, = torch.autograd.grad(found, free)
+        return found.item(), gradient.numpy()
+
+    bounds = [(0, math.log(MOST_TEMPERATURE)), *[(-MOST_OFFSET, MOST_OFFSET)] * num_classes]
+    found = minimize(loss, np.array([math.log(2)] + [0.0] * num_classes), jac=True, bounds=bounds).x
+    offsets = torch.from_numpy(found[1:])
+    return float(math.exp(found[0])), offsets - offsets.mean()
 
 
 def place_ensemble(readings: Sequence[Reading], links: Sequence[Link], lines: torch.Tensor | None

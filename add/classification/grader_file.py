@@ -30,6 +30,7 @@ def save_grader(folder: PathLike, grader: Grader) -> None:
         tensors[f"link.{name}"] = torch.stack([getattr(link, name) for link in calibration.links])
     if calibration.lines is not None:
         tensors["lines"] = calibration.lines
+    tensors["offsets"] = calibration.offsets
     tensors["known"] = grader.familiarity.known
     save_safetensors(folder / WEIGHTS, tensors)
     write_atomically(folder / CARD, lambda file: file.write(card(grader).encode()))
@@ -59,7 +60,8 @@ def load_grader(folder: PathLike) -> Grader:
                    if name.startswith(f"member{i}.")} for i in range(found["num_members"])]
         links = tuple(Link(*(tensors[f"link.{name}"][i] for name in LINK))
                       for i in range(found["num_members"]))
-        calibration = Calibration(found["temperature"], found["width"], links, tensors.get("lines"))
+        calibration = Calibration(found["temperature"], tensors["offsets"], found["width"], links,
+                                  tensors.get("lines"))
         grader = Grader(tuple(found["domains"]), found["image_size"], found["method"], found["network"],
                         found["heads"], tuple(states), calibration,
                         Familiarity(tensors["known"].half(), found["limit"]), found["facts"])

@@ -25,6 +25,7 @@ def draw_heat_map(path: PathLike, thumbnail: np.ndarray, size: tuple[int, int], 
 
     scale = INCHES / max(size)
     figure, ((axis,),) = new_figure(1, 1, (max(4.0, size[0] * scale + 1.5), max(2.5, size[1] * scale + 1.0)))
+    figure.set_layout_engine("constrained")
     axis.imshow(thumbnail, extent=(0, size[0], size[1], 0))
     x, y = corners[:, 0], corners[:, 1]
     squares = np.stack([np.stack([x, y], 1), np.stack([x + side, y], 1), np.stack([x + side, y + side], 1),

@@ -5,7 +5,7 @@ import torch
 
 from add.classification.classifier_runs import Reading
 from add.classification.familiarity import SHARE_OUTSIDE, conformal_quantile, fit_familiarity
-from add.classification.grader import COVERAGE, LEAST_SPREAD, fit_calibration, fit_temperature, place_ensemble
+from add.classification.grader import COVERAGE, LEAST_SPREAD, fit_calibration, fit_scaling, place_ensemble
 from add.classification.group_intervals import grouped_intervals
 
 
@@ -22,13 +22,24 @@ def readings(classes, members=4, noise=1.0, seed=0, heads=False):
 
 
 def test_an_overconfident_ensemble_is_softened_to_its_true_chances():
-    """Labels are drawn by probabilities; logits three times too large need the temperature 3."""
+    """Labels are drawn by probabilities; logits three times too large need the temperature 3, moved ones an offset."""
     rng = torch.Generator().manual_seed(0)
     log_odds = 3 * torch.randn(20000, generator=rng)
     classes = (torch.rand(20000, generator=rng) < log_odds.sigmoid()).long()
     logits = torch.stack([torch.zeros(20000), log_odds], dim=1)
-    assert fit_temperature(3 * logits, classes) == pytest.approx(3, rel=0.05)
-    assert fit_temperature(logits / 3, classes) == pytest.approx(1, abs=1e-3)  # never sharper
+    temperature, offsets = fit_scaling(3 * logits, classes)
+    assert temperature == pytest.approx(3, rel=0.05) and offsets.abs().max() < 0.05
+    temperature, offsets = fit_scaling(logits + torch.tensor([2.0, 0.0]), classes)
+    assert temperature == pytest.approx(1, rel=0.05) and offsets.tolist() == pytest.approx([-1, 1], abs=0.05)
+    assert fit_scaling(logits / 3, classes)[0] == pytest.approx(1, abs=1e-3)  # never sharper
+
+
+def test_classes_that_are_told_apart_meet_half_way():
+    """Log-odds of -8 and 2: the border goes to the middle, not to 0, so that classes and severities agree."""
+    log_odds = torch.tensor([-8.5, -8.0, -7.5, 1.5, 2.0, 2.5])
+    temperature, offsets = fit_scaling(torch.stack([-log_odds / 2, log_odds / 2], dim=1),
+                                       torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert temperature == pytest.approx(1, abs=1e-3) and (offsets[1] - offsets[0]).item() == pytest.approx(3, abs=0.2)
 
 
 @pytest.mark.parametrize("heads", [False, True])
