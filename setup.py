@@ -61,7 +61,8 @@ setup(
     },
     python_requires=">=3.11",
     packages=find_packages(include=["add", "add.*"]),
-    package_data={"add": ["py.typed"], "add.results": ["templates/*"], "add.review": ["templates/*"]},
+    package_data={"add": ["py.typed"], "add.results": ["templates/*"], "add.review": ["templates/*"],
+                  "add.study": ["Snakefile"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["add = add.commands:main"]},
     install_requires=list(PACKAGES["REQUIRED"]),
@@ -71,6 +72,6 @@ setup(
         "audit": ["pip-audit"],
         "test": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-psutil", "tensorboard",
                  "diffusers", "webdataset", "nbclient", "nbformat", "ipykernel", "playwright", *EXTRAS["mpi"],
-                 *EXTRAS["onnx"], *EXTRAS["eval"], *EXTRAS["slides"], *DOCS],
+                 *EXTRAS["onnx"], *EXTRAS["eval"], *EXTRAS["slides"], *EXTRAS["study"], *DOCS],
     },
 )

@@ -55,7 +55,8 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
     """Return the `CrossFitted` classifiers of two sets of real images, [a, 3, H, W] and [b, 3, H, W].
 
     Args:
-        folds: members, each trained without one part of the images. No more than images, or groups, in a class.
+        folds: members, each trained without one part of the images. No more than images, or groups, in a class; and
+            fewer, where groups that have images of both classes can't be divided into so many.
         seed: of the parts and the training.
         count: called with 1 after each training step, of which there are folds * config.steps.
         groups: of the source and of the target images, such as slides, which no part divides; or None.
@@ -74,8 +75,9 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         parts = [[order[fold::folds] for fold in range(folds)] for order in orders]
     else:
         order = torch.randperm(len({*groups[0], *groups[1]}), generator=generator)
-        parts = [[torch.from_numpy(np.flatnonzero(own == fold)) for fold in range(folds)]
-                 for own in divide_by_group(groups, folds, order)]
+        numbers = _divided(groups, folds, order)
+        folds = int(max(own.max() for own in numbers)) + 1
+        parts = [[torch.from_numpy(np.flatnonzero(own == fold)) for fold in range(folds)] for own in numbers]
     members, ends = [], []
     for fold in range(folds):
         held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]
@@ -89,6 +91,17 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         ends.append([own.mean() for own in scores])
     lows, highs = (torch.stack(own) for own in zip(*ends, strict=True))
     return CrossFitted(members, lows, highs)
+
+
+def _divided(groups, folds, order):
+    """Return `divide_by_group` of as many folds as it can, `folds` at most and 2 at least."""
+    while True:
+        try:
+            return divide_by_group(groups, folds, order)
+        except UserError:
+            if folds <= 2:
+                raise
+            folds -= 1
 
 
 def like_state(network: str, state: Mapping[str, Any]) -> CrossFitted:

@@ -5,9 +5,10 @@ step leaves OUT/nN/done/STEP.json when it ends; the same study again goes on wit
 the steps continue half-done work by themselves.
 """
 import dataclasses
-from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
+
+import torch
 
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
@@ -37,7 +38,7 @@ from add.interfaces import Note
 from add.results.report_page import page_line
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
-from add.runtime.progress import EvaluationBar, say
+from add.runtime.progress import say
 from add.study.analysis_plan import PLAN, analysis_plan, write_plan
 from add.study.draw_report import write_draw_report
 from add.study.image_draws import ONLY_DRAW, Draw
@@ -45,6 +46,7 @@ from add.study.study_data import prepare_data
 from add.study.study_plan import RIVALS, plan
 from add.study.study_report import write_report
 from add.study.study_steps import run_steps
+from add.study.workflow import FILE, elsewhere, run_workflow, write_workflow
 from add.transition import PATHS
 
 
@@ -61,7 +63,7 @@ class StudyConfig(Checked):
         "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
                                    "network", "classifier_steps", "max_images"),
         "methods of other papers": ("rival_minutes", "rival_config", "rival_augment", "rival_sample_steps"),
-        "output and speed": ("out_dir", "estimate", "jobs", "threads", "seed")}
+        "output and speed": ("out_dir", "estimate", "jobs", "restarts", "prepare_only", "threads", "seed")}
 
     dataset: str = path_option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained "
                                           "section; or a folder with train/ and test/, each with one subfolder per "
@@ -109,8 +111,12 @@ class StudyConfig(Checked):
     max_images: int = option(300, "images of each set that metrics are computed on", least=2, most=MOST_IMAGES)
     backend: str = option("torch", "how networks make images: torch, compile or onnx", ("torch", "compile", "onnx"))
     threads: int = option(1, "CPU threads of each command; 0: its own choice", least=0, most=1024)
-    jobs: int = option(1, "commands at a time; those of more than one share the cores, and their output goes to "
-                          "OUT/nN/logs", least=1, most=1024)
+    jobs: int = option(1, "commands at a time; more than one are run by Snakemake, share the cores, and their output "
+                          "goes to OUT/nN/logs", least=1, most=1024)
+    restarts: int = option(0, "of several commands at a time: how often one that failed is begun again", least=0,
+                           most=1000)
+    prepare_only: bool = option(False, "draw or copy the images, write OUT/workflow.json for Snakemake, print how to "
+                                       "start it on a cluster, and stop")
     seed: int = seed_option("of data, models, samples and the first classifier")
     estimate: bool = estimate_option()
     out_dir: str = path_option("results/study", "folder for everything; the same study again continues", "out")
@@ -161,7 +167,11 @@ def main(argv: list[str] | None = None) -> None:
         set_threads(config.threads)
         say(study_lines(config, config.parsed_methods()))
         return
-    out_dir = run_study(config, note=say, silent=False)
+    out_dir = run_study(config, note=say)
+    if config.prepare_only:
+        say(f"\nthe workflow is written; on a cluster, from this folder:\n  {elsewhere((out_dir / FILE).resolve())}\n"
+            f"then the same `add compare` without --prepare_only writes the report")
+        return
     for path in write_reports(config, out_dir):
         print(f"written: {path}")
     print(page_line(out_dir))
@@ -185,11 +195,11 @@ def draws_of(config: StudyConfig) -> list[tuple[Draw, StudyConfig]]:
                                        out_dir=str(Path(config.out_dir) / f"draw_{draw.number}"))) for draw in draws]
 
 
-def run_study(config: StudyConfig, note: Note = lambda text: None, silent: bool = True) -> Path:
+def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
     """Do what the study lacks, and return its folder.
 
     Args:
-        note: called with a sentence for the user. silent: show no progress of steps that run side by side.
+        note: called with a sentence for the user.
 
     Raises:
         UserError: a step failed, after its own message; or OUT holds another study.
@@ -211,8 +221,13 @@ def run_study(config: StudyConfig, note: Note = lambda text: None, silent: bool 
                 "" if images.disjoint else "; there are too few training images, so that draws share some"))
         steps += [(Path(own.out_dir) / f"n{size}", step)
                   for size in own.sizes() for step in plan(own, images.domains, size)]
-    with closing(EvaluationBar("study", len(steps), "step", silent or config.jobs == 1)) as bar:
-        run_steps(steps, config.jobs, note, bar.add)
+    if config.jobs == 1 and not config.prepare_only:
+        run_steps(steps, note)
+        return out_dir
+    gpus = torch.cuda.device_count()
+    workflow = write_workflow(out_dir, steps, config.threads, gpus)
+    if not config.prepare_only:
+        run_workflow(workflow, config.jobs, config.restarts, gpus)
     return out_dir
 
 
@@ -221,7 +236,7 @@ def _check_same_study(config, out_dir):
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
     adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate",
-              "max_pixels", "primary", "margin"}
+              "max_pixels", "primary", "margin", "restarts", "prepare_only"}
     adding |= {"draws"} if config.dataset == "phantom" else set()  # others deal their images out anew
     if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "

@@ -11,5 +11,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "logs": ("tensorboard", "wandb", "mlflow"),  # to follow a training in; each works alone
     "slides": ("openslide-python", "openslide-bin", "shapely", "scikit-image", "torchstain"),  # to cut tiles
+    "study": ("snakemake>=8",),  # MIT; several steps of a study at a time, here or on a cluster
     "tissue": ("scikit-image",),  # to cut the embedded patches again
 }

@@ -7,6 +7,7 @@ import torch
 from add.classification import cross_fitted
 from add.classification.classifier import ClassifierConfig
 from add.classification.cross_fitted import cross_fit, like_state
+from add.data.groups import divide_by_group
 from add.errors import UserError
 from tests.classification.shaded_images import BRIGHTNESS, domain, rank_correlation, shaded
 
@@ -102,3 +103,13 @@ def test_a_saved_ensemble_says_the_same():
     expected = sum(cross_fitted.mean_log_odds(member, images) for member in fitted.members) / 2
     torch.testing.assert_close(again(images)[:, 1].double(), expected, atol=1e-6, rtol=1e-6)
     assert not again(images)[:, 0].any()
+
+
+def test_groups_of_both_classes_leave_fewer_folds():
+    """Dealt into four parts, one would have no image of the second class; three are the most that work."""
+    groups = (list("abbbbccdddee"), list("aacdddeee"))
+    with pytest.raises(UserError, match="can't be divided into 4 parts"):
+        divide_by_group(groups, 4, range(5))
+    fitted = cross_fit(domain(-1, count=12), domain(1, count=9), ClassifierConfig(steps=25, batch_size=8, lr=5e-3),
+                       groups=groups)
+    assert len(fitted.members) in (2, 3)

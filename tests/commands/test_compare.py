@@ -31,7 +31,7 @@ def compared(tmp_path_factory):
     (folder / "training.yaml").write_text(TRAINING)
     ran = []
 
-    def execute(name, arguments, log):
+    def execute(name, arguments):
         ran.append(name)
         return commands.run(name, *arguments)
 
@@ -86,7 +86,7 @@ def drawn(tmp_path_factory):
     """The folder of a finished study of two draws, of methods without generated images."""
     folder = tmp_path_factory.mktemp("draws") / "out"
 
-    def execute(name, arguments, log):
+    def execute(name, arguments):
         return commands.run(name, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -110,7 +110,7 @@ def run(words: tuple[str, ...]) -> int:
     def features(*given):
         return lambda images: images[:, :, ::4, ::4].flatten(1)
 
-    def execute(name, arguments, log=None):
+    def execute(name, arguments):
         return run_command(name, list(arguments))
 
     with mock.patch.object(evaluated_images, "load_features", features), \

@@ -4,7 +4,6 @@ import json
 import signal
 import sys
 import threading
-import time
 
 import pytest
 
@@ -14,7 +13,8 @@ from add.errors import UserError
 from add.study import study_steps
 from add.study.study_data import StudyImages
 from add.study.study_plan import plan
-from add.study.study_steps import Step, execute, run_steps
+from add.study.study_steps import Step, execute
+from tests.commands.commands import run
 
 DOMAINS = ["mild", "severe"]
 
@@ -80,7 +80,7 @@ def commands(monkeypatch, tmp_path):
     """What the study runs, in order; nothing is run."""
     seen, status = [], {}
 
-    def execute(name, arguments, log):
+    def execute(name, arguments):
         seen.append(name)
         return status.get(name, 0)
 
@@ -204,67 +204,6 @@ def test_every_step_needs_those_whose_images_it_takes(tmp_path):
     assert all(a in before(steps[b]) for a, b in zip(labels, labels[1:], strict=False))  # they share a folder
 
 
-def test_steps_run_side_by_side_each_after_what_it_needs(tmp_path, monkeypatch):
-    """Two at a time: both must have begun before either may end, and c waits for both."""
-    both, order = threading.Barrier(2, timeout=20), []
-
-    def execute(name, arguments, log):
-        if name in ("a", "b"):
-            both.wait()
-        order.append(name)
-        return 0
-
-    monkeypatch.setattr(study_steps, "execute", execute)
-    steps = [Step("a", "a", ()), Step("b", "b", ()), Step("c", "c", (), ("a", "b"))]
-    counted = []
-    run_steps([(tmp_path, step) for step in steps], jobs=2, count=counted.append)
-    assert counted == [1, 1, 1]
-    assert sorted(order[:2]) == ["a", "b"] and order[2:] == ["c"]
-    assert sorted(path.stem for path in (tmp_path / "done").iterdir()) == ["a", "b", "c"]
-
-
-def test_a_failure_lets_the_others_end_and_begins_no_more(tmp_path, monkeypatch):
-    both, failed = threading.Barrier(2, timeout=20), threading.Event()
-
-    def execute(name, arguments, log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("what went wrong")
-        both.wait()
-        if name == "bad":
-            failed.set()
-            return 2
-        assert failed.wait(20)
-        while "what went wrong" not in said:  # the other one is about to be known as failed
-            time.sleep(0.01)
-        time.sleep(0.3)
-        return 0
-
-    monkeypatch.setattr(study_steps, "execute", execute)
-    said = []
-    steps = [Step("bad", "bad", ()), Step("good", "good", ()), Step("later", "later", (), ("good",))]
-    with pytest.raises(UserError, match=r"the step bad ended with status 2, its message is above and in .*bad\.txt"):
-        run_steps([(tmp_path, step) for step in steps], jobs=2, note=said.append)
-    assert "what went wrong" in said
-    assert [path.stem for path in (tmp_path / "done").iterdir()] == ["good"]
-
-
-def test_steps_that_end_after_an_interrupt_do_not_count_as_finished(tmp_path, monkeypatch):
-    """A training that gets the same Ctrl-C saves what it has and ends well, but too early."""
-    seen = []
-
-    def execute(name, arguments, log):
-        seen.append(name)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.5)
-        return 0
-
-    monkeypatch.setattr(study_steps, "execute", execute)
-    steps = [Step("train", "train", ()), Step("after", "after", (), ("train",))]
-    with interruptible(), pytest.raises(KeyboardInterrupt):
-        run_steps([(tmp_path, step) for step in steps], jobs=2)
-    assert seen == ["train"] and not (tmp_path / "done").exists()
-
-
 def test_a_command_may_save_after_an_interrupt(tmp_path, monkeypatch):
     script, saved = tmp_path / "slow.py", tmp_path / "saved"
     monkeypatch.setattr(study_steps, "PROGRAM", (sys.executable, str(script)))
@@ -276,19 +215,6 @@ def test_a_command_may_save_after_an_interrupt(tmp_path, monkeypatch):
     assert saved.exists()
 
 
-def test_a_single_job_lets_output_pass_and_several_keep_it(tmp_path, capfd, monkeypatch):
-    script = tmp_path / "program.py"
-    script.write_text("import sys; print(*sys.argv[1:])")
-    monkeypatch.setattr(study_steps, "PROGRAM", (sys.executable, str(script)))
-    steps = [(tmp_path / name, Step("greet", "hello", (name,))) for name in ("one", "two")]
-    run_steps(steps[:1], jobs=1)
-    assert capfd.readouterr().out == "hello one\n"
-    run_steps(steps, jobs=2)  # the first is done
-    assert capfd.readouterr().out == ""
-    assert (tmp_path / "two" / "logs" / "greet.txt").read_text() == "hello two\n"
-    assert not (tmp_path / "one" / "logs").exists()
-
-
 def test_a_study_runs_this_package_whatever_lies_in_the_folder(tmp_path, monkeypatch, capfd):
     (tmp_path / "add").mkdir()
     (tmp_path / "add" / "__main__.py").write_text("print('another program')")
@@ -296,3 +222,15 @@ def test_a_study_runs_this_package_whatever_lies_in_the_folder(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert execute("--version", []) == 0
     assert capfd.readouterr().out.startswith("add ")
+
+
+def test_a_study_can_be_prepared_for_a_cluster(commands, tmp_path, capsys):
+    """Nothing runs; the workflow names every step, and the command that starts it is printed."""
+    seen, _ = commands
+    assert run("compare", "--out_dir", tmp_path, "--num_train", 50, "--methods", "full", "--label_rules",
+               "depth,classifier", "--prepare_only", "True") == 0
+    assert seen == []
+    found = json.loads((tmp_path / "workflow.json").read_text())
+    assert [row["rule"] for row in found["steps"]][:3] == ["n50_train_mild", "n50_train_severe", "n50_translate"]
+    said = capsys.readouterr().out
+    assert "snakemake -s " in said and "--executor slurm" in said and str(tmp_path / "workflow.json") in said
