@@ -27,13 +27,16 @@ class CrossFitted(nn.Module):
     Args:
         members: networks, x [B, 3, H, W] -> logits [B, 2].
         lows, highs: float64 [members], the mean log-odds of held-out images of the first and of the second class.
+        left_out: how many more were trained that could not tell their held-out images apart.
     """
 
     lows: torch.Tensor
     highs: torch.Tensor
 
-    def __init__(self, members: Sequence[nn.Module], lows: torch.Tensor, highs: torch.Tensor) -> None:
+    def __init__(self, members: Sequence[nn.Module], lows: torch.Tensor, highs: torch.Tensor, left_out: int = 0
+                 ) -> None:
         super().__init__()
+        self.left_out = left_out
         self.members = nn.ModuleList(members)
         self.register_buffer("lows", lows)
         self.register_buffer("highs", highs)
@@ -61,8 +64,11 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         count: called with 1 after each training step, of which there are folds * config.steps.
         groups: of the source and of the target images, such as slides, which no part divides; or None.
 
+    A member that can't tell the classes of its held-out part apart, which happens where that is one odd slide, has no
+    line to place images on and is left out.
+
     Raises:
-        UserError: fewer than 2 images in a class, or a member that can't tell the classes apart.
+        UserError: fewer than 2 images in a class, or no member that can tell the classes apart.
     """
     fewest = min(len(source), len(target))
     if fewest < 2:
@@ -84,13 +90,19 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]
                  for domain, own in zip((source, target), parts, strict=True)]
         classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
-        members.append(train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
-                                        mixing="mixup", on_step=lambda step, loss: count(1)))
-        scores = [mean_log_odds(members[-1], part) for part in held_out]
-        line_between(scores[0], *scores)  # refuses one that can't tell them apart
+        member = train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
+                                  mixing="mixup", on_step=lambda step, loss: count(1))
+        scores = [mean_log_odds(member, part) for part in held_out]
+        try:
+            line_between(scores[0], *scores)
+        except UserError:
+            if fold == folds - 1 and not members:
+                raise
+            continue
+        members.append(member)
         ends.append([own.mean() for own in scores])
     lows, highs = (torch.stack(own) for own in zip(*ends, strict=True))
-    return CrossFitted(members, lows, highs)
+    return CrossFitted(members, lows, highs, folds - len(members))
 
 
 def _divided(groups, folds, order):

@@ -231,7 +231,11 @@ def _by_image(found, pair, config, classifier_config, note, silent):
         if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
             note(hint)
         with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step", silent)) as bar:
-            positions = cross_fit(low, high, classifier_config, folds, config.seed, bar.add, groups).positions(images)
+            fitted = cross_fit(low, high, classifier_config, folds, config.seed, bar.add, groups)
+        if fitted.left_out:
+            note(f"{fitted.left_out} of the classifiers can't tell the images apart that they were not trained on, and "
+                 f"are left out: the labels rest on few slides or patients, or the domains hardly differ")
+        positions = fitted.positions(images)
         if config.rule == "blend":
             place = torch.cat([torch.from_numpy(series.labels[:, pair[1]]) for series in found])
             positions = (1 - PLACE_WEIGHT) * positions + PLACE_WEIGHT * place

@@ -113,3 +113,14 @@ def test_groups_of_both_classes_leave_fewer_folds():
     fitted = cross_fit(domain(-1, count=12), domain(1, count=9), ClassifierConfig(steps=25, batch_size=8, lr=5e-3),
                        groups=groups)
     assert len(fitted.members) in (2, 3)
+
+
+def test_a_member_whose_held_out_images_run_the_other_way_is_left_out():
+    """One slide of five has its classes the wrong way round: whoever is calibrated on it can't place images."""
+    dark, bright = domain(-1, count=20, seed=1), domain(1, count=20, seed=2)
+    dark[:4], bright[:4] = domain(1, count=4, seed=3), domain(-1, count=4, seed=4)
+    groups = (list("aaaabbbbccccddddeeee"), list("aaaabbbbccccddddeeee"))
+    fitted = cross_fit(dark, bright, SHORT, folds=5, groups=groups)
+    assert fitted.left_out == 1 and len(fitted.members) == len(fitted.lows) == 4
+    levels = torch.linspace(-BRIGHTNESS, BRIGHTNESS, 21)
+    assert rank_correlation(fitted.positions(shaded(levels, seed=5)), levels) > 0.6

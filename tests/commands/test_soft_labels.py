@@ -67,7 +67,7 @@ def by_brightness(monkeypatch):
 
     def fit(low, high, *args):
         given.append((low, high))
-        return SimpleNamespace(positions=positions)
+        return SimpleNamespace(left_out=0, positions=positions)
 
     monkeypatch.setattr(module, "cross_fit", fit)
     monkeypatch.setattr(module, "likelihood_positions", positions)
