@@ -11,7 +11,15 @@ import torch
 
 from add.classification.classifier import ClassifierConfig, predict_logits
 from add.classification.classifier_methods import Method, heads_of, network_of, train_method
-from add.classification.grading import DomainSeverities, fit_link, head_scores, linked_scores
+from add.classification.grading import (
+    DomainSeverities,
+    border_log_odds,
+    fit_link,
+    head_scores,
+    linked_scores,
+    rank_correlation,
+)
+from add.classification.group_intervals import grouped_intervals
 from add.classification.heads import read_outputs
 from add.classification.labelled_images import Labelled, expected_positions
 from add.classification.scores import classification_scores
@@ -140,6 +148,34 @@ class ClassifierRuns:
             if reading.severities is not None:
                 scores |= head_scores(reading.severities, classes, num_classes, test.severity, known)
         return scores
+
+    def group_intervals(self, reading: Reading, test: TestSet, known: DomainSeverities | None,
+                        ordered: bool = True) -> dict[str, tuple[float, float]]:
+        """Return {score: (low, high)}, 95 % intervals over the groups of a test set, or {} where these are not known.
+
+        Of accuracy; of ordered classes also of halfway_accuracy, and where severities are known of
+        severity_spearman and severity_rmse_linked. See `grouped_intervals`.
+        """
+        if test.groups is None:
+            return {}
+        truth, found = _classes_of(test.data).numpy(), reading.logits.argmax(dim=1).numpy()
+        values = {"accuracy": (found == truth).astype(float)}
+        if ordered:
+            link = self._link(reading)
+            values["halfway_accuracy"] = (link.classes(reading.logits).numpy() == truth).astype(float)
+        severity = test.severity if ordered and known is not None else None
+        if severity is not None and known is not None:
+            ranks = border_log_odds(reading.logits).mean(dim=1).numpy()
+            squares = (link.positions(reading.logits).numpy() - known.positions(severity)) ** 2
+
+        def score(chosen):
+            scores = {name: own[chosen].mean() for name, own in values.items()}
+            if severity is not None:
+                scores["severity_spearman"] = rank_correlation(ranks[chosen], severity[chosen])
+                scores["severity_rmse_linked"] = float(np.sqrt(squares[chosen].mean()))
+            return scores
+
+        return grouped_intervals(score, test.groups)
 
     def places(self, reading: Reading) -> np.ndarray:
         """Return the places float64 [n] in [0, 1] that the link gives to the images of a `Reading`."""

@@ -84,7 +84,8 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         numbers = _divided(groups, folds, order)
         folds = int(max(own.max() for own in numbers)) + 1
         parts = [[torch.from_numpy(np.flatnonzero(own == fold)) for fold in range(folds)] for own in numbers]
-    members, ends = [], []
+    members: list[nn.Module] = []
+    ends = []
     for fold in range(folds):
         held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]
         train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]

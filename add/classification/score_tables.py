@@ -15,8 +15,10 @@ FEWEST_ERRORS = 6  # McNemar's exact test needs six images that only one of two 
 
 
 def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[str],
-              ensembles: dict[str, dict[str, float]] | None = None) -> Row:
-    """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference", "ensemble"}}}.
+              ensembles: dict[str, dict[str, float]] | None = None,
+              intervals: dict[str, dict[str, tuple[float, float]]] | None = None) -> Row:
+    """Return {method: {score: {"mean", "low", "high", "values", "against", "strongest", "difference", "ensemble",
+    "ensemble_interval"}}}.
 
     `against` names the strongest of the baselines by this score's own mean, and `difference` is the paired one to it,
     [mean, low, high]; both are None for that baseline itself, or where there is no baseline.
@@ -25,6 +27,8 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
         by_method: {method: [{score: float} for each seed]}, the same seeds for all.
         baselines: names of the methods to be beaten.
         ensembles: {method: {score: float}} of all classifiers of a method as one; "ensemble" is None without.
+        intervals: {method: {score: (low, high)}} of these over groups of test images; "ensemble_interval" is None
+            without.
     """
     summary: Row = {method: {} for method in by_method}
     for score in next(iter(by_method.values()))[0]:
@@ -37,7 +41,8 @@ def summarise(by_method: dict[str, list[dict[str, float]]], baselines: Sequence[
             summary[method][score] = {"mean": mean, "low": low, "high": high, "values": own, "against": against,
                                       "strongest": method == strongest,
                                       "difference": list(difference[:3]) if difference else None,
-                                      "ensemble": ensembles[method][score] if ensembles else None}
+                                      "ensemble": ensembles[method][score] if ensembles else None,
+                                      "ensemble_interval": _pair((intervals or {}).get(method, {}).get(score))}
     return summary
 
 
@@ -102,9 +107,11 @@ def _ensemble_lines(name, summary, runs):
     if not methods:
         return []
     scores = [score for score in OF_ENSEMBLES if score in next(iter(methods.values()))]
-    lines = [f"Test set {name}: the {runs} classifiers of each method as one, by the mean of their log probabilities.",
-             "", f"| method | {' | '.join(scores)} |", "| --- " * (len(scores) + 1) + "|"]
-    lines += [f"| {method} | {' | '.join(_cell(own[score]['ensemble'], None) for score in scores)} |"
+    grouped = any(own[score].get("ensemble_interval") for own in methods.values() for score in scores)
+    told = "; in brackets 95 % intervals over the groups of test images" if grouped else ""
+    lines = [f"Test set {name}: the {runs} classifiers of each method as one, by the mean of their log "
+             f"probabilities{told}.", "", f"| method | {' | '.join(scores)} |", "| --- " * (len(scores) + 1) + "|"]
+    lines += [f"| {method} | {' | '.join(map(_ensemble_cell, (own[score] for score in scores)))} |"
               for method, own in methods.items()]
     return [*lines, ""]
 
@@ -136,6 +143,15 @@ def write_csv(path: PathLike, result: Row) -> None:
 
 def _cell(mean, low):
     return f"{mean:.4f}" + ("" if low is None else f" ± {mean - low:.4f}")
+
+
+def _ensemble_cell(found):
+    low, high = found.get("ensemble_interval") or (None, None)
+    return _cell(found["ensemble"], None) + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+
+def _pair(interval):
+    return None if interval is None else list(interval)
 
 
 def _gain(score):

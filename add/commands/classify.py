@@ -192,6 +192,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     chosen = _train(config, runs, methods, seeds, note, silent)
     scores: Row = {test.name: {} for test in images.tests}
     ensembles: Row = {test.name: {} for test in images.tests}
+    intervals: Row = {test.name: {} for test in images.tests}
     places: dict[str, np.ndarray] = {}
     known = domain_severities(config, real)
     with closing(EvaluationBar("scoring", len(methods) * len(images.tests), "method", silent)) as bar:
@@ -200,7 +201,9 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
                 readings = [runs.read(method, chosen[method.name], seed, test) for seed in seeds]
                 scores[test.name][method.name] = [runs.score(reading, test, known, images.ordered)
                                                   for reading in readings]
-                ensembles[test.name][method.name] = runs.score(as_one(readings), test, known, images.ordered)
+                together = as_one(readings)
+                ensembles[test.name][method.name] = runs.score(together, test, known, images.ordered)
+                intervals[test.name][method.name] = runs.group_intervals(together, test, known, images.ordered)
                 if images.ordered:
                     own = np.stack([runs.places(reading) for reading in readings])
                     places[places_name(test.name, method.name)] = own.astype(np.float32)
@@ -213,7 +216,8 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
         "settings": settings | {"synthetic_sha256": runs.digests, "label_rule": config.label_rule,
                                  "first_seed": config.seed},
         "chosen_share": chosen, "num_images": {name: len(data) for name, data in sets.items()},
-        "tests": {name: summarise(by_method, baselines, ensembles[name]) for name, by_method in scores.items()},
+        "tests": {name: summarise(by_method, baselines, ensembles[name], intervals[name])
+                  for name, by_method in scores.items()},
         "notes": sentences}
     write_places(out_dir / PLACES, places)
     save_json(out_dir / "classification.json", result)

@@ -42,3 +42,12 @@ def test_ensembles_have_a_table_of_their_own():
     assert lines[first - 2].startswith("Test set ends: the 2 classifiers of each method as one")
     assert lines[first + 2:first + 4] == ["| flips | 0.8500 |", "| full | 0.9500 |"]
     assert "as one" not in table({**result, "tests": {"ends": summarise(by_method, ["flips"])}})
+
+
+def test_intervals_over_groups_stand_beside_the_ensembles():
+    by_method = {"flips": [{"accuracy": 0.8}] * 2, "full": [{"accuracy": 0.9}] * 2}
+    ensembles = {"flips": {"accuracy": 0.85}, "full": {"accuracy": 0.95}}
+    summary = summarise(by_method, ["flips"], ensembles, {"flips": {"accuracy": (0.7, 0.9)}, "full": {}})
+    text = table({"tests": {"ends": summary}, "num_images": {"ends": 70}})
+    assert "| flips | 0.8500 (0.700 to 0.900) |" in text and "| full | 0.9500 |" in text
+    assert "in brackets 95 % intervals over the groups of test images" in text

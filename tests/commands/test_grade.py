@@ -109,6 +109,10 @@ def test_a_comparison_s_classifiers_are_taken(data, graded, tmp_path, capsys):
     real = ["--data_dir", data / "train", "--val_fraction", 0.4, "--group_pattern", r"(p?\d+)"]
     assert run("classify", *real, "--test_dir", tmp_path / "test", "--methods", "flips,mixup", "--out_dir",
                tmp_path / "compared", *QUICK) == 0
+    tests = json.loads((tmp_path / "compared" / "classification.json").read_text())["tests"]
+    found = tests["test"]["mixup"]["accuracy"]
+    low, high = found["ensemble_interval"]  # over the test images' groups
+    assert low <= found["ensemble"] <= high and low < high
     kept = sorted((tmp_path / "compared" / "runs").glob("*.pt"))
     times = [path.stat().st_mtime_ns for path in kept]
     assert run("grade", *real, "--classification", tmp_path / "compared", "--method", "mixup", "--grader_dir",
