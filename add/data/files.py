@@ -24,6 +24,7 @@ from PIL import Image
 
 from add.data.leftovers import hold, let_go, sweep_once, temporary_path
 from add.data.manifest import manifest_of
+from add.data.packed_texts import PackedTexts
 from add.data.read_back import read_json
 from add.errors import UserError, shortage
 from add.interfaces import PathLike, Row
@@ -256,7 +257,7 @@ def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:
     It covers every name inside `folder` and every size, and the whole content of a few files spread over the set:
     uncompressed images of one shape have one size. The order of `paths` doesn't matter, nor where the folder lies.
     """
-    names = sorted(map(str, paths))
+    names = PackedTexts.of(map(str, paths)).sorted()
     prefix = join(folder, "")
     digest = hashlib.sha256()
     for path in names:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import relative_name, save_csv
+from add.data.files import join, relative_name, save_csv
 from add.data.manifest import manifest_of, read_manifest
 from add.data.read_back import read_rows
 from add.errors import UserError
@@ -42,7 +42,7 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
     if entries is not None:
         return _by_manifest(folder, entries, paths)
     if pattern:
-        return _by_pattern([_relative(path, folder) for path in paths], pattern)
+        return _by_pattern((_relative(path, folder) for path in paths), pattern)
     table = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE) if path.is_file()), None)
     return None if table is None else _by_table(table, paths)
 
@@ -53,10 +53,10 @@ def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) 
     Args:
         depth: place of those subfolders in a name below `folder`: 1, or 2 below a subfolder for each domain.
     """
-    parts = [_relative(path, folder).split("/") for path in paths]
-    if not parts or not all(len(names) > depth for names in parts):
+    if not len(paths) or not all(_relative(path, folder).count("/") >= depth for path in paths):
         return ""
-    return (f"the images lie in subfolders such as {parts[0][-2]}: where these are slides or patients, --group_pattern "
+    subfolder = _relative(paths[0], folder).split("/")[-2]
+    return (f"the images lie in subfolders such as {subfolder}: where these are slides or patients, --group_pattern "
             f"'{LAST_FOLDER}' keeps each on one side")
 
 
@@ -81,9 +81,11 @@ def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Seque
     classes = np.unique(labels).tolist()
     number = {k: int((labels == k).sum()) for k in classes}
     wanted = {k: min(max(round(fraction * count), int(fraction > 0)), count - 1) for k, count in number.items()}
+    if groups is None:  # each image is a group, so that as many as wanted fit
+        return np.sort(np.concatenate([order[labels[order] == k][:wanted[k]] for k in classes]).astype(np.int64))
     members: dict[Any, list[int]] = {}
     for index in order.tolist():
-        members.setdefault(index if groups is None else groups[index], []).append(index)
+        members.setdefault(groups[index], []).append(index)
     counts = {group: Counter(labels[own].tolist()) for group, own in members.items()}
     held = dict.fromkeys(classes, 0)
     taken = []
@@ -163,7 +165,7 @@ def _by_manifest(folder, entries, paths):
 
 
 def _relative(path, folder):
-    if manifest_of(folder) is not None:
+    if manifest_of(folder) is not None or str(path).startswith(join(folder, "")):
         return relative_name(folder, path)
     return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
 
@@ -174,11 +176,19 @@ def _by_pattern(names, pattern):
     except re.error as error:
         raise UserError(f"--group_pattern {pattern!r} is no regular expression ({error}): expected one such as "
                         f"'^(.+?)_x' or 'patient[0-9]+'") from error
-    matches = [expression.search(name) for name in names]
-    if lacking := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of {len(names)} names, the "
-                        f"first is {lacking[0]}: expected a group for every image; change the pattern, or the names")
-    return [match[1] if expression.groups and match[1] is not None else match[0] for match in matches if match]
+    groups, lacking = [], []
+    known: dict[str, str] = {}  # so that a group is one string, however many images it has
+    for name in names:
+        if match := expression.search(name):
+            group = match[1] if expression.groups and match[1] is not None else match[0]
+            groups.append(known.setdefault(group, group))
+        else:
+            lacking.append(name)
+    if lacking:
+        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of "
+                        f"{len(groups) + len(lacking)} names, the first is {lacking[0]}: expected a group for every "
+                        f"image; change the pattern, or the names")
+    return groups
 
 
 def _by_table(table, paths):

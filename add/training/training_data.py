@@ -13,6 +13,7 @@ from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint, join, relative_name
 from add.data.folders import say_few
 from add.data.groups import hint_at_groups, read_groups, refuse_shared
+from add.data.packed_texts import PackedTexts
 from add.data.points import POINT_SETS, PointStream, draw_points
 from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
@@ -58,7 +59,7 @@ class Source:
     examples: Labelled | None
     facts: Row
     sentences: list[str]
-    files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    files: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     images: ImageSet | None = None
     references: torch.Tensor | None = None
 
@@ -186,7 +187,10 @@ def _other_images(config, model_config, held_out, groups_held_out):
 
 
 def _digest_names(names):
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for place, name in enumerate(PackedTexts.of(names).sorted()):
+        digest.update(("\n" if place else "").encode() + name.encode())
+    return digest.hexdigest()
 
 
 def _hint(config, images, groups, model_config):
