@@ -5,7 +5,7 @@ patients as well. Hidden files and folders are passed over, and so is what this 
 and below a folder of images the results of training, translation and evaluation; samples too, where there are other
 images.
 
-A CSV file that lists images stands for a folder everywhere (manifest.py).
+A CSV file that lists images stands for a folder everywhere (manifest.py), and so do tars of images (tar_shards.py).
 
 Paths are local, or blobfile URLs (gs://, az://, http://, https://). Bad files are found before work begins
 and all are named in one message.
@@ -23,6 +23,7 @@ from add.data.in_threads import map_in_threads
 from add.data.manifest import classes_of, manifest_of, read_manifest
 from add.data.other_files import describe_file, describe_files, say_passed_over
 from add.data.packed_texts import PackedTexts
+from add.data.tar_shards import class_names_of, images_of, shards_of
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -53,6 +54,8 @@ def list_images(folder: PathLike) -> list[str]:
 def pack_images(folder: PathLike) -> PackedTexts:
     """Return what `list_images` does, without a list of as many strings."""
     folder = os.fspath(folder)
+    if (shards := shards_of(folder)) is not None:
+        return _pack_shards(folder, shards)
     if (entries := read_manifest(folder)) is not None:
         paths = PackedTexts.of([entry.path for entry in entries])
         if strange := [path for path in paths if not _is_image(os.path.basename(path))]:
@@ -74,7 +77,7 @@ def pack_images(folder: PathLike) -> PackedTexts:
 
 def say_others(folder: PathLike) -> str:
     """Return how many files in a folder and below it are no images, and of which kinds; "" where there are none."""
-    if manifest_of(folder) is not None:
+    if manifest_of(folder) is not None or shards_of(folder) is not None:
         return ""
     return say_passed_over(name for entries in _walk(os.fspath(folder)) if not entries.written
                            for name in entries.names if not _is_image(name))
@@ -92,6 +95,12 @@ def list_domains(root: PathLike) -> dict[str, list[str]]:
 def pack_domains(root: PathLike) -> dict[str, PackedTexts]:
     """Return what `list_domains` does, without a list of as many strings."""
     root = os.fspath(root)
+    if (shards := shards_of(root)) is not None:
+        names = class_names_of(shards)
+        if not names:
+            raise UserError(f"{root} holds tars whose images have no class: expected KEY.cls, or KEY.json with a "
+                            f"class, beside KEY.png, or a folder of tars for each domain; write them so")
+        return {name: _pack_shards(root, shards._replace(domain=name)) for name in names}
     if manifest_of(root) is not None:
         return {name: PackedTexts.of(paths) for name, paths in classes_of(root).items()}
     _check_folder(root)
@@ -119,6 +128,8 @@ def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: Path
 def holds_domains(root: PathLike) -> bool:
     """Return whether a folder has subfolders and no image of its own: of domains, or of the slides of one domain."""
     root = os.fspath(root)
+    if (shards := shards_of(root)) is not None:
+        return not shards.domain and len(class_names_of(shards)) > 1
     if (rows := read_manifest(root)) is not None:
         return len({row.domain for row in rows} - {""}) > 1
     _check_folder(root)
@@ -306,6 +317,17 @@ def _images_in(folder, found, written):
     paths = (files.join(entries.folder, name) for entries in found if entries.written == written
              for name in entries.names if _is_image(name))
     return PackedTexts.of(paths, folder).sorted()
+
+
+def _pack_shards(folder, shards):
+    """Return the sorted paths of the images in tars."""
+    paths = PackedTexts.of((path for path, _, _ in images_of(shards) if _is_image(os.path.basename(path))),
+                           os.path.commonprefix([shards.tars[0], shards.tars[-1]])).sorted()
+    if not paths:
+        raise UserError(f"{folder} holds no images{f' of the class {shards.domain}' if shards.domain else ''} in its "
+                        f"{len(shards.tars)} tars: expected files that end in {', '.join(EXTENSIONS)}; look into them")
+    _check_names(folder, paths)
+    return paths
 
 
 def _is_image(name):

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from add.data.files import join, relative_name, save_csv
 from add.data.manifest import manifest_of, read_manifest
 from add.data.read_back import read_rows
+from add.data.tar_shards import member_of, open_shard, shards_of
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -38,6 +39,8 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
     Raises:
         UserError: the pattern is none or does not match some image, or the table lacks some.
     """
+    if not pattern and (shards := shards_of(folder)) is not None:
+        return _by_shards(shards, paths)
     entries = None if pattern else read_manifest(folder)
     if entries is not None:
         return _by_manifest(folder, entries, paths)
@@ -53,6 +56,8 @@ def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) 
     Args:
         depth: place of those subfolders in a name below `folder`: 1, or 2 below a subfolder for each domain.
     """
+    if shards_of(folder) is not None:  # a tar is no slide
+        return ""
     if not len(paths) or not all(_relative(path, folder).count("/") >= depth for path in paths):
         return ""
     subfolder = _relative(paths[0], folder).split("/")[-2]
@@ -155,12 +160,29 @@ def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, se
 def _by_manifest(folder, entries, paths):
     """Return the groups that a manifest gives, or None where it has no such column."""
     known = {entry.path: entry.group for entry in entries}
-    groups = [known[os.path.normpath(path)] for path in paths]
+    return _all_or_none(folder, paths, [known[os.path.normpath(path)] for path in paths])
+
+
+def _by_shards(shards, paths):
+    """Return the groups that tars give their images, or None where they give none."""
+    names = {tar: open_shard(tar) for tar in shards.tars}
+    if not any(shard.group_names for shard in names.values()):
+        return None
+    groups = []
+    for path in paths:
+        tar, name = member_of(path) or ("", "")
+        number = names[tar].groups[names[tar].names.find(name)]
+        groups.append(names[tar].group_names[number] if number >= 0 else "")
+    return _all_or_none("one of the tars", paths, groups)
+
+
+def _all_or_none(folder, paths, groups):
+    """Return the groups of all images, None where none has any."""
     if not any(groups):
         return None
     if lacking := [path for path, group in zip(paths, groups, strict=True) if not group]:
         raise UserError(f"{folder} names no group for {len(lacking)} of its images, such as {lacking[0]}: expected one "
-                        f"for each, or for none; correct the table, or give --group_pattern")
+                        f"for each, or for none; correct it, or give --group_pattern")
     return groups
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from add.data import files, limits, tiff_file
+from add.data.tar_shards import member_of, read_member
 from add.data.value_range import FRACTIONS, Range
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -73,6 +74,9 @@ def read_header(path: PathLike) -> tuple[int, int]:
     def read():
         if files.is_url(path):
             return limits.in_time(functools.partial(_size, io.BytesIO(files.read_bytes(path))))
+        if member := member_of(path):
+            start = io.BytesIO(read_member(*member, most=_PNG_START))
+            return _png_size(start) or limits.in_time(lambda: _size(io.BytesIO(read_member(*member))))
         with open(path, "rb") as file:
             return _png_size(file) or limits.in_time(functools.partial(_size, file))
 
