@@ -132,6 +132,11 @@ class ImageSet:
         return len(self.images)
 
     @property
+    def reads_files(self) -> bool:
+        """Whether images are read from their files each time, as they don't fit in memory."""
+        return isinstance(self.images, _FileImages)
+
+    @property
     def files(self) -> PackedTexts:
         """The paths of a set whose images come from files."""
         assert self.paths is not None, "these images have no files"
@@ -163,7 +168,7 @@ class ImageSet:
             assert uniforms is not None, "a random crop was asked for without uniforms"
             return transforms.place_random_crop(image, self.image_size, uniforms[place])
 
-        if isinstance(self.images, _FileImages):
+        if self.reads_files and reading_threads() > 1:
             with ThreadPoolExecutor(reading_threads()) as pool:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])

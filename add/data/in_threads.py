@@ -9,6 +9,8 @@ MOST_THREADS = 8
 _WAITING = 4096  # calls that are prepared at a time, however many there are
 _TOGETHER = 32  # calls at most that a thread is given at once: giving costs as much as reading a header
 
+_most_threads = MOST_THREADS
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -35,4 +37,10 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], th
 def reading_threads() -> int:
     """Return how many threads decode images, which releases the interpreter's lock: one per core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+    return min(cores, _most_threads)
+
+
+def set_most_threads(number: int) -> None:
+    """Let this process read with so many threads at most, as one of several that read."""
+    global _most_threads
+    _most_threads = number

@@ -1,6 +1,7 @@
 """scripts/train.py as a user starts it."""
 import csv
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import time
 import pytest
 import torch
 
-from add.data import read_image, to_model_input
+from add.data import ImageSet, read_image, to_model_input
 from add.data.folder_lock import locked
 from add.networks import ModelConfig
 from add.runtime.world import World
@@ -295,8 +296,8 @@ def test_a_network_too_large_for_a_cpu_is_told_of(tmp_path, capsys):
     assert "parameters take days on a CPU" in capsys.readouterr().out
 
 
-def test_tars_train_as_the_folder_that_they_hold_and_go_on_bit_for_bit(tmp_path):
-    """One run on images in a folder, one on the same in a tar that is stopped in between."""
+def test_tars_train_as_the_folder_that_they_hold_and_go_on_bit_for_bit(tmp_path, monkeypatch):
+    """One run on images in a folder, one on the same in a tar, read ahead, that is stopped in between."""
     images = make_images(tmp_path / "folder" / "a.tar", count=6)
     (tmp_path / "shards").mkdir()
     with tarfile.open(tmp_path / "shards" / "a.tar", "w") as file:
@@ -304,6 +305,8 @@ def test_tars_train_as_the_folder_that_they_hold_and_go_on_bit_for_bit(tmp_path)
             file.add(path, path.name)
     options = ["--domain", ".", "--val_fraction", 0.3, "--num_preview", 0, *TINY]
     assert run("train", "--data_dir", tmp_path / "folder", "--run_dir", tmp_path / "a", "--max_steps", 3, *options) == 0
+    monkeypatch.setattr(ImageSet, "reads_files", True)  # else those that fit in memory are not read ahead
+    options += ["--workers", 2]
     for steps in (2, 3):
         assert run("train", "--data_dir", f"{tmp_path}/shards/*.tar", "--run_dir", tmp_path / "b", "--max_steps", steps,
                    *options) == 0
@@ -311,3 +314,4 @@ def test_tars_train_as_the_folder_that_they_hold_and_go_on_bit_for_bit(tmp_path)
     assert all(value.equal(other[name]) for name, value in one.items())
     listed = json.loads((tmp_path / "b" / "training_images.json").read_text())
     assert {use: len(own) for use, own in listed.items()} == {"trained_on": 4, "held_out": 2}
+    assert not multiprocessing.active_children()
