@@ -65,7 +65,7 @@ def read_domains(root: PathLike, image_size: int, names: Sequence[str] | None = 
     assert images.labels is not None, "the images were read with their classes"
     labels = one_hot(torch.from_numpy(images.labels), len(names))
     notes = tuple(filter(None, (*images.sentences(), say_others(root))))
-    return Domains(names, Labelled(all_images(images), labels), images.files, notes)
+    return Domains(names, Labelled(all_images(images), labels), list(images.files), notes)
 
 
 def all_images(image_set: ImageSet) -> torch.Tensor:

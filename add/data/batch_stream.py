@@ -59,15 +59,26 @@ class BatchStream:
         return self
 
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        start = self.position + self.rank * self.batch_size
-        indices, uniforms = draw_order(self.seed, start, self.batch_size, len(self.image_set))
+        pixels, labels = self.pixels_at(self.position)
+        self.position += self.stride
+        return transforms.to_model_input(pixels), None if labels is None else torch.from_numpy(labels)
+
+    @property
+    def stride(self) -> int:
+        """Images that all processes draw for a step."""
+        return self.batch_size * self.world_size
+
+    def pixels_at(self, position: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return (uint8 [b, S, S, 3], labels int64 [b] or None) of this process at a position of the stream."""
+        indices, uniforms = draw_order(self.seed, position + self.rank * self.batch_size, self.batch_size,
+                                       len(self.image_set))
         pixels = self.image_set.batch(indices, self.crop, uniforms[:, 1:])
         chosen = (uniforms[:, 0] * len(self.orientations)).astype(np.int64)
-        turned = transforms.orient(pixels.transpose(0, 3, 1, 2), self.orientations[chosen])
-        x = transforms.to_model_input(turned.transpose(0, 2, 3, 1))
-        labels = None if self.image_set.labels is None else torch.from_numpy(self.image_set.labels[indices])
-        self.position += self.batch_size * self.world_size
-        return x, labels
+        turned = transforms.orient(pixels.transpose(0, 3, 1, 2), self.orientations[chosen]).transpose(0, 2, 3, 1)
+        return turned, None if self.image_set.labels is None else self.image_set.labels[indices]
+
+    def close(self) -> None:
+        """Nothing is open; see `PrefetchedStream`."""
 
     def state_dict(self) -> Row:
         """Return the stream's position for a resumed run, the same in all processes, whatever their number."""
@@ -99,7 +110,7 @@ def draw_order(seed: int, start: int, count: int, num_images: int) -> tuple[np.n
     return indices, uniforms
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)  # 40 MB each of a million images
 def _draw_epoch(seed, epoch, num_images):
     """Return (permutation [n], uniforms [n, 4]) of one epoch; only for reading, they are kept."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))

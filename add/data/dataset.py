@@ -1,6 +1,8 @@
 """Sets of images, with labels or without: read from files, divided, and cut into batches."""
 import functools
 import hashlib
+import os
+from array import array
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -11,6 +13,8 @@ from numpy.typing import ArrayLike
 from add.data import files, folders, transforms
 from add.data.groups import hold_out
 from add.data.image_file import read_file, read_header, read_image
+from add.data.in_threads import reading_threads
+from add.data.packed_texts import PackedTexts
 from add.data.value_range import say_ranges
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -50,7 +54,7 @@ class ImageSet:
         self.images = images
         self.image_size = image_size
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
-        self.paths = None if paths is None else list(paths)
+        self.paths = None if paths is None else PackedTexts.of(paths)
         self.class_names = class_names
         self.crop = crop
         self.bad = list(bad)
@@ -71,13 +75,14 @@ class ImageSet:
         if class_cond:
             paths, labels, class_names = folders.list_named_classes(folder)
             return cls.from_paths(paths, image_size, labels, class_names, folder=folder, **options)._beside(folder)
-        return cls.from_paths(folders.list_images(folder), image_size, folder=folder, **options)._beside(folder)
+        return cls.from_paths(folders.pack_images(folder), image_size, folder=folder, **options)._beside(folder)
 
     @classmethod
     def from_domains(cls, root: PathLike, image_size: int, names: Sequence[str] | None = None, **options: Any) -> Self:
         """Return the set of a folder of domains, one subfolder each, labelled 0, 1, ... as `names` go, else sorted."""
-        domains = folders.in_order(folders.list_domains(root), names, root)
-        paths = [path for names in domains.values() for path in names]
+        domains = folders.in_order(folders.pack_domains(root), names, root)
+        paths = PackedTexts.of((path for names in domains.values() for path in names), os.fspath(root)
+                               if all(names.prefix.startswith(os.fspath(root)) for names in domains.values()) else "")
         labels = np.repeat(np.arange(len(domains)), [len(names) for names in domains.values()])
         return cls.from_paths(paths, image_size, labels, list(domains), folder=root, **options)._beside(root)
 
@@ -99,23 +104,27 @@ class ImageSet:
         headers_read = crop == "random" or len(paths) * image_size**2 * 3 > memory_limit
         bad: list[tuple[str, str]] = []
         num_bytes = 0
-        kept = list(paths)
-        sizes: list[tuple[int, int]] = []
+        kept = PackedTexts.of(paths)
+        places = np.arange(len(kept))  # of those kept, among `paths`
+        sizes: Any = array("q")  # height, width, height, ...
         if headers_read:
-            sizes, kept, bad = folders.read_all(kept, read_header, skip_bad)
-            per_image = [image_size**2 if crop == "center" else height * width for height, width in sizes]
-            num_bytes = 3 * sum(per_image)
+            places, bad = folders.read_each(kept, read_header, sizes.extend, skip_bad)
+            kept = kept.take(places)
+            sizes = np.frombuffer(sizes, dtype=np.int64).reshape(-1, 2)
+            num_bytes = 3 * (image_size**2 * len(kept) if crop == "center" else int(sizes.prod(axis=1).sum()))
         if num_bytes > memory_limit:
             images: np.ndarray | Sequence[np.ndarray] = _FileImages(kept)
             ranges = [_range_of(path) for path in kept[::max(1, len(kept) // _RANGES_READ)]]
         else:
-            found, kept, bad_pixels = folders.read_all(kept, functools.partial(_read, image_size, crop), skip_bad)
+            found: list[Any] = []
+            own, bad_pixels = folders.read_each(kept, functools.partial(_read, image_size, crop), found.append,
+                                                skip_bad)
+            kept, places = kept.take(own), places[own]
             bad += bad_pixels
             pixels, sizes, ranges = map(list, zip(*found, strict=True))
             images = np.stack(pixels) if crop == "center" else pixels
         if labels is not None:
-            label_of = dict(zip(paths, np.asarray(labels), strict=True))
-            labels = [label_of[path] for path in kept]
+            labels = np.asarray(labels)[places]
         note = say_ranges([found for found in ranges if found is not None])
         return cls(images, image_size, labels, kept, class_names, crop, bad, folder, sizes, note)
 
@@ -123,16 +132,22 @@ class ImageSet:
         return len(self.images)
 
     @property
-    def files(self) -> list[str]:
+    def reads_files(self) -> bool:
+        """Whether images are read from their files each time, as they don't fit in memory."""
+        return isinstance(self.images, _FileImages)
+
+    @property
+    def files(self) -> PackedTexts:
         """The paths of a set whose images come from files."""
         assert self.paths is not None, "these images have no files"
         return self.paths
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> PackedTexts:
         """The files by their paths in the folder that was read, with forward slashes: a.png, or mild/slide1/a.png."""
         folder = self.folder
-        return [files.file_name(path) if folder is None else files.relative_name(folder, path) for path in self.files]
+        return PackedTexts.of(files.file_name(path) if folder is None else files.relative_name(folder, path)
+                              for path in self.files)
 
     def batch(self, indices: Sequence[int] | np.ndarray, crop: str | None = None,
               uniforms: np.ndarray | None = None) -> np.ndarray:
@@ -153,8 +168,8 @@ class ImageSet:
             assert uniforms is not None, "a random crop was asked for without uniforms"
             return transforms.place_random_crop(image, self.image_size, uniforms[place])
 
-        if isinstance(self.images, _FileImages):
-            with ThreadPoolExecutor(folders.reading_threads()) as pool:
+        if self.reads_files and reading_threads() > 1:
+            with ThreadPoolExecutor(reading_threads()) as pool:
                 return np.stack(list(pool.map(cut, range(len(indices)))))
         return np.stack([cut(place) for place in range(len(indices))])
 
@@ -192,11 +207,11 @@ class ImageSet:
         if isinstance(self.images, np.ndarray):
             images = self.images[indices]
         elif isinstance(self.images, _FileImages):
-            images = _FileImages([self.images.paths[i] for i in indices])
+            images = _FileImages(self.images.paths.take(indices))
         else:
             images = [self.images[i] for i in indices]
         labels = None if self.labels is None else self.labels[indices]
-        paths = None if self.paths is None else [self.paths[i] for i in indices]
+        paths = None if self.paths is None else self.paths.take(indices)
         sizes = None if self.sizes is None else self.sizes[indices]
         return ImageSet(images, self.image_size, labels, paths, self.class_names, self.crop, self.bad, self.folder,
                         sizes, self.range_note, self.others_note)
@@ -226,7 +241,7 @@ class ImageSet:
 class _FileImages(Sequence[np.ndarray]):
     """A sequence of images that are read from their files each time they are asked for."""
 
-    def __init__(self, paths: list[str]):
+    def __init__(self, paths: PackedTexts):
         self.paths = paths
 
     def __len__(self):

@@ -24,7 +24,9 @@ from PIL import Image
 
 from add.data.leftovers import hold, let_go, sweep_once, temporary_path
 from add.data.manifest import manifest_of
+from add.data.packed_texts import PackedTexts
 from add.data.read_back import read_json
+from add.data.tar_shards import ENDING, member_of, member_size, read_member
 from add.errors import UserError, shortage
 from add.interfaces import PathLike, Row
 
@@ -240,12 +242,14 @@ class _HearingFile:
 
 
 def read_bytes(path: PathLike) -> bytes:
-    """Return the content of a local or remote file as bytes."""
+    """Return the content of a local or remote file, or of one in a tar, as bytes."""
     if is_url(path):
         import blobfile as bf
 
         with bf.BlobFile(str(path), "rb") as file:
             return file.read()
+    if member := member_of(path):
+        return read_member(*member)
     with open(path, "rb") as file:
         return file.read()
 
@@ -256,7 +260,7 @@ def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:
     It covers every name inside `folder` and every size, and the whole content of a few files spread over the set:
     uncompressed images of one shape have one size. The order of `paths` doesn't matter, nor where the folder lies.
     """
-    names = sorted(map(str, paths))
+    names = PackedTexts.of(map(str, paths)).sorted()
     prefix = join(folder, "")
     digest = hashlib.sha256()
     for path in names:
@@ -267,11 +271,13 @@ def fingerprint(folder: PathLike, paths: Iterable[PathLike]) -> str:
 
 
 def file_size(path: PathLike) -> int:
-    """Return the bytes of a local or remote file."""
+    """Return how many bytes a local or remote file has, or one in a tar."""
     if is_url(path):
         import blobfile as bf
 
         return bf.stat(str(path)).size
+    if member := member_of(path):
+        return member_size(*member)
     return os.stat(path).st_size
 
 
@@ -313,11 +319,15 @@ def file_name(path: PathLike) -> str:
 def relative_name(folder: PathLike, path: PathLike) -> str:
     """Return the name of a file in a local or remote folder: its path from there, with forward slashes.
 
-    Of a manifest, FILE.csv or FILE.csv/CLASS, it is the path from the file's folder, without the way up where the image
+    Of images in tars it begins with the name of the tar, unless that is the folder. Of a manifest, FILE.csv or
+    FILE.csv/CLASS, it is the path from the file's folder, without the way up where the image
     lies elsewhere.
     """
     manifest = manifest_of(folder)
     if manifest is None:
-        return str(path).removeprefix(join(folder, "")).replace(os.sep, "/")
+        text, prefix = str(path), join(folder, "")
+        if f"{ENDING}/" in text and not text.startswith(prefix):  # of one class of tars, or of a pattern of them
+            prefix = join(os.path.dirname(text[:text.index(f"{ENDING}/")]), "")
+        return text.removeprefix(prefix).replace(os.sep, "/")
     way = os.path.relpath(path, manifest[0].parent).replace(os.sep, "/")
     return "/".join(part for part in way.split("/") if part != "..")

@@ -5,28 +5,30 @@ patients as well. Hidden files and folders are passed over, and so is what this 
 and below a folder of images the results of training, translation and evaluation; samples too, where there are other
 images.
 
-A CSV file that lists images stands for a folder everywhere (manifest.py).
+A CSV file that lists images stands for a folder everywhere (manifest.py), and so do tars of images (tar_shards.py).
 
 Paths are local, or blobfile URLs (gs://, az://, http://, https://). Bad files are found before work begins
 and all are named in one message.
 """
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from add.data import files, transforms
 from add.data.image_file import EXTENSIONS, KINDS, read_image, say_reason
+from add.data.in_threads import map_in_threads
 from add.data.manifest import classes_of, manifest_of, read_manifest
 from add.data.other_files import describe_file, describe_files, say_passed_over
+from add.data.packed_texts import PackedTexts
+from add.data.tar_shards import class_names_of, images_of, shards_of
 from add.errors import UserError
 from add.interfaces import PathLike
 
 CONTACT_SHEET = "contact_sheet.png"  # a picture of the images beside it
 SHOWN = 5  # names in a message
-MOST_THREADS = 8
 SAMPLES = "samples"
 WRITTEN = {  # by kind: what a folder holds that this program writes, and what to do where one is given as images
     "a training run": "give the images that it was trained on",
@@ -46,9 +48,16 @@ def list_images(folder: PathLike) -> list[str]:
         UserError: the folder is missing, is a file, holds no image or is a result of this program, or names
             are not UTF-8.
     """
+    return list(pack_images(folder))
+
+
+def pack_images(folder: PathLike) -> PackedTexts:
+    """Return what `list_images` does, without a list of as many strings."""
     folder = os.fspath(folder)
+    if (shards := shards_of(folder)) is not None:
+        return _pack_shards(folder, shards)
     if (entries := read_manifest(folder)) is not None:
-        paths = [entry.path for entry in entries]
+        paths = PackedTexts.of([entry.path for entry in entries])
         if strange := [path for path in paths if not _is_image(os.path.basename(path))]:
             raise UserError(f"{folder} names {len(strange)} files that are no images, such as {strange[0]}: expected "
                             f"files that end in {', '.join(EXTENSIONS)}; correct the table")
@@ -58,7 +67,7 @@ def list_images(folder: PathLike) -> list[str]:
     if found[0].written in WRITTEN:
         raise UserError(f"{folder} is {found[0].written} that this program wrote, expected a folder of images: "
                         f"{WRITTEN[found[0].written]}")
-    paths = _images_in(found, "") or _images_in(found, SAMPLES)
+    paths = _images_in(folder, found, "") or _images_in(folder, found, SAMPLES)
     if not paths:
         raise UserError(f"{folder} holds no images: expected files that end in {', '.join(EXTENSIONS)}; "
                         f"{_hint_for_empty(found)}")
@@ -68,7 +77,7 @@ def list_images(folder: PathLike) -> list[str]:
 
 def say_others(folder: PathLike) -> str:
     """Return how many files in a folder and below it are no images, and of which kinds; "" where there are none."""
-    if manifest_of(folder) is not None:
+    if manifest_of(folder) is not None or shards_of(folder) is not None:
         return ""
     return say_passed_over(name for entries in _walk(os.fspath(folder)) if not entries.written
                            for name in entries.names if not _is_image(name))
@@ -80,15 +89,26 @@ def list_domains(root: PathLike) -> dict[str, list[str]]:
     Raises:
         UserError: there is no subfolder, or one without images.
     """
+    return {name: list(paths) for name, paths in pack_domains(root).items()}
+
+
+def pack_domains(root: PathLike) -> dict[str, PackedTexts]:
+    """Return what `list_domains` does, without a list of as many strings."""
     root = os.fspath(root)
+    if (shards := shards_of(root)) is not None:
+        names = class_names_of(shards)
+        if not names:
+            raise UserError(f"{root} holds tars whose images have no class: expected KEY.cls, or KEY.json with a "
+                            f"class, beside KEY.png, or a folder of tars for each domain; write them so")
+        return {name: _pack_shards(root, shards._replace(domain=name)) for name in names}
     if manifest_of(root) is not None:
-        return classes_of(root)
+        return {name: PackedTexts.of(paths) for name, paths in classes_of(root).items()}
     _check_folder(root)
     names = _scan(root).subfolders
     if not names:
         raise UserError(f"{root} has no subfolders: expected one folder of images per domain; "
                         f"sort the images into folders named after their domains")
-    return {name: list_images(files.join(root, name)) for name in names}
+    return {name: pack_images(files.join(root, name)) for name in names}
 
 
 def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: PathLike) -> dict[str, Result]:
@@ -108,6 +128,8 @@ def in_order(domains: dict[str, Result], names: Sequence[str] | None, root: Path
 def holds_domains(root: PathLike) -> bool:
     """Return whether a folder has subfolders and no image of its own: of domains, or of the slides of one domain."""
     root = os.fspath(root)
+    if (shards := shards_of(root)) is not None:
+        return not shards.domain and len(class_names_of(shards)) > 1
     if (rows := read_manifest(root)) is not None:
         return len({row.domain for row in rows} - {""}) > 1
     _check_folder(root)
@@ -147,11 +169,11 @@ def labels_from_names(paths: Iterable[PathLike]) -> tuple[np.ndarray, list[str]]
 
 def say_subfolders(names: Sequence[str]) -> str:
     """Return how many of some images, named relative to their folder, lie in its subfolders; "" where none does."""
-    nested = [name for name in names if "/" in name]
-    if not nested:
+    counts = Counter(name.partition("/")[0] for name in names if "/" in name)
+    if not counts:
         return ""
-    subfolders = list(dict.fromkeys(name.split("/")[0] for name in nested))
-    share = "all" if len(nested) == len(names) else str(len(nested))
+    subfolders = list(counts)
+    share = "all" if counts.total() == len(names) else str(counts.total())
     return f"{len(names)} images, {share} of them in its subfolders {say_few(subfolders)}"
 
 
@@ -188,35 +210,44 @@ def read_folder(paths: Sequence[AnyPath], image_size: int, crop: str = "center",
 def read_all(paths: Sequence[AnyPath], read: Callable[[AnyPath], Result],
              skip_bad: bool = False) -> tuple[list[Result], list[AnyPath], list[tuple[AnyPath, str]]]:
     """Return (results, kept paths, bad) of read(path) for every path; see `read_folder` for bad files."""
+    results: list[Result] = []
+    places, bad = read_each(paths, read, results.append, skip_bad)
+    return results, [paths[place] for place in places.tolist()], bad
+
+
+def read_each(paths: Sequence[AnyPath], read: Callable[[AnyPath], Result], take: Callable[[Result], object],
+              skip_bad: bool = False) -> tuple[np.ndarray, list[tuple[AnyPath, str]]]:
+    """Return (places int64 [m] of the paths that could be read, bad), and call take(read(path)) with each, in order.
+
+    Several are read at a time. See `read_folder` for bad files.
+    """
     def attempt(path):
         try:
             return read(path), None
         except UserError as error:
             return None, say_reason(error.__cause__ or error)
 
-    with ThreadPoolExecutor(reading_threads()) as pool:
-        outcomes = list(pool.map(attempt, paths))
-    bad = [(path, reason) for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is not None]
-    kept = [path for path, (_, reason) in zip(paths, outcomes, strict=True) if reason is None]
-    if bad and (not skip_bad or not kept):
+    readable = np.zeros(len(paths), dtype=bool)
+    bad = []
+    for place, (result, reason) in enumerate(map_in_threads(attempt, paths)):
+        if reason is None:
+            readable[place] = True
+            take(result)
+        else:
+            bad.append((paths[place], reason))
+    if bad and (not skip_bad or not readable.any()):
         listing = "\n".join(f"  {path}: {reason}" for path, reason in bad)
         advice = "replace or remove them" if skip_bad else "replace or remove them, or pass --skip_bad"
         raise UserError(f"{len(bad)} of {len(paths)} files cannot be read as images:\n{listing}\n"
                         f"expected whole {KINDS} files; {advice}")
-    return [result for result, reason in outcomes if reason is None], kept, bad
-
-
-def reading_threads() -> int:
-    """Return how many threads decode images, which releases the interpreter's lock: one per core, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+    return np.flatnonzero(readable), bad
 
 
 class _Entries(NamedTuple):
     """A folder's files and subfolders by name, without hidden ones, and what it is if this program wrote it, or ""."""
 
     folder: str
-    names: list[str]
+    names: PackedTexts
     subfolders: list[str]
     written: str
 
@@ -241,38 +272,62 @@ def _scan(folder):
 
 def _kind_written(folder, names, subfolders):
     """Return what a folder is if this program wrote it: a key of WRITTEN, SAMPLES, or "" for all others."""
-    if {"config.json", "progress.csv"} <= set(names):
+    def has(name):
+        return names.find(name) >= 0
+
+    if has("config.json") and has("progress.csv"):
         return "a training run"
-    if "evaluation.json" in names:
+    if has("evaluation.json"):
         return "an evaluation"
-    if "study.json" in names:
+    if has("study.json"):
         return "a study"
-    if "records" in subfolders and "settings.json" in names:
+    if "records" in subfolders and has("settings.json"):
         return SAMPLES
-    if {"records", "images"} <= set(subfolders) and "settings.json" in _list(files.join(folder, "records"))[0]:
+    if {"records", "images"} <= set(subfolders) and _list(files.join(folder, "records"))[0].find("settings.json") >= 0:
         return "a translation"
     return ""
 
 
 def _list(folder):
     """Return (sorted names of files, sorted names of subfolders) in a folder; hidden ones are passed over."""
+    subfolders: list[str] = []
+
+    def names_of(entries, is_folder, is_file):
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _SYSTEM_FOLDERS:
+                continue
+            if is_folder(entry):
+                subfolders.append(entry.name)
+            elif is_file(entry):
+                yield entry.name
+
     if files.is_url(folder):
-        found = [(entry.name, entry.is_dir) for entry in _ask_blobfile(folder) if entry.is_dir or entry.is_file]
+        names = PackedTexts.of(names_of(_ask_blobfile(folder), lambda entry: entry.is_dir, lambda entry: entry.is_file))
     else:
         try:
             with os.scandir(folder) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file()]
+                names = PackedTexts.of(names_of(entries, os.DirEntry.is_dir, os.DirEntry.is_file))
         except OSError as error:
             _refuse_unreadable(error)
-    shown = sorted((name, is_folder) for name, is_folder in found
-                   if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
-    return ([name for name, is_folder in shown if not is_folder], [name for name, is_folder in shown if is_folder])
+    return names.sorted(), sorted(subfolders)
 
 
-def _images_in(found, written):
-    """Return the sorted paths of the images in those entries that are of a kind written by this program, or ""."""
-    return sorted(files.join(entries.folder, name) for entries in found if entries.written == written
-                  for name in entries.names if _is_image(name))
+def _images_in(folder, found, written):
+    """Return the sorted paths of the images in those entries of a folder that are of a kind of WRITTEN, or ""."""
+    paths = (files.join(entries.folder, name) for entries in found if entries.written == written
+             for name in entries.names if _is_image(name))
+    return PackedTexts.of(paths, folder).sorted()
+
+
+def _pack_shards(folder, shards):
+    """Return the sorted paths of the images in tars."""
+    paths = PackedTexts.of((path for path, _, _ in images_of(shards) if _is_image(os.path.basename(path))),
+                           os.path.commonprefix([shards.tars[0], shards.tars[-1]])).sorted()
+    if not paths:
+        raise UserError(f"{folder} holds no images{f' of the class {shards.domain}' if shards.domain else ''} in its "
+                        f"{len(shards.tars)} tars: expected files that end in {', '.join(EXTENSIONS)}; look into them")
+    _check_names(folder, paths)
+    return paths
 
 
 def _is_image(name):

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from add.data.files import relative_name, save_csv
+from add.data.files import join, relative_name, save_csv
 from add.data.manifest import manifest_of, read_manifest
 from add.data.read_back import read_rows
+from add.data.tar_shards import member_of, open_shard, shards_of
 from add.errors import UserError
 from add.interfaces import PathLike
 
@@ -38,11 +39,13 @@ def read_groups(folder: PathLike, paths: Sequence[PathLike], pattern: str = "") 
     Raises:
         UserError: the pattern is none or does not match some image, or the table lacks some.
     """
+    if not pattern and (shards := shards_of(folder)) is not None:
+        return _by_shards(shards, paths)
     entries = None if pattern else read_manifest(folder)
     if entries is not None:
         return _by_manifest(folder, entries, paths)
     if pattern:
-        return _by_pattern([_relative(path, folder) for path in paths], pattern)
+        return _by_pattern((_relative(path, folder) for path in paths), pattern)
     table = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE) if path.is_file()), None)
     return None if table is None else _by_table(table, paths)
 
@@ -53,10 +56,12 @@ def hint_at_groups(folder: PathLike, paths: Sequence[PathLike], depth: int = 1) 
     Args:
         depth: place of those subfolders in a name below `folder`: 1, or 2 below a subfolder for each domain.
     """
-    parts = [_relative(path, folder).split("/") for path in paths]
-    if not parts or not all(len(names) > depth for names in parts):
+    if shards_of(folder) is not None:  # a tar is no slide
         return ""
-    return (f"the images lie in subfolders such as {parts[0][-2]}: where these are slides or patients, --group_pattern "
+    if not len(paths) or not all(_relative(path, folder).count("/") >= depth for path in paths):
+        return ""
+    subfolder = _relative(paths[0], folder).split("/")[-2]
+    return (f"the images lie in subfolders such as {subfolder}: where these are slides or patients, --group_pattern "
             f"'{LAST_FOLDER}' keeps each on one side")
 
 
@@ -81,9 +86,11 @@ def hold_out(labels: ArrayLike, fraction: float, order: ArrayLike, groups: Seque
     classes = np.unique(labels).tolist()
     number = {k: int((labels == k).sum()) for k in classes}
     wanted = {k: min(max(round(fraction * count), int(fraction > 0)), count - 1) for k, count in number.items()}
+    if groups is None:  # each image is a group, so that as many as wanted fit
+        return np.sort(np.concatenate([order[labels[order] == k][:wanted[k]] for k in classes]).astype(np.int64))
     members: dict[Any, list[int]] = {}
     for index in order.tolist():
-        members.setdefault(index if groups is None else groups[index], []).append(index)
+        members.setdefault(groups[index], []).append(index)
     counts = {group: Counter(labels[own].tolist()) for group, own in members.items()}
     held = dict.fromkeys(classes, 0)
     taken = []
@@ -153,17 +160,34 @@ def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, se
 def _by_manifest(folder, entries, paths):
     """Return the groups that a manifest gives, or None where it has no such column."""
     known = {entry.path: entry.group for entry in entries}
-    groups = [known[os.path.normpath(path)] for path in paths]
+    return _all_or_none(folder, paths, [known[os.path.normpath(path)] for path in paths])
+
+
+def _by_shards(shards, paths):
+    """Return the groups that tars give their images, or None where they give none."""
+    names = {tar: open_shard(tar) for tar in shards.tars}
+    if not any(shard.group_names for shard in names.values()):
+        return None
+    groups = []
+    for path in paths:
+        tar, name = member_of(path) or ("", "")
+        number = names[tar].groups[names[tar].names.find(name)]
+        groups.append(names[tar].group_names[number] if number >= 0 else "")
+    return _all_or_none("one of the tars", paths, groups)
+
+
+def _all_or_none(folder, paths, groups):
+    """Return the groups of all images, None where none has any."""
     if not any(groups):
         return None
     if lacking := [path for path, group in zip(paths, groups, strict=True) if not group]:
         raise UserError(f"{folder} names no group for {len(lacking)} of its images, such as {lacking[0]}: expected one "
-                        f"for each, or for none; correct the table, or give --group_pattern")
+                        f"for each, or for none; correct it, or give --group_pattern")
     return groups
 
 
 def _relative(path, folder):
-    if manifest_of(folder) is not None:
+    if manifest_of(folder) is not None or str(path).startswith(join(folder, "")):
         return relative_name(folder, path)
     return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).name
 
@@ -174,11 +198,19 @@ def _by_pattern(names, pattern):
     except re.error as error:
         raise UserError(f"--group_pattern {pattern!r} is no regular expression ({error}): expected one such as "
                         f"'^(.+?)_x' or 'patient[0-9]+'") from error
-    matches = [expression.search(name) for name in names]
-    if lacking := [name for name, match in zip(names, matches, strict=True) if match is None]:
-        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of {len(names)} names, the "
-                        f"first is {lacking[0]}: expected a group for every image; change the pattern, or the names")
-    return [match[1] if expression.groups and match[1] is not None else match[0] for match in matches if match]
+    groups, lacking = [], []
+    known: dict[str, str] = {}  # so that a group is one string, however many images it has
+    for name in names:
+        if match := expression.search(name):
+            group = match[1] if expression.groups and match[1] is not None else match[0]
+            groups.append(known.setdefault(group, group))
+        else:
+            lacking.append(name)
+    if lacking:
+        raise UserError(f"--group_pattern {pattern!r} matches nothing in {len(lacking)} of "
+                        f"{len(groups) + len(lacking)} names, the first is {lacking[0]}: expected a group for every "
+                        f"image; change the pattern, or the names")
+    return groups
 
 
 def _by_table(table, paths):

@@ -13,6 +13,8 @@ tells.
 import functools
 import io
 import math
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from add.data import files, limits, tiff_file
+from add.data.tar_shards import member_of, read_member
 from add.data.value_range import FRACTIONS, Range
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -29,6 +32,7 @@ KINDS = "PNG, JPEG, JPEG 2000, BMP, TIFF or WebP"
 FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF", "WEBP")  # by Pillow's names; others are not tried
 LOSSY = (".jpg", ".jpeg", ".webp")
 _ANIMATED = ("PNG", "WEBP")
+_PNG_START = 4096  # bytes within which the pixels of most PNG files begin
 _PHOTOMETRIC, _ORIENTATION = 262, 274
 
 Result = TypeVar("Result")
@@ -70,8 +74,11 @@ def read_header(path: PathLike) -> tuple[int, int]:
     def read():
         if files.is_url(path):
             return limits.in_time(functools.partial(_size, io.BytesIO(files.read_bytes(path))))
+        if member := member_of(path):
+            start = io.BytesIO(read_member(*member, most=_PNG_START))
+            return _png_size(start) or limits.in_time(lambda: _size(io.BytesIO(read_member(*member))))
         with open(path, "rb") as file:
-            return limits.in_time(functools.partial(_size, file))
+            return _png_size(file) or limits.in_time(functools.partial(_size, file))
 
     return _explained(path, read)
 
@@ -99,6 +106,23 @@ def _explained(path: PathLike, read: Callable[[], Result]) -> Result:
     except Exception as error:  # on damaged files Pillow raises nearly anything
         raise UserError(f"cannot read {path} as an image ({say_reason(error)}): expected a whole {KINDS} file; replace "
                         f"or remove it") from error
+
+
+def _png_size(file):
+    """Return the (height, width) of an open PNG file of one image that begins as most do, else None.
+
+    Ten times as fast as Pillow, which matters for a million files.
+    """
+    start = file.read(_PNG_START)
+    file.seek(0)
+    header, data = start[12:29], start.find(b"IDAT")
+    if start[:12] != b"\x89PNG\r\n\x1a\n\0\0\0\r" or header[:4] != b"IHDR" or data < 0 or b"acTL" in start[:data]:
+        return None
+    width, height, _, _, _, _, _, checksum = struct.unpack(">II5BI", start[16:33])
+    if zlib.crc32(header) != checksum or not width or not height:
+        return None
+    limits.check_size(height, width)
+    return height, width
 
 
 def _size(file):

@@ -3,7 +3,6 @@
 A file of some kilobytes can claim a billion pixels, and a damaged one can keep a decoder busy for ever. So the pixels
 are counted from the header, and decoding has to end in time.
 """
-import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -54,7 +53,7 @@ def check_size(height: int, width: int) -> None:
 def check_bytes(path: PathLike) -> None:
     """Raise UserError for a local file that is larger than any image of as many pixels as are allowed."""
     most = _max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES
-    if not files.is_url(path) and (size := os.path.getsize(path)) > most:
+    if not files.is_url(path) and (size := files.file_size(path)) > most:
         raise UserError(f"it has {size / 1024**3:.1f} GiB, more than an image of {_max_pixels} pixels can have: cut it "
                         f"into tiles first, or raise --max_pixels")
 

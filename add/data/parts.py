@@ -1,13 +1,12 @@
 """Parts of a set of images, such as for training and testing, that divide no group; written as tables or folders."""
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from add.data.files import relative_name, save_csv
+from add.data.files import read_bytes, relative_name, save_csv
 from add.data.folders import list_domains
 from add.data.groups import hold_out, read_groups, write_groups
 from add.data.manifest import mpp_of
@@ -127,7 +126,7 @@ def _copy(part, folder):
              for name, domain in zip(part.names, part.domains, strict=True)]
     for path, name in zip(part.paths, names, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
+        (folder / name).write_bytes(read_bytes(path))
     if part.groups:
         write_groups(folder, dict(zip(names, part.groups, strict=True)))
     if part.severities is not None:

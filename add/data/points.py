@@ -86,6 +86,9 @@ class PointStream:
                             f"expected the same; change --task, or start a new run folder")
         self.position, self.seed = int(state["position"]), int(state["seed"])
 
+    def close(self) -> None:
+        """Nothing is open; see `PrefetchedStream`."""
+
 
 def _check_task(task):
     if not 0 <= task < len(POINT_SETS):

@@ -40,7 +40,8 @@ TRAINING_GROUPS: HelpGroups = {
                                 "eval_interval", "num_preview", "preview_steps", "preview_kid", "log_to",
                                 "tensorboard"),
     "start from other weights": ("start_from", "start_share", "base_data_dir", "resume_checkpoint", "init_from"),
-    "speed and memory": ("device", "threads", "timeout", "precision", "microbatch", "compile", "channels_last"),
+    "speed and memory": ("device", "threads", "workers", "timeout", "precision", "microbatch", "compile",
+                         "channels_last"),
     "advanced": ("optimizer", "ema_rate", "ema_warmup", "weight_decay", "grad_clip", "schedule_sampler",
                  "fp16_scale_growth", "seed"),
 }
@@ -208,6 +209,9 @@ class FolderTrainConfig(RunConfig):
     group_pattern: str = group_option()
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
+    workers: int = option(0, "processes beside each of the training's that read images ahead, where these take more "
+                             "than 2 GiB and are read again for each step; 0: threads read them between the steps",
+                          least=0, most=256)
 
 
 @dataclasses.dataclass(frozen=True)

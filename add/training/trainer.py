@@ -83,6 +83,13 @@ class Trainer(Loop):
     def _memory_format(self, dimensions: int = 4) -> torch.memory_format:
         return torch.channels_last if self.config.channels_last and dimensions == 4 else torch.contiguous_format
 
+    def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
+        """See `Loop.run`; what reads ahead ends with it."""
+        try:
+            super().run(should_stop, on_step)
+        finally:
+            self.stream.close()
+
     # One step
 
     def gradients(self) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:

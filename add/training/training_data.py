@@ -13,7 +13,9 @@ from add.data import BatchStream, ImageSet, holds_domains, to_model_input
 from add.data.files import fingerprint, join, relative_name
 from add.data.folders import say_few
 from add.data.groups import hint_at_groups, read_groups, refuse_shared
+from add.data.packed_texts import PackedTexts
 from add.data.points import POINT_SETS, PointStream, draw_points
+from add.data.prefetched_stream import prefetched
 from add.errors import UserError
 from add.interfaces import PathLike, Processes, Row
 from add.networks import kind_of
@@ -38,6 +40,9 @@ class Stream(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on behind the last batch of the stream that gave `state`."""
 
+    def close(self) -> None:
+        """End what reads ahead."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -58,7 +63,7 @@ class Source:
     examples: Labelled | None
     facts: Row
     sentences: list[str]
-    files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    files: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     images: ImageSet | None = None
     references: torch.Tensor | None = None
 
@@ -91,10 +96,15 @@ def open_source(config: Any, model_config: Any, world: Processes) -> Source:
     facts = {"images": len(images), "bad": len(images.bad), "classes": images.class_names,
              "fingerprint": fingerprint(config.data_dir, images.paths), "held_out": len(held_out)} | split
     references, told = _references(config, train, held_out)
-    stream = BatchStream(train, config.batch_size, config.seed, world.rank, world.size, config.augment)
+    stream = _stream(train, config, world)
     return Source(config.data_dir, stream, _whole(held_out, MAX_IMAGES), _whole(train, config.num_preview), facts,
                   _describe(config, images, train, held_out) + told + _hint(config, images, groups, model_config),
                   {TRAINED_ON: train.files, HELD_OUT: held_out.files}, train, references)
+
+
+def _stream(images, config, world):
+    stream = BatchStream(images, config.batch_size, config.seed, world.rank, world.size, config.augment)
+    return prefetched(stream, config.workers)
 
 
 def _references(config, train, held_out):
@@ -149,7 +159,7 @@ def _open_base(config, model_config, world):
              "held_out_sha256": _digest_names(names)}
     measured_set = ImageSet.from_paths(measured, model_config.image_size) if measured else images.subset([])
     references, told = _references(config, images, measured_set)
-    stream = BatchStream(images, config.batch_size, config.seed, world.rank, world.size, config.augment)
+    stream = _stream(images, config, world)
     return Source(config.data_dir, stream, _whole(measured_set, MAX_IMAGES), _whole(images, config.num_preview), facts,
                   _describe(config, images, images, held_out) + told + sentences,
                   {TRAINED_ON: images.files, HELD_OUT: held_out}, images, references)
@@ -186,7 +196,10 @@ def _other_images(config, model_config, held_out, groups_held_out):
 
 
 def _digest_names(names):
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for place, name in enumerate(PackedTexts.of(names).sorted()):
+        digest.update(("\n" if place else "").encode() + name.encode())
+    return digest.hexdigest()
 
 
 def _hint(config, images, groups, model_config):

@@ -3,11 +3,12 @@
 A run that started from another's weights has learned from that one's images, too: its file holds that run's whole file.
 """
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from add.data.files import file_size, read_bytes, save_json
+from add.data.files import file_size, read_bytes, write_atomically
+from add.data.in_threads import map_in_threads
 from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
@@ -38,17 +39,32 @@ def write_training_images(run_dir: PathLike, images: Mapping[str, Sequence[str]]
         return
     if (count := sum(map(len, images.values()))) > MANY:
         note(f"taking the SHA-256 of {count} images, which are kept in {IMAGES_NAME}")
-    with ThreadPoolExecutor(THREADS) as pool:
-        content: Row = {use: dict(zip(map(_shown, paths), pool.map(_digest, paths), strict=True))
-                        for use, paths in images.items()}
-    if before is not None:
-        content[STARTED_FROM] = before
-        held_out, known = content[HELD_OUT].values(), _digests_trained_on(before)
-        if seen := sum(digest in known for digest in held_out):
-            note(f"{seen} of {len(held_out)} held-out images were trained on by the run that this one starts from: "
-                 f"val_loss is too good on them; give that run's --seed, --val_fraction and --group_pattern, or start "
-                 f"from a run that was not trained on them")
-    save_json(path, content)
+    known = frozenset() if before is None else _digests_trained_on(before)
+    seen = 0
+
+    def write(file):
+        """Write as `save_json` does, image by image, for there may be a million."""
+        nonlocal seen
+        start = b"{"
+        for use, paths in images.items():
+            file.write(start + f'\n  "{use}": {{'.encode())
+            before_image = b"\n"
+            for name, digest in zip(paths, map_in_threads(_digest, paths, THREADS), strict=True):
+                file.write(before_image + f'    {json.dumps(_shown(name), ensure_ascii=False)}: "{digest}"'.encode())
+                before_image = b",\n"
+                seen += use == HELD_OUT and digest in known
+            file.write(b"\n  }" if len(paths) else b"}")
+            start = b","
+        if before is not None:
+            text = json.dumps(before, indent=2, ensure_ascii=False, allow_nan=False).replace("\n", "\n  ")
+            file.write(f',\n  "{STARTED_FROM}": {text}'.encode())
+        file.write(b"\n}\n")
+
+    write_atomically(path, write)
+    if seen:
+        note(f"{seen} of {len(images[HELD_OUT])} held-out images were trained on by the run that this one starts from: "
+             f"val_loss is too good on them; give that run's --seed, --val_fraction and --group_pattern, or start "
+             f"from a run that was not trained on them")
 
 
 def read_training_images(run_dir: PathLike) -> Row | None:
@@ -89,9 +105,8 @@ def copies_of(known: Sequence[PathLike], paths: Sequence[PathLike]) -> list[bool
         known, paths: files, or their URLs. Only files of a known file's size are read.
     """
     sizes = set(map(file_size, known))
-    with ThreadPoolExecutor(THREADS) as pool:
-        digests = set(pool.map(_digest, known))
-        return list(pool.map(lambda path: file_size(path) in sizes and _digest(path) in digests, paths))
+    digests = set(map_in_threads(_digest, known, THREADS))
+    return list(map_in_threads(lambda path: file_size(path) in sizes and _digest(path) in digests, paths, THREADS))
 
 
 def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
@@ -109,8 +124,8 @@ def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
     known = read_training_digests(find_checkpoint(model_path).parent)
     if not known:
         return []
-    with ThreadPoolExecutor(THREADS) as pool:
-        return [str(path) for path, digest in zip(paths, pool.map(_digest, paths), strict=True) if digest in known]
+    return [str(path) for path, digest in zip(paths, map_in_threads(_digest, paths, THREADS), strict=True)
+            if digest in known]
 
 
 def say_trained_on(results_dirs: Iterable[PathLike], paths: Sequence[PathLike], which: str) -> list[str]:

@@ -1,17 +1,19 @@
 """scripts/train.py as a user starts it."""
 import csv
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import pytest
 import torch
 
-from add.data import read_image, to_model_input
+from add.data import ImageSet, read_image, to_model_input
 from add.data.folder_lock import locked
 from add.networks import ModelConfig
 from add.runtime.world import World
@@ -292,3 +294,24 @@ def test_a_network_too_large_for_a_cpu_is_told_of(tmp_path, capsys):
     large = with_changes(TINY, ["--num_channels", 256, "--channel_mult", "1,2"])
     assert run("train", "--data_dir", images, "--run_dir", tmp_path / "run", *large, "--estimate") == 0
     assert "parameters take days on a CPU" in capsys.readouterr().out
+
+
+def test_tars_train_as_the_folder_that_they_hold_and_go_on_bit_for_bit(tmp_path, monkeypatch):
+    """One run on images in a folder, one on the same in a tar, read ahead, that is stopped in between."""
+    images = make_images(tmp_path / "folder" / "a.tar", count=6)
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "a.tar", "w") as file:
+        for path in sorted(images.iterdir(), reverse=True):
+            file.add(path, path.name)
+    options = ["--domain", ".", "--val_fraction", 0.3, "--num_preview", 0, *TINY]
+    assert run("train", "--data_dir", tmp_path / "folder", "--run_dir", tmp_path / "a", "--max_steps", 3, *options) == 0
+    monkeypatch.setattr(ImageSet, "reads_files", True)  # else those that fit in memory are not read ahead
+    options += ["--workers", 2]
+    for steps in (2, 3):
+        assert run("train", "--data_dir", f"{tmp_path}/shards/*.tar", "--run_dir", tmp_path / "b", "--max_steps", steps,
+                   *options) == 0
+    one, other = (torch.load(tmp_path / name / "model000003.pt", weights_only=True) for name in "ab")
+    assert all(value.equal(other[name]) for name, value in one.items())
+    listed = json.loads((tmp_path / "b" / "training_images.json").read_text())
+    assert {use: len(own) for use, own in listed.items()} == {"trained_on": 4, "held_out": 2}
+    assert not multiprocessing.active_children()

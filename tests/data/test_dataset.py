@@ -1,10 +1,14 @@
 """Sets of images, and a stream that resumes bit for bit and divides among processes."""
+import os
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from add.data import BatchStream, ImageSet, to_model_input
+from add.data.files import save_png
 from add.errors import UserError
 
 
@@ -266,3 +270,21 @@ def test_a_set_of_dark_16_bit_images_is_told_of_as_one(tmp_path, memory_limit):
     assert told.startswith("no value of the 3 16-bit images is above 4095")
     Image.fromarray(np.full((8, 8), 60000, dtype=np.uint16)).save(tmp_path / "bright.png")
     assert ImageSet.from_folder(tmp_path, 8, memory_limit=memory_limit).sentences() == []
+
+
+def test_many_files_are_no_list_of_strings(tmp_path):
+    """A path takes its letters and 8 bytes, a size 16: a Python string in a list would take 57 and its letters."""
+    count = 5000
+    save_png(tmp_path / "x0.png", np.zeros((4, 4, 3), np.uint8))
+    for i in range(1, count):
+        os.link(tmp_path / "x0.png", tmp_path / f"x{i}.png")
+    ImageSet.from_folder(tmp_path, 4, memory_limit=0)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        images = ImageSet.from_folder(tmp_path, 4, memory_limit=0)
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(images) == count and images.files[-1].endswith("x999.png")
+    assert held < 50 * count

@@ -225,12 +225,3 @@ def test_a_folder_of_domains_has_subfolders_and_no_images(tmp_path):
     assert not folders.holds_domains(tmp_path / "run")
     with pytest.raises(UserError, match="does not exist"):
         folders.holds_domains(tmp_path / "nowhere")
-
-
-def test_threads_are_no_more_than_the_cores(monkeypatch):
-    for cores, threads in ((2, 2), (64, 8)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
-        assert folders.reading_threads() == threads
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert folders.reading_threads() == 3

@@ -107,3 +107,12 @@ def test_groups_are_dealt_out_undivided_and_evenly():
 def test_too_few_groups_for_the_parts_are_refused():
     with pytest.raises(UserError, match="2 or more groups in every domain; lower --label_folds"):
         divide_by_group([["a", "a"], ["b", "c"]], 2, [0, 1, 2])
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1, 0.5, 0.99])
+def test_images_without_groups_are_groups_of_one(fraction):
+    rng = np.random.default_rng(0)
+    labels, order = rng.integers(0, 3, 200), rng.permutation(200)
+    alone = hold_out(labels, fraction, order)
+    assert alone.tolist() == hold_out(labels, fraction, order, list(range(200))).tolist()
+    assert alone.dtype == np.int64

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from add.data.image_file import read_file, read_header, read_image
@@ -157,6 +158,25 @@ def test_three_pages_that_are_channels_are_colours(tmp_path, description):
     path = save_pages(tmp_path / "a.tif", RGB.transpose(2, 0, 1), description)
     np.testing.assert_array_equal(read_image(path), RGB)
     assert read_header(path) == (6, 9)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1", "I;16"])
+def test_a_png_says_its_size_at_once_where_it_begins_as_most_do(tmp_path, mode, monkeypatch):
+    """Without Pillow; one with a long text before its pixels, or a damaged header, is left to Pillow."""
+    image = Image.new(mode, (9, 6))
+    text = PngInfo()
+    text.add_text("note", "x" * 5000)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "long.png", pnginfo=text)
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16] ^= 1  # the width, whose checksum no longer fits
+    (tmp_path / "broken.png").write_bytes(content)
+    assert read_header(tmp_path / "a.png") == read_header(tmp_path / "long.png") == (6, 9)
+    monkeypatch.setattr("add.data.image_file._size", None)
+    assert read_header(tmp_path / "a.png") == (6, 9)
+    for name in ("long.png", "broken.png"):
+        with pytest.raises(UserError, match="cannot read"):
+            read_header(tmp_path / name)
 
 
 @pytest.mark.parametrize(("count", "description", "message"), [

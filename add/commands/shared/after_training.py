@@ -5,6 +5,7 @@ from pathlib import Path
 from add.baselines.baseline_models import METHODS
 from add.data.files import is_url
 from add.data.folders import list_domains
+from add.data.tar_shards import class_names_of, shards_of
 from add.errors import UserError
 from add.runtime.next_steps import command_line
 from add.training import find_checkpoint
@@ -66,6 +67,8 @@ def _parents_of_domains(config):
 
 
 def _subfolders(folder):
+    if (shards := shards_of(folder)) is not None:
+        return set(class_names_of(shards))
     if folder.is_file():  # a manifest, whose classes stand for subfolders
         return set(list_domains(folder))
     return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}

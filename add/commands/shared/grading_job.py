@@ -118,7 +118,7 @@ def _read_files(paths: Sequence[str], image_size: int, skip_bad: bool, note: Not
         images = ImageSet.from_paths(paths[first:first + BATCH], image_size, skip_bad=skip_bad)
         if images.bad:
             note(images.say_bad())
-        yield _Batch(images.batch(range(len(images))), images.files)
+        yield _Batch(images.batch(range(len(images))), list(images.files))
 
 
 def _grade(grader: Grader, batches: Iterator[_Batch], total: int, silent: bool) -> tuple[Graded, list[str]]:

@@ -3,6 +3,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
+from glob import has_magic
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
 from add.data.folder_lock import locked
-from add.data.folders import list_images, read_all
+from add.data.folders import pack_images, read_each
 from add.data.image_file import read_header
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
@@ -109,7 +110,7 @@ def _check_all_images(runs, world):
     if world.is_main:
         for config in runs if len(runs) > 1 else ():
             if not isinstance(config, BaseTrainConfig) or config.base_data_dir:  # else it has the domains' images
-                read_all(list_images(config.data_dir), read_header, config.skip_bad)
+                read_each(pack_images(config.data_dir), read_header, lambda size: None, config.skip_bad)
     world.barrier()
 
 
@@ -180,8 +181,10 @@ def folder_runs(config: Any, run_dir: str = "") -> list[Any]:
 
 
 def _plain_name(data_dir):
-    """Return the last part of a folder's path; of a manifest without its ending."""
-    return Path(data_dir).resolve().name.removesuffix(".csv")
+    """Return the last part of a folder's path; of a manifest or a tar without its ending, of DIR/*.tar that of DIR."""
+    path = Path(data_dir).resolve()
+    name = path.parent.name if has_magic(path.name) else path.name
+    return name.removesuffix(".csv").removesuffix(".tar")
 
 
 def counting_classes(parsed: Parsed, config_class: type) -> Any:
