@@ -4,7 +4,6 @@ import multiprocessing
 import signal
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -59,7 +58,8 @@ class PrefetchedStream:
     def _load(self):
         positions = itertools.count(self.stream.position, self.stream.stride)
         fork = "fork" in multiprocessing.get_all_start_methods()  # which shares the paths in place of copying them
-        return DataLoader(_Batches(self.stream), batch_size=None, sampler=positions, num_workers=self.workers,
+        batches: Any = _Batches(self.stream)
+        return DataLoader(batches, batch_size=None, sampler=positions, num_workers=self.workers,
                           prefetch_factor=AHEAD, collate_fn=_as_it_is, worker_init_fn=_begin,
                           timeout=limits.MOST_SECONDS, multiprocessing_context="fork" if fork else None)
 
@@ -88,7 +88,8 @@ def _opened(batch):
     return batch
 
 
-def _as_it_is(batch: tuple[np.ndarray, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray | None]:
+def _as_it_is(batch):
+    """Leave a batch as arrays: tensors would go through shared memory, of which containers have little."""
     return batch
 
 
