@@ -57,7 +57,7 @@ def pack_images(folder: PathLike) -> PackedTexts:
     if (shards := shards_of(folder)) is not None:
         return _pack_shards(folder, shards)
     if (entries := read_manifest(folder)) is not None:
-        paths = PackedTexts.of([entry.path for entry in entries])
+        paths = entries.paths
         if strange := [path for path in paths if not _is_image(os.path.basename(path))]:
             raise UserError(f"{folder} names {len(strange)} files that are no images, such as {strange[0]}: expected "
                             f"files that end in {', '.join(EXTENSIONS)}; correct the table")
@@ -102,7 +102,7 @@ def pack_domains(root: PathLike) -> dict[str, PackedTexts]:
                             f"class, beside KEY.png, or a folder of tars for each domain; write them so")
         return {name: _pack_shards(root, shards._replace(domain=name)) for name in names}
     if manifest_of(root) is not None:
-        return {name: PackedTexts.of(paths) for name, paths in classes_of(root).items()}
+        return classes_of(root)
     _check_folder(root)
     names = _scan(root).subfolders
     if not names:
@@ -130,8 +130,8 @@ def holds_domains(root: PathLike) -> bool:
     root = os.fspath(root)
     if (shards := shards_of(root)) is not None:
         return not shards.domain and len(class_names_of(shards)) > 1
-    if (rows := read_manifest(root)) is not None:
-        return len({row.domain for row in rows} - {""}) > 1
+    if (entries := read_manifest(root)) is not None:
+        return len(np.unique(entries.domains[entries.domains >= 0])) > 1
     _check_folder(root)
     entries = _scan(root)
     return bool(entries.subfolders) and not entries.written and not any(map(_is_image, entries.names))

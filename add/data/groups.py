@@ -4,7 +4,6 @@ Tiles of one patient look alike: a classifier that has seen some of them knows t
 of every split. An image's group is told by its name, with a regular expression, or by a table `groups.csv`, a row
 `image,group` for each, `image` relative to the table's folder.
 """
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -159,8 +158,8 @@ def refuse_shared(groups: Iterable[str] | None, others: Iterable[str] | None, se
 
 def _by_manifest(folder, entries, paths):
     """Return the groups that a manifest gives, or None where it has no such column."""
-    known = {entry.path: entry.group for entry in entries}
-    return _all_or_none(folder, paths, [known[os.path.normpath(path)] for path in paths])
+    names = [*entries.group_names, ""]  # place -1 is none
+    return _all_or_none(folder, paths, [names[number] for number in entries.groups[entries.places(paths)].tolist()])
 
 
 def _by_shards(shards, paths):

@@ -84,9 +84,13 @@ class PackedTexts(Sequence[str]):
 
     def take(self, indices: ArrayLike) -> "PackedTexts":
         """Return the texts at int `indices` [m], in that order."""
-        indices = np.asarray(indices, dtype=np.int64)
+        return self._part(np.asarray(indices, dtype=np.int64), self.prefix)
+
+    def _part(self, indices, prefix):
+        """Return the texts at int64 `indices`, which all begin with `prefix`, as long as this one's or longer."""
         starts, lengths = self._spans()
-        starts, lengths = starts[indices], lengths[indices]
+        more = len(prefix.encode(errors=_AS_BYTES)) - len(self.prefix.encode(errors=_AS_BYTES))
+        starts, lengths = starts[indices] + more, lengths[indices] - more
         ends = np.cumsum(lengths)
         letters = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
         for first in range(0, len(ends), _AT_A_TIME):  # the place of a letter takes 8 times what the letter does
@@ -95,7 +99,7 @@ class PackedTexts(Sequence[str]):
             places = np.repeat(starts[some] - (ends[some] - lengths[some] - begin), lengths[some])
             places += np.arange(len(places))
             letters[begin:begin + len(places)] = self.letters[places]
-        return PackedTexts(self.prefix, letters, ends)
+        return PackedTexts(prefix, letters, ends)
 
     def order(self) -> np.ndarray:
         """Return the indices int64 [n] that sort the texts, as `sorted` does."""
@@ -112,8 +116,16 @@ class PackedTexts(Sequence[str]):
         order = self.order()
         return self if (order == np.arange(len(self))).all() else self.take(order)
 
-    def find(self, text: str) -> int:
-        """Return where a text stands among sorted ones, or -1 where it doesn't."""
+    def tight(self) -> "PackedTexts":
+        """Return sorted texts with all that they begin with as their prefix."""
+        shared = os.path.commonprefix([self[0], self[-1]]) if len(self) else ""
+        return self._part(np.arange(len(self)), shared)
+
+    def find(self, text: str, near: int = -1) -> int:
+        """Return where a text stands among sorted ones, or -1 where it doesn't; `near`: looked at first, and behind."""
+        for place in (near, near + 1):
+            if 0 <= place < len(self) and self[place] == text:
+                return place
         place = bisect.bisect_left(self, text)
         return place if place < len(self) and self[place] == text else -1
 

@@ -4,11 +4,10 @@ import multiprocessing
 import signal
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from add.data import in_threads, transforms
+from add.data import in_threads, limits, transforms
 from add.data.batch_stream import BatchStream
 from add.errors import UserError
 from add.interfaces import Row
@@ -36,9 +35,10 @@ class PrefetchedStream:
         try:
             pixels, labels = _opened(next(self._coming))
         except RuntimeError as error:
-            raise UserError(f"a process that reads images ahead has ended ({str(error).splitlines()[0][:200]}): "
-                            f"expected it to go on, and it may have run out of memory; the same command continues, "
-                            f"with fewer --workers where it happens again") from error
+            raise UserError(f"a process that reads images ahead has ended or stands still "
+                            f"({str(error).splitlines()[0][:200]}): expected it to go on, and it may have run out of "
+                            f"memory; the same command continues, with fewer --workers where it happens again, and "
+                            f"--workers 0 names an image that is not decoded in time") from error
         self.stream.position += self.stream.stride
         return transforms.to_model_input(pixels), None if labels is None else torch.from_numpy(labels)
 
@@ -58,9 +58,10 @@ class PrefetchedStream:
     def _load(self):
         positions = itertools.count(self.stream.position, self.stream.stride)
         fork = "fork" in multiprocessing.get_all_start_methods()  # which shares the paths in place of copying them
-        return DataLoader(_Batches(self.stream), batch_size=None, sampler=positions, num_workers=self.workers,
+        batches: Any = _Batches(self.stream)
+        return DataLoader(batches, batch_size=None, sampler=positions, num_workers=self.workers,
                           prefetch_factor=AHEAD, collate_fn=_as_it_is, worker_init_fn=_begin,
-                          multiprocessing_context="fork" if fork else None)
+                          timeout=limits.MOST_SECONDS, multiprocessing_context="fork" if fork else None)
 
 
 def prefetched(stream: BatchStream, workers: int) -> BatchStream | PrefetchedStream:
@@ -87,7 +88,8 @@ def _opened(batch):
     return batch
 
 
-def _as_it_is(batch: tuple[np.ndarray, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray | None]:
+def _as_it_is(batch):
+    """Leave a batch as arrays: tensors would go through shared memory, of which containers have little."""
     return batch
 
 
@@ -98,3 +100,4 @@ def _begin(number):
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     in_threads.set_most_threads(1)
+    limits.leave_time_to_others()

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -126,7 +126,13 @@ READERS = {str: _text, int: _whole, float: _finite}
 
 def read_rows(path: PathLike, columns: Mapping[str, type] | None = None, advice: str = RESTORE
               ) -> list[dict[str, Any]]:
-    """Return the rows of a local CSV file by column, in UTF-8, with the mark in front that Excel writes or without.
+    """Return the rows of a local CSV file by column; see `each_row`."""
+    return list(each_row(path, columns, advice))
+
+
+def each_row(path: PathLike, columns: Mapping[str, type] | None = None, advice: str = RESTORE
+             ) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a local CSV file by column, in UTF-8, with the mark in front that Excel writes or without.
 
     Args:
         columns: {name: str, int or float} of columns that must be there, with such a value in every row. Of others a
@@ -138,9 +144,9 @@ def read_rows(path: PathLike, columns: Mapping[str, type] | None = None, advice:
     """
     columns = columns or {}
     try:
-        text = _read(path).decode("utf-8-sig")
-        return [row | {name: _cell(row, name, kind) for name, kind in columns.items()}
-                for row in csv.DictReader(io.StringIO(text, newline=""))]
+        text = io.TextIOWrapper(io.BytesIO(_read(path)), encoding="utf-8-sig", newline="")
+        for row in csv.DictReader(text):
+            yield row | {name: _cell(row, name, kind) for name, kind in columns.items()}
     except (csv.Error, ValueError) as error:
         expected = f"the columns {', '.join(columns)} with a value in every row" if columns else "a whole CSV table"
         raise damaged(path, error, expected, advice) from error

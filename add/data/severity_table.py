@@ -1,5 +1,4 @@
 """Known severities of images in severity.csv: a row `image,severity` each, `image` relative to the table's folder."""
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -27,9 +26,8 @@ def read_severity(folder: PathLike, paths: Iterable[PathLike]) -> np.ndarray | N
     Of a manifest, those of its own column, where it has all of them.
     """
     if (entries := read_manifest(folder)) is not None:
-        severities = {entry.path: entry.severity for entry in entries}
-        found = [severities[os.path.normpath(path)] for path in paths]
-        return None if None in found else np.array(found, dtype=float)
+        found = entries.severities[entries.places(paths)]
+        return None if np.isnan(found).any() else found
     table_path = next((path for path in (Path(folder) / TABLE, Path(folder).parent / TABLE)
                        if path.exists()), None)
     if table_path is None:

@@ -143,11 +143,7 @@ def open_shard(tar: str) -> Shard:
 def _range(tar, name):
     """Return (first byte, bytes) of a file in a tar."""
     shard = open_shard(tar)
-    before = getattr(_last, "place", 0)  # where this thread looked last: mostly at this image, or the one before
-    place = next((near for near in (before, before + 1) if near < len(shard.names) and shard.names[near] == name), None)
-    if place is None:
-        place = shard.names.find(name)
-    _last.place = place
+    place = _last.place = shard.names.find(name, getattr(_last, "place", 0))  # this thread's last image, or the next
     if place < 0:
         raise FileNotFoundError(2, "no such file in the tar", f"{tar}/{name}")
     return int(shard.first[place]), int(shard.size[place])
@@ -181,7 +177,7 @@ def _index(tar, stamp):
     def names():
         with tarfile.open(tar, "r:") as file:
             for member in file:
-                file.members = []  # which would grow with the file
+                file.members = []  # type: ignore[attr-defined]  # which would grow with the file
                 name = member.name.removeprefix("./")
                 if not member.isreg() or member.issparse() or os.path.basename(name).startswith("."):
                     continue

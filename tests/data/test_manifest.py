@@ -4,11 +4,13 @@ import csv
 import numpy as np
 import pytest
 
+from add.data import manifest
 from add.data.dataset import ImageSet
 from add.data.files import relative_name, save_png
 from add.data.folders import holds_domains, list_domains, list_images, say_others
 from add.data.groups import read_groups
 from add.data.manifest import manifest_of
+from add.data.read_back import each_row
 from add.data.severity_table import read_severity
 from add.errors import UserError
 from tests.commands.commands import run
@@ -72,7 +74,7 @@ def test_columns_may_be_left_out(tmp_path):
     assert len(list_images(table)) == 2 and read_groups(table, list_images(table)) is None and not holds_domains(table)
     with pytest.raises(UserError, match="names no class for its 2 images"):
         list_domains(table)
-    with pytest.raises(UserError, match="no column class, so there is no mild in it"):
+    with pytest.raises(UserError, match="no column class, or an empty one, so there is no mild in it"):
         list_images(table / "mild")
 
 
@@ -126,3 +128,13 @@ def test_a_translation_of_a_table_names_its_images(table, tmp_path):
                "--direction", "forward", "--encode_steps", 3, "--decode_steps", 3, "--out_dir", tmp_path / "out") == 0
     with open(tmp_path / "out" / "translation_0_1" / "labels.csv", newline="") as file:
         assert [row["source_image"] for row in csv.DictReader(file)] == ["slides/s2/a.png", "s1/a.png"]
+
+
+def test_a_table_is_read_once_until_it_changes(table, monkeypatch):
+    read = []
+    monkeypatch.setattr(manifest, "each_row", lambda *args: read.append(args) or each_row(*args))
+    paths = list_images(table)
+    assert holds_domains(table) and list_domains(table) and list_images(table / "mild")
+    assert read_groups(table, paths) and read_severity(table, paths) is not None and len(read) == 1
+    write_table(table, "s1/a.png,mild,s9,0.5")
+    assert read_groups(table, list_images(table)) == ["s9"] and len(read) == 2

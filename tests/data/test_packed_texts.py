@@ -39,7 +39,16 @@ def test_some_of_them_are_taken_in_any_order_and_found():
     assert packed.take(chosen) == [texts[i] for i in chosen]
     ordered = packed.sorted()
     assert [ordered.find(text) for text in sorted(texts)] == list(range(500))
+    assert [ordered.find(text, i - i % 2) for i, text in enumerate(sorted(texts))] == list(range(500))
     assert ordered.find("data/slide_3/none.png") == ordered.find("zzz") == ordered.find("") == -1
+
+
+def test_sorted_texts_keep_what_they_share_once():
+    texts = [f"data/é/slide_{i:03d}.png" for i in range(200)]
+    packed = PackedTexts.of(iter(texts))
+    assert packed.tight() == texts and packed.tight().prefix == "data/é/slide_"
+    assert packed.tight().nbytes == 200 * (len("000.png") + 8)
+    assert PackedTexts.of(iter(texts), "data/").tight() == texts and PackedTexts.of([]).tight() == []
 
 
 def test_a_prefix_that_is_known_is_kept_once():

@@ -2,6 +2,7 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -66,9 +67,20 @@ def test_a_process_that_was_killed_is_told_of(folder):
     ahead = PrefetchedStream(stream_of(folder), 1)
     next(ahead)
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-    with pytest.raises(UserError, match="a process that reads images ahead has ended .*the same command continues"):
+    with pytest.raises(UserError, match="a process that reads images ahead has ended .*exited.* the same command"):
         for _ in range(20):
             next(ahead)
+    ahead.close()
+
+
+def test_a_process_that_stands_still_is_told_of(folder, monkeypatch):
+    ahead = PrefetchedStream(stream_of(folder), 1)
+    monkeypatch.setattr("add.data.dataset.read_image", lambda path: time.sleep(60))
+    monkeypatch.setattr("add.data.limits.MOST_SECONDS", 0.5)
+    with pytest.raises(UserError, match=r"stands still .*timed out after 0\.5 seconds.* --workers 0 names"):
+        next(ahead)
+    for process in multiprocessing.active_children():
+        process.kill()
     ahead.close()
 
 
