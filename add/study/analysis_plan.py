@@ -21,7 +21,8 @@ PLAN = "plan.json"
 UNGRADED_BY = "auc"  # the endpoint where no severity is known
 SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", "severity_spearman",
              f"{GRADED_BY}_middle", f"{GRADED_BY}_ends")
-IRRELEVANT = ("threads", "jobs", "out_dir", "estimate", "max_pixels", "backend")  # options that change no result
+IRRELEVANT = ("threads", "jobs", "restarts", "prepare_only", "out_dir", "estimate", "max_pixels",
+              "backend")  # options that change no result
 CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int}
 SHAPE = {"plan": {str: object}, "sha256": str, "date": str, "changes": [CHANGE]}
 KEEP = "restore it, or give another --out_dir"

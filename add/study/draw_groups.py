@@ -1,4 +1,5 @@
 """Which groups of images (slides, smears, patients) each draw of a study trains on and validates with."""
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -42,7 +43,9 @@ def deal_images(domains: Mapping[str, Sequence[str]], groups: Mapping[str, str],
                 num_draws: int, rng: np.random.Generator) -> list[dict[str, list[str]]] | None:
     """Return {domain: images} of each draw, `size` to train on and then `num_val` of other groups, or None.
 
-    Groups are undivided: none has images in two draws, nor on both sides of one.
+    Groups are undivided: none has images in two draws, nor on both sides of one. A domain's images are taken from its
+    groups in turn, so that no large one gives most of them: where groups have images of several domains, what tells a
+    group must not tell the domain.
 
     Args:
         domains: the images of each domain. groups: the group of each image.
@@ -58,8 +61,19 @@ def deal_images(domains: Mapping[str, Sequence[str]], groups: Mapping[str, str],
         return None
     parts: Row = {name: [[] for _ in needs] for name in domains}
     for name, images in domains.items():
-        for i in rng.permutation(len(images)):
+        for i in _in_turn([number[groups[image]] for image in images], rng):
             if (part := part_of[number[groups[images[i]]]]) >= 0:
                 parts[name][part].append(images[i])
     return [{name: own[2 * draw][:size] + own[2 * draw + 1][:num_val] for name, own in parts.items()}
             for draw in range(num_draws)]
+
+
+def _in_turn(groups, rng):
+    """Return the indices of images with these group numbers: of each group one after the other, else at random."""
+    order = rng.permutation(len(groups))
+    seen: Counter[int] = Counter()
+    turns = np.empty(len(groups), dtype=np.int64)
+    for i in order.tolist():
+        turns[i] = seen[groups[i]]
+        seen[groups[i]] += 1
+    return sorted(order.tolist(), key=lambda i: turns[i])

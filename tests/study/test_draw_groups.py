@@ -38,3 +38,19 @@ def test_what_cannot_be_dealt_is_told():
     assert deal_groups(counts, np.array([[6, 6], [1, 1]]), np.random.default_rng(0)) is None  # no two groups for one
     assert deal_groups(counts, np.array([[12, 1], [0, 1]]), np.random.default_rng(0)) is None  # too few images
     assert sorted(deal_groups(counts, np.array([[6, 5], [5, 5]]), np.random.default_rng(0))) == [0, 0, 1]
+
+
+def test_no_large_group_gives_most_images_of_a_domain():
+    """Round cells come from g0 and elongated ones from g1 for the most part; both are taken from both in turn."""
+    counts = {"g0": (90, 12), "g1": (15, 60), "v": (20, 20)}
+    domains, groups = {"round": [], "elongated": []}, {}
+    for group, own in counts.items():
+        for name, count in zip(domains, own, strict=True):
+            images = [f"{group}_{name}_{i}" for i in range(count)]
+            domains[name] += images
+            groups |= dict.fromkeys(images, group)
+    draw, = deal_images(domains, groups, 24, 8, 1, np.random.default_rng(0))
+    for own in draw.values():
+        taken = [groups[image] for image in own[:24]]
+        assert {group: taken.count(group) for group in set(taken)} in ({"g0": 12, "g1": 12}, {"g0": 12, "v": 12},
+                                                                       {"g1": 12, "v": 12})
