@@ -48,6 +48,11 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def heeding():
+    """Let a process heed SIGINT, which those of a shell's background job ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def order(place):
     return (place / "order.txt").read_text().splitlines()
 
@@ -87,7 +92,8 @@ def test_a_step_that_a_ctrl_c_ends_does_not_count_as_finished(place):
     path = write_workflow(place, [(place, Step("slow", "slow", ("60",))),
                                   (place, Step("after", "after", (), ("slow",)))])
     code = f"import pathlib\nfrom add.study.workflow import run_workflow\nrun_workflow(pathlib.Path({str(path)!r}), 2)"
-    command = subprocess.Popen([sys.executable, "-c", code], env=own_environment(), start_new_session=True)
+    command = subprocess.Popen([sys.executable, "-c", code], env=own_environment(), start_new_session=True,
+                               preexec_fn=heeding)
     end = time.monotonic() + 60
     while not (place / "slow.begun").exists() and time.monotonic() < end:
         time.sleep(0.05)
