@@ -21,7 +21,7 @@ from add.classification.grading import (
 )
 from add.classification.group_intervals import grouped_intervals
 from add.classification.heads import read_outputs
-from add.classification.labelled_images import Labelled, expected_positions
+from add.classification.labelled_images import Domains, Labelled, expected_positions
 from add.classification.scores import classification_scores
 from add.data.files import save_json, save_torch
 from add.data.read_back import read_json
@@ -29,6 +29,7 @@ from add.errors import UserError
 from add.interfaces import Count, Row
 from add.training.checkpoints import load_weights, read_state
 
+EARLIER = {"heads": "class", "classifier": {"balance": False}}  # what settings.json of earlier versions meant
 RECORD = {"synthetic_sha256": (None, str), "validation": {str: (None, float)}}
 
 
@@ -60,6 +61,12 @@ def as_one(readings: Sequence[Reading]) -> Reading:
     return Reading(_mean_log_probability([reading.logits for reading in readings]),
                    _mean_log_probability([reading.validation for reading in readings]),
                    torch.stack(severities).mean(dim=0) if severities else None)
+
+
+def comparison_settings(config: ClassifierConfig, heads: str, train: Domains, validation: Domains) -> Row:
+    """Return what all classifiers of a comparison share, as it is noted in its settings.json."""
+    return {"classifier": dataclasses.asdict(config), "heads": heads, "domains": list(train.names),
+            "train_sha256": digest_of(train.data), "validation_sha256": digest_of(validation.data)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,12 @@ FEWEST_GROUPS = 3  # of fewer an interval would say nothing
 Scores = Mapping[str, float]
 
 
-def grouped_intervals(score: Callable[[np.ndarray], Scores | None], groups: Sequence[str] | np.ndarray, seed: int = 0,
+def grouped_intervals(score: Callable[[np.ndarray], Scores], groups: Sequence[str] | np.ndarray, seed: int = 0,
                       confidence: float = 0.95) -> dict[str, tuple[float, float]]:
     """Return {score: (low, high)}, percentiles over REPEATS draws of groups; {} of fewer than FEWEST_GROUPS.
 
     Args:
-        score: score(indices int64 [m] of images) -> {score: float}, or None where they can't be scored, such as images
-            of one class alone; such draws are left out.
+        score: score(indices int64 [m] of images) -> {score: float}.
         groups: the group of each image, [n].
     """
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -26,11 +25,8 @@ def grouped_intervals(score: Callable[[np.ndarray], Scores | None], groups: Sequ
     if len(members) < FEWEST_GROUPS:
         return {}
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(REPEATS):
-        found = score(np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]))
-        if found is not None:
-            drawn.append(found)
+    drawn = [score(np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]))
+             for _ in range(REPEATS)]
     tail = 100 * (1 - confidence) / 2
-    ends = {name: np.percentile([found[name] for found in drawn], [tail, 100 - tail]) for name in (drawn or [{}])[0]}
+    ends = {name: np.percentile([found[name] for found in drawn], [tail, 100 - tail]) for name in drawn[0]}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}

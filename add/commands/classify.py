@@ -22,7 +22,7 @@ from add.classification.classifier_methods import (
     parse_method,
     taught,
 )
-from add.classification.classifier_runs import ClassifierRuns, as_one, digest_of
+from add.classification.classifier_runs import EARLIER, ClassifierRuns, as_one, comparison_settings
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic, sample_folders
 from add.classification.cross_fitted import LABEL_FOLDS, like_state
 from add.classification.label_rules import READABLE_RULES
@@ -179,8 +179,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     sentences = [*images.sentences, *sentences]
     for sentence in sentences:
         note(sentence)
-    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": config.heads, "domains": list(real.names),
-                "train_sha256": digest_of(real.data), "validation_sha256": digest_of(validation)}
+    settings = comparison_settings(classifier_config, config.heads, real, images.validation)
     out_dir = Path(config.out_dir)
     _check_settings(out_dir, settings)
     if pupils := [method for method in methods if method.needs_teacher]:
@@ -266,8 +265,7 @@ def _train(config, runs, methods, seeds, note, silent):
 def _check_settings(out_dir, settings):
     """Refuse a folder whose runs were made with other settings or images; else note the settings there."""
     path = out_dir / "settings.json"
-    if changed := changed_settings(path, settings, defaults={"heads": ClassificationConfig.heads,
-                                                                "classifier": {"balance": False}}):
+    if changed := changed_settings(path, settings, defaults=EARLIER):
         raise UserError(f"{out_dir} holds runs made with other settings or images ({', '.join(changed)}): give the "
                         f"same ones to continue, or another --out_dir")
     save_json(path, settings)

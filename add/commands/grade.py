@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import Method, check_synthetic, parse_method
-from add.classification.classifier_runs import RECORD, ClassifierRuns, digest_of
+from add.classification.classifier_runs import EARLIER, RECORD, ClassifierRuns, comparison_settings
 from add.classification.comparison_data import (
     TrainingImages,
     domain_severities,
@@ -151,9 +151,7 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
     images = read_training(config)
     method = _method(config)
     heads = config.heads or (HEADS[1] if config.translations else HEADS[0])
-    settings = {"classifier": dataclasses.asdict(classifier_config), "heads": heads,
-                "domains": list(images.train.names), "train_sha256": digest_of(images.train.data),
-                "validation_sha256": digest_of(images.validation.data)}
+    settings = comparison_settings(classifier_config, heads, images.train, images.validation)
     if config.classification:
         _check_classification(Path(config.classification), settings)
     synthetic, sentences = read_synthetic(config, [method], images)
@@ -203,8 +201,7 @@ def _check_classification(folder: Path, settings: Row) -> None:
     if not (folder / "settings.json").is_file():
         raise UserError(f"--classification {folder} was not written by `add classify`: expected settings.json in it; "
                         f"check the path")
-    if changed := changed_settings(folder / "settings.json", settings,
-                                   defaults={"heads": HEADS[0], "classifier": {"balance": False}}):
+    if changed := changed_settings(folder / "settings.json", settings, defaults=EARLIER):
         raise UserError(f"{folder} holds classifiers of other images or options ({', '.join(changed)}): give the ones "
                         f"that `add classify` was given, or leave --classification out")
 

@@ -29,7 +29,7 @@ from add.data.files import changed_settings, save_csv, save_json, save_png
 from add.data.image_file import EXTENSIONS, read_image
 from add.data.read_back import read_json
 from add.data.slides.annotations import read_annotations
-from add.data.slides.slide_image import SLIDE_ENDINGS, open_slide
+from add.data.slides.slide_image import SLIDE_ENDINGS, open_slide, resolution_of, slide_name
 from add.data.slides.tiling import (
     UNLABELLED,
     TileRules,
@@ -139,7 +139,7 @@ def list_slides(folder: str) -> dict[str, Path]:
         raise UserError(f"{folder} holds no slides: expected files that end in {', '.join(sorted(endings))}")
     found: dict[str, Path] = {}
     for path in paths:
-        name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+        name = slide_name(path)
         if name in found:
             raise UserError(f"{found[name]} and {path} have one name: expected a different one for each slide, by "
                             f"which its tiles and annotations are called; rename one")
@@ -201,10 +201,7 @@ def cut_slide(config: TilesConfig, name: str, path: Path, out_dir: Path) -> str:
     """
     rules = config.rules()
     with closing(open_slide(path)) as slide:
-        mpp = config.source_mpp or slide.mpp
-        if not mpp:
-            raise UserError(f"slide {path} does not tell how large its pixels are: expected micrometres per pixel in "
-                            f"it; give --source_mpp, as the scanner's settings say")
+        mpp = resolution_of(slide, path, config.source_mpp)
         annotations = Path(config.annotations_dir or path.parent) / f"{name}.geojson"
         areas = read_annotations(annotations, config.point_radius / mpp) if annotations.is_file() else {}
         found = find_tissue(slide)

@@ -18,7 +18,7 @@ from add.data.folders import holds_domains, list_domains, list_images
 from add.data.groups import read_groups
 from add.data.image_file import read_image
 from add.data.severity_table import read_severity
-from add.data.slides.slide_image import open_slide
+from add.data.slides.slide_image import open_slide, resolution_of, slide_name
 from add.data.slides.tile_objects import TileObject, write_tile_objects
 from add.data.slides.tiling import Tile, TileRules, cut_tiles, find_tissue
 from add.data.transforms import to_model_input
@@ -143,16 +143,13 @@ def _grade(grader: Grader, batches: Iterator[_Batch], total: int, silent: bool) 
 def _grade_slide(grader, config, out_dir, facts, note, silent):
     """Grade the tiles of a slide, and draw its map and its objects."""
     path = Path(config.images)
-    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    name = slide_name(path)
     mpp = config.mpp or grader.facts.get("mpp") or 0.0
     if not mpp:
         raise UserError("the grader does not know how large its training images' pixels are: expected micrometres per "
                         "pixel, as tables of `add tiles` have them; give --mpp to grade a slide")
     with closing(open_slide(path)) as slide:
-        own_mpp = config.source_mpp or slide.mpp
-        if not own_mpp:
-            raise UserError(f"slide {path} does not tell how large its pixels are: expected micrometres per pixel in "
-                            f"it; give --source_mpp, as the scanner's settings say")
+        own_mpp = resolution_of(slide, path, config.source_mpp)
         size = grader.image_size
         rules = TileRules(size, mpp, config.stride or size, config.least_tissue)
         found, left_out = find_tissue(slide), Counter[str]()

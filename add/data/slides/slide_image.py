@@ -58,6 +58,23 @@ def open_slide(path: PathLike) -> Slide:
     return _Whole(path)
 
 
+def slide_name(path: PathLike) -> str:
+    """Return the name that a slide's tiles and annotations have: that of its file, without .tif or .ome.tif."""
+    return Path(path).name.removesuffix(Path(path).suffix).removesuffix(".ome")
+
+
+def resolution_of(slide: Slide, path: PathLike, source_mpp: float) -> float:
+    """Return micrometres per pixel of level 0: `source_mpp`, or where that is 0 what the file tells.
+
+    Raises:
+        UserError: neither is known.
+    """
+    if not (mpp := source_mpp or slide.mpp):
+        raise UserError(f"slide {path} does not tell how large its pixels are: expected micrometres per pixel in it; "
+                        f"give --source_mpp, as the scanner's settings say")
+    return mpp
+
+
 class _Pyramid:
     """A slide that OpenSlide reads."""
 
