@@ -2,7 +2,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class RealImages:
     """Real images: training and validation Domains, [TestSet], and the size in pixels at which all are compared.
 
     sentences: what the user should know of them. ordered: whether the domains have an order, as any two have.
+    groups: of the images of --data_dir, in the order of its folders, or None.
     """
 
     train: Domains
@@ -36,24 +37,11 @@ class RealImages:
     image_size: int
     sentences: list[str]
     ordered: bool
-
-
-class TrainingImages(NamedTuple):
-    """Real images to train on and to validate with, Domains each, and the size in pixels at which they are compared.
-
-    groups: of all of them, in the order of folders, or None. sentences, ordered: as of `RealImages`.
-    """
-
-    train: Domains
-    validation: Domains
-    image_size: int
     groups: list[str] | None
-    sentences: list[str]
-    ordered: bool
 
 
-def read_training(config: Any) -> TrainingImages:
-    """Return the `TrainingImages` that the options of `add.commands.classify`, or `grade`, name.
+def read_training(config: Any) -> RealImages:
+    """Return the `RealImages` that the options of `add.commands.classify`, or `grade`, name, without test sets.
 
     Raises:
         UserError: folders that are missing or don't fit, or an image or a group that stands on both sides.
@@ -73,7 +61,7 @@ def read_training(config: Any) -> TrainingImages:
     sentences = [*real.sentences, *(validation.sentences if config.val_dir else ())]
     if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
         sentences.append(hint)
-    return TrainingImages(train, validation, size, groups, sentences, order is not None or len(real.names) == 2)
+    return RealImages(train, validation, [], size, sentences, order is not None or len(real.names) == 2, groups)
 
 
 def read_real(config: Any) -> RealImages:
@@ -98,7 +86,7 @@ def read_real(config: Any) -> RealImages:
         refuse_shared(found.groups, own_groups, "training and test images")
         tests.append(TestSet(name or "test", own.data, read_severity(folder, own.paths), own.paths, own_groups))
         sentences += own.sentences
-    return RealImages(found.train, found.validation, tests, found.image_size, sentences, found.ordered)
+    return dataclasses.replace(found, tests=tests, sentences=sentences)
 
 
 def sample_folders(text: str) -> dict[str, str]:
@@ -132,7 +120,7 @@ def domain_severities(config: Any, real: Domains) -> DomainSeverities | None:
                             [(float(values.min()), float(values.max())) for values in own])
 
 
-def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages | TrainingImages
+def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
                    ) -> tuple[dict[str, Labelled], list[str]]:
     """Return ({source of a Method: Labelled}, sentences) of what the methods need and the options name.
 
@@ -146,9 +134,9 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages | Tr
     enlarged: list[str] = []
     sets, watches = {"validation": real.validation.paths}, {}
     watches["validation"] = SourceWatch(real.validation.paths, real.validation.classes)
-    if tests := getattr(real, "tests", None):
-        sets["test"] = [path for test in tests for path in test.paths]
-        watches["test"] = SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in tests]))
+    if real.tests:
+        sets["test"] = [path for test in real.tests for path in test.paths]
+        watches["test"] = SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))
     size, num_domains = real.image_size, len(real.train.names)
     for source in sorted({method.images for method in methods} - {""}):
         base, _, rule = source.partition("@")
@@ -187,7 +175,7 @@ def _read_unlabelled(config, real):
     images = ImageSet.from_folder(config.unlabelled_dir, real.image_size, skip_bad=config.skip_bad)
     num_classes = len(real.train.names)
     found = Labelled(all_images(images), torch.full((len(images), num_classes), 1 / num_classes))
-    for test in getattr(real, "tests", ()):
+    for test in real.tests:
         refuse_copies(found, test.data, test.paths, ("unlabelled", "test"))
     return found
 

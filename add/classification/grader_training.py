@@ -5,7 +5,7 @@ import torch
 
 from add.classification.classifier_methods import Method
 from add.classification.classifier_runs import ClassifierRuns, as_one
-from add.classification.comparison_data import TrainingImages
+from add.classification.comparison_data import RealImages
 from add.classification.familiarity import fit_familiarity
 from add.classification.feature_classifier import features_of
 from add.classification.grader import Grader, fit_calibration, load_members, read_member
@@ -16,7 +16,7 @@ from add.interfaces import Count, Row
 _CHUNK = 256  # images whose features are computed at a time
 
 
-def train_grader(images: TrainingImages, method: Method, share: float, runs: ClassifierRuns, seeds: Sequence[int],
+def train_grader(images: RealImages, method: Method, share: float, runs: ClassifierRuns, seeds: Sequence[int],
                  facts: Row, count: Count = lambda number: None) -> Grader:
     """Return the `Grader` of the classifiers of one method, trained now where they are not there.
 

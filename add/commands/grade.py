@@ -13,7 +13,7 @@ from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import Method, check_synthetic, parse_method
 from add.classification.classifier_runs import EARLIER, RECORD, ClassifierRuns, comparison_settings
 from add.classification.comparison_data import (
-    TrainingImages,
+    RealImages,
     domain_severities,
     read_synthetic,
     read_training,
@@ -206,7 +206,7 @@ def _check_classification(folder: Path, settings: Row) -> None:
                         f"that `add classify` was given, or leave --classification out")
 
 
-def _facts(config: GradeConfig, images: TrainingImages) -> Row:
+def _facts(config: GradeConfig, images: RealImages) -> Row:
     """Return what a grader's card says of its training, and what grading needs to know of it."""
     def groups_of(folder, paths):
         found = read_groups(folder, paths, config.group_pattern)
