@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from add.classification.classifier import ClassifierConfig, predict_logits
 from add.classification.classifier_methods import Method, heads_of, network_of, train_method
@@ -193,12 +194,17 @@ class ClassifierRuns:
 
     def _predict(self, network, method, data):
         """Return (logits [n, K], severities [n] or None) of labelled images."""
-        outputs = predict_logits(network, data.images)
-        return read_outputs(outputs, heads_of(method, self.heads), data.labels.shape[1])
+        return predict(network, data.images, method, self.heads, data.labels.shape[1])
 
     def _paths(self, method, share, seed):
         name = f"{method.name}_share{share:g}_seed{seed}" if method.source else f"{method.name}_seed{seed}"
         return self.folder / f"{name}.json", self.folder / f"{name}.pt"
+
+
+def predict(network: nn.Module, images: torch.Tensor, method: Method, heads: str, num_classes: int
+            ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return (logits [n, K], severities float64 [n] or None) that a method's network gives images [n, 3, H, W]."""
+    return read_outputs(predict_logits(network, images), heads_of(method, heads), num_classes)
 
 
 def digest_of(data: Labelled) -> str:

@@ -23,13 +23,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from add.classification.classifier import predict_logits
-from add.classification.classifier_methods import heads_of, network_of, parse_method
-from add.classification.classifier_runs import Reading, as_one
+from add.classification.classifier_methods import network_of, parse_method
+from add.classification.classifier_runs import Reading, as_one, predict
 from add.classification.familiarity import Familiarity, conformal_quantile
 from add.classification.feature_classifier import features_of
 from add.classification.grading import Link, fit_link
-from add.classification.heads import read_outputs
 from add.classification.label_rules import line_between
 from add.errors import UserError
 from add.interfaces import Row
@@ -133,8 +131,7 @@ def load_members(states: Sequence[dict[str, Any]], method: str, network: str, he
 
 def read_member(member: nn.Module, images: torch.Tensor, method: str, heads: str, num_classes: int) -> Reading:
     """Return what one member says of images [n, 3, H, W]: its logits, no validation ones, and severities or None."""
-    logits, severities = read_outputs(predict_logits(member, images), heads_of(parse_method(method), heads),
-                                      num_classes)
+    logits, severities = predict(member, images, parse_method(method), heads, num_classes)
     return Reading(logits, logits[:0], severities)
 
 

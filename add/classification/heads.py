@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from add.classification.labelled_images import expected_positions
 
 HEADS = ("class", "class,severity", "severity")
+OFFERED = HEADS[:2]  # to users; the last one is a method of its own, regression
 NEAR_END = 0.1  # of the label on other classes, at most
 SPREAD = 0.25
 

@@ -25,6 +25,7 @@ from add.classification.classifier_methods import (
 from add.classification.classifier_runs import EARLIER, ClassifierRuns, as_one, comparison_settings
 from add.classification.comparison_data import domain_severities, read_real, read_synthetic, sample_folders
 from add.classification.cross_fitted import LABEL_FOLDS, like_state
+from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.places_file import PLACES, places_name, truths_of, write_places
 from add.classification.score_tables import summarise, table, write_csv
@@ -90,7 +91,7 @@ class ClassificationConfig(Checked):
                                              f"controls are {', '.join(PUPILS)}")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
                                  "the domains teach a severity in [0, 1] in place of the class",
-                        ("class", "class,severity"))
+                        OFFERED)
     label_rule: str = option("classifier", "soft labels of the progressive images: labels_RULE.csv of "
                                            "`add soft_labels`; depth: labels.csv itself; reviewed: those of "
                                            "`add review score`", READABLE_RULES)

@@ -12,6 +12,7 @@ import torch
 
 from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
+from add.classification.heads import OFFERED
 from add.classification.label_rules import LABEL_RULES
 from add.commands.shared.study_estimate import study_lines
 from add.config import (
@@ -88,7 +89,7 @@ class StudyConfig(Checked):
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
     methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
-    heads: str = option("class", "what a classifier says, as in `add classify`", ("class", "class,severity"))
+    heads: str = option("class", "what a classifier says, as in `add classify`", OFFERED)
     draws: int = option(1, "independent repetitions, each with training images, models and classifiers of its own; of "
                            "several, intervals hold for other images, too, and the plan is noted before the first",
                         least=1, most=1000)

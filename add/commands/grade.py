@@ -22,6 +22,7 @@ from add.classification.comparison_data import (
 from add.classification.grader import Grader
 from add.classification.grader_file import SETTINGS, load_grader, save_grader
 from add.classification.grader_training import train_grader
+from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.scores import check_packages
 from add.commands.shared.grading_job import grade_images
@@ -52,7 +53,6 @@ from add.runtime.progress import EvaluationBar, say
 from add.runtime.typed_command import command_facts
 
 ASKED = "asked.json"  # in a grader's folder: the options and images of its training
-HEADS = ("class", "class,severity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GradeConfig(Checked):
     method: str = option("", "how the classifiers are trained, as in `add classify`; left out: progressive with "
                              "--translations, else flips; of --classification the one with the least validation loss")
     heads: str = option("", "what a classifier says: class; or class,severity, where images between the classes teach "
-                            "a severity; left out: class,severity with --translations, else class", ("", *HEADS))
+                            "a severity; left out: class,severity with --translations, else class", ("", *OFFERED))
     num_seeds: int = option(5, "classifiers of the ensemble", least=1, most=1000)
     seed: int = seed_option("of the first classifier; the others follow")
     classification: str = path_option("", "folder that `add classify` wrote, of the same images: its classifiers are "
@@ -150,7 +150,7 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
         return load_grader(folder)
     images = read_training(config)
     method = _method(config)
-    heads = config.heads or (HEADS[1] if config.translations else HEADS[0])
+    heads = config.heads or (OFFERED[1] if config.translations else OFFERED[0])
     settings = comparison_settings(classifier_config, heads, images.train, images.validation)
     if config.classification:
         _check_classification(Path(config.classification), settings)
