@@ -8,11 +8,15 @@ Sets, and the columns that their table needs beside `image` (relative to it) and
              arXiv:2012.01321; MIT licence), from smears that hold both types. axis_ratio is minor by major axis of the
              segmented cell. Ends: round (normal, 0.88 or more) and elongated (ovalocyte, 0.70 or less). Severity is
              1 - axis_ratio; test_all holds test cells of all ratios, as many from every twentieth.
+  oval_cells  the same table; ends by the ratio alone, 0.88 or more and 0.78 or less, so that there are enough to match
   pap_cells  `field,class`: cells cut from CRIC Cervix (Rezende et al. 2021, Sci. Data 8, 151; CC BY 4.0) around the
              nucleus. Ends: NILM and LSIL; ASC-US, severity 1 of 0 to 2, stands between them in test_all. HSIL is left
              out: it comes from few fields, which their stain gives away.
   knees      `patient,grade`: radiographs by Kellgren-Lawrence grade (Chen 2018, doi:10.17632/56rmx5bjcr.1; CC BY 4.0).
              Ends: grade 0, and grades 3 and 4; test_all holds every grade.
+
+--matched keeps of every group of training images as many of the one end as of the other, chosen at random. Where most
+images of an end come from few groups, a smear tells the end by its colour and light; matched, it tells nothing.
 
 In test_all every image lies in the folder of the nearer end. Tables severity.csv and groups.csv (smear, field, patient)
 lie in each of the three.
@@ -60,9 +64,15 @@ def _end_of_cell(row):
     return 1 if row["type"] == "ovalocyte" and row["axis_ratio"] <= 0.70 else None
 
 
+def _end_by_ratio(row):
+    return 0 if row["axis_ratio"] >= 0.88 else 1 if row["axis_ratio"] <= 0.78 else None
+
+
+_CELLS = StudySet({"smear": str, "type": str, "axis_ratio": float}, "smear", ("round", "elongated"),
+                  lambda row: 1 - row["axis_ratio"], _end_of_cell, 0.21, even=True)
 SETS = {
-    "red_cells": StudySet({"smear": str, "type": str, "axis_ratio": float}, "smear", ("round", "elongated"),
-                          lambda row: 1 - row["axis_ratio"], _end_of_cell, 0.21, even=True),
+    "red_cells": _CELLS,
+    "oval_cells": dataclasses.replace(_CELLS, end=_end_by_ratio, middle=0.17),
     "pap_cells": StudySet({"field": str, "class": str}, "field", ("NILM", "LSIL"),
                           lambda row: {"NILM": 0.0, "ASC-US": 1.0, "LSIL": 2.0}.get(row["class"]),
                           lambda row: {"NILM": 0, "LSIL": 1}.get(row["class"]), 1.0),
@@ -71,8 +81,12 @@ SETS = {
 }
 
 
-def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0) -> dict[str, collections.Counter]:
+def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0, matched: bool = False
+                ) -> dict[str, collections.Counter]:
     """Copy the images of a table into the folders of a study and return {part: {domain: images}}.
+
+    Args:
+        matched: whether every group gives as many training images of the one end as of the other.
 
     Raises:
         UserError: a damaged table, or a folder that is there already.
@@ -85,6 +99,8 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0) -> 
     parts = {"train": [row for row in rows if row["split"] == "train" and chosen.end(row) is not None],
              "test": [row for row in tested if chosen.end(row) is not None],
              "test_all": evenly(tested, chosen.severity, seed) if chosen.even else tested}
+    if matched:
+        parts["train"] = match(parts["train"], chosen, seed)
     counts = {}
     for part, own in parts.items():
         severities, groups = {}, {}
@@ -99,6 +115,15 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0) -> 
         write_groups(out_dir / part, groups)
         counts[part] = collections.Counter(name.split("/")[0] for name in severities)
     return counts
+
+
+def match(rows: list[Row], chosen: StudySet, seed: int) -> list[Row]:
+    """Return the rows of which every group holds as many of the one end as of the other, chosen at random."""
+    found = collections.defaultdict(lambda: ([], []))
+    for place in np.random.default_rng(seed).permutation(len(rows)).tolist():
+        found[rows[place][chosen.group]][chosen.end(rows[place])].append(place)
+    kept = [own[:min(map(len, ends))] for ends in found.values() for own in ends]
+    return [rows[place] for place in sorted(place for own in kept for place in own)]
 
 
 def evenly(rows: list[Row], severity: Callable[[Row], float], seed: int) -> list[Row]:
@@ -119,10 +144,11 @@ def main(argv=None):
     parser.add_argument("--set", choices=SETS, required=True, help="what the table lists")
     parser.add_argument("--table", type=Path, required=True, help="CSV file; the images lie relative to it")
     parser.add_argument("--out_dir", type=Path, required=True, help="new folder to write to")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice among images of one bin (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice among images of one bin or group (0)")
+    parser.add_argument("--matched", action="store_true", help="as many training images of both ends from every group")
     args = parser.parse_args(argv)
     try:
-        counts = sort_images(SETS[args.set], args.table, args.out_dir, args.seed)
+        counts = sort_images(SETS[args.set], args.table, args.out_dir, args.seed, args.matched)
     except UserError as error:
         sys.exit(f"error: {error}")
     for part, own in counts.items():

@@ -8,8 +8,11 @@ a batch differ. A method is one of METHODS, and one with synthetic images may be
 - `smoothing`: real images, whose labels have SMOOTHING spread over all classes (Szegedy et al. 2016, arXiv:1512.00567,
   section 7); `sord`: real images, whose labels fall off with the squared distance of ordered classes (SORD, Diaz and
   Marathe 2019, CVPR); `trivialaugment`, `stain_jitter`: real images, changed by `add.classification.image_changes`;
-  `regression`: real images, by squared error of 0 for the first class to 1 for the last; `features`: a logistic
-  regression on features of EfficientNet-Lite0; `teacher`: the cross-fitted classifiers that label generated images;
+  `regression`: real images, by squared error of 0 for the first class to 1 for the last; `teacher`: the cross-fitted
+  classifiers that label generated images;
+- `features`: a logistic regression on features of EfficientNet-Lite0 of the real images; `features_unconditional`,
+  `features_full`, `features_progressive` and `features_progressive@RULE`: of the real images and of generated ones;
+  `features_mixup`, their control: of the real images and pairs of them mixed, labelled by the share of pixels;
 - `unconditional`: samples of each domain's diffusion model, with hard labels;
 - `full`: full translations, the last image of each series, labelled as the target;
 - `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule;
@@ -38,18 +41,21 @@ from add.classification.mixing import MIXINGS
 from add.errors import UserError
 from add.interfaces import Count
 
+SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 FURTHER = ("smoothing", "sord", "trivialaugment", "stain_jitter", "regression", "features", "teacher")  # if asked for
+FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
+ON_FEATURES = tuple(FEATURES + images for images in ("mixup", *SYNTHETIC))
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
 PUPILS = tuple(TAUGHT + images for images in ("real", "mixup", "unconditional", "full", "unlabelled"))
 CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
 SMOOTHING = 0.1
-MIXED_EACH = 10  # mixed images that a teacher labels, for each real one
-SYNTHETIC = ("unconditional", "full", "progressive")
+MIXED = "mixup"  # the source that is made of the real images
+MIXED_EACH = 10  # mixed images of that source, for each real one
 
 
 class Method(NamedTuple):
-    """Method of a comparison; `source` is "" or the kind of synthetic images, of SYNTHETIC, then @RULE, or of PUPILS.
+    """Method of a comparison; `source` is "" or the kind of further images: of SYNTHETIC, then @RULE, MIXED or of PUPILS.
 
     further: "" or the one of FURTHER that it is.
     """
@@ -64,7 +70,7 @@ class Method(NamedTuple):
     def images(self) -> str:
         """The kind of synthetic images that it takes, as `source`, whoever labels them; "" where it needs none."""
         images = self.source.removeprefix(TAUGHT)
-        return "" if images in ("real", "mixup") else images
+        return "" if images in ("real", MIXED) else images
 
     @property
     def needs_teacher(self) -> bool:
@@ -78,17 +84,19 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     Args:
         samples: names of further sets of samples with hard labels, methods like `unconditional`.
     """
-    known, synthetic = (*METHODS, *FURTHER, *PUPILS, *samples), (*SYNTHETIC, *samples)
+    known, synthetic = (*METHODS, *FURTHER, *ON_FEATURES, *PUPILS, *samples), (*SYNTHETIC, *samples)
     source, plus, mixing = name.partition("+")
     base, at, rule = source.partition("@")
     if (base not in known or plus and (base not in synthetic or mixing not in MIXINGS[1:])
-            or at and (base != "progressive" or rule not in READABLE_RULES)):
+            or at and (base.removeprefix(FEATURES) != "progressive" or rule not in READABLE_RULES)):
         raise UserError(f"method {name!r} is unknown: expected one of {', '.join(known)}; those with synthetic "
                         f"images ({', '.join(synthetic)}) may be followed by "
                         f"{' or '.join('+' + kind for kind in MIXINGS[1:])}, and progressive by @RULE, one of "
                         f"{', '.join(READABLE_RULES)}")
     if base in FURTHER:
         return Method(name, "", "none", True, base)
+    if base in ON_FEATURES:
+        return Method(name, source.removeprefix(FEATURES), "none", True, "features")
     if base in MIXINGS:
         return Method(name, "", base, True)
     return Method(name, source if base in (*synthetic, *PUPILS) else "", mixing or "none", base != "plain")
@@ -123,7 +131,7 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
     check_synthetic([method], synthetic)
     config = config if method.augment else dataclasses.replace(config, augment="none")
     if method.further == "features":
-        return fit_features(real, config.augment, seed)
+        return fit_features(real, config.augment, seed, synthetic.get(method.source), share)
     if method.further == "teacher":
         return fit_teacher(real, config, seed, count)
     if method.further == "smoothing":
@@ -174,15 +182,19 @@ def taught(method: Method, teacher: CrossFitted, real: Labelled, synthetic: Mapp
         seed: of the pairs that `taught_mixup` mixes, MIXED_EACH for each real image.
     """
     kind = method.source.removeprefix(TAUGHT)
-    if kind == "mixup":
-        rng = np.random.default_rng(seed)
-        first, second = rng.integers(len(real), size=(2, MIXED_EACH * len(real)))
-        share = torch.from_numpy(rng.uniform(size=(len(first), 1, 1, 1))).float()
-        images = share * real.images[first] + (1 - share) * real.images[second]
-    else:
-        images = (real if kind == "real" else synthetic[kind]).images
+    images = (mixed_pairs(real, seed) if kind == MIXED else real if kind == "real" else synthetic[kind]).images
     place = teacher.positions(images).clamp(0, 1).float()
     return Labelled(images, torch.stack([1 - place, place], dim=1))
+
+
+def mixed_pairs(real: Labelled, seed: int) -> Labelled:
+    """Return MIXED_EACH images for each real one, means of two with random weights, and so their labels."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(len(real), size=(2, MIXED_EACH * len(real)))
+    share = torch.from_numpy(rng.uniform(size=(len(first), 1))).float()
+    pixels = share[:, :, None, None]
+    return Labelled(pixels * real.images[first] + (1 - pixels) * real.images[second],
+                    share * real.labels[first] + (1 - share) * real.labels[second])
 
 
 def ordinal_labels(labels: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,13 @@
 """The images of a classification comparison: training, validation, test and generated ones, kept apart."""
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from add.classification.classifier_methods import Method
+from add.classification.classifier_methods import MIXED, Method, mixed_pairs
 from add.classification.classifier_runs import TestSet
 from add.classification.grading import DomainSeverities
 from add.classification.labelled_images import Domains, Labelled, all_images, read_domains, read_translations
@@ -120,7 +120,7 @@ def domain_severities(config: Any, real: Domains) -> DomainSeverities | None:
                             [(float(values.min()), float(values.max())) for values in own])
 
 
-def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
+def read_synthetic(config: Any, methods: Sequence[Method], real: RealImages
                    ) -> tuple[dict[str, Labelled], list[str]]:
     """Return ({source of a Method: Labelled}, sentences) of what the methods need and the options name.
 
@@ -138,6 +138,8 @@ def read_synthetic(config: Any, methods: Iterable[Method], real: RealImages
         sets["test"] = [path for test in real.tests for path in test.paths]
         watches["test"] = SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))
     size, num_domains = real.image_size, len(real.train.names)
+    if any(method.source == MIXED for method in methods):
+        synthetic[MIXED] = mixed_pairs(real.train.data, config.seed)
     for source in sorted({method.images for method in methods} - {""}):
         base, _, rule = source.partition("@")
         if source == "unlabelled" and config.unlabelled_dir:

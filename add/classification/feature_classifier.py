@@ -1,10 +1,13 @@
 """Logistic regression on features of EfficientNet-Lite0: what a small set gives with a network of ImageNet, untrained.
 
 The features are those of the metrics. Every training image counts in all orientations of the augmentation; the strength
-of the penalty is chosen by cross-validation that keeps an image's orientations together.
+of the penalty is chosen by cross-validation of the real images that keeps an image's orientations together. Generated
+images with soft labels may stand beside the real ones: an image counts once for each class, by the class's probability,
+which makes the regression's loss the soft cross-entropy.
 """
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -36,25 +39,43 @@ class FeatureClassifier(nn.Module):
         return self.head(features_of(x))
 
 
-def fit_features(real: Labelled, augment: str, seed: int) -> FeatureClassifier:
+def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | None = None, share: float = 0.0
+                 ) -> FeatureClassifier:
     """Return the `FeatureClassifier` of training images, in evaluation mode.
 
     Args:
         augment: one of ORIENTATIONS. seed: of the parts of the cross-validation.
+        synthetic: generated images. share: of the loss that is theirs, in [0, 1); the penalty weighs as without them.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 
     orientations = ORIENTATIONS[augment]
     classes = real.labels.argmax(dim=1).numpy()
-    features = np.concatenate([features_of(orient(real.images, [orientation] * len(real))).numpy()
-                               for orientation in orientations])
+    features = oriented_features(real.images, orientations)
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    features = (features - mean) / spread
     own, groups = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
     parts = StratifiedGroupKFold(min(5, int(np.bincount(classes).min())), shuffle=True, random_state=seed)
-    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring="neg_log_loss", cv=parts)
-    fitted = search.fit((features - mean) / spread, own, groups=groups).best_estimator_
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring="neg_log_loss", cv=parts,
+                          refit=synthetic is None)
+    search.fit(features, own, groups=groups)
+    if synthetic is None:
+        fitted = search.best_estimator_
+    else:
+        more = (oriented_features(synthetic.images, orientations) - mean) / spread
+        soft = np.tile(synthetic.labels.numpy(), (len(orientations), 1))
+        rows, places = np.nonzero(soft)
+        weights = np.concatenate([np.full(len(own), 1 - share), share * len(own) / len(more) * soft[rows, places]])
+        fitted = LogisticRegression(max_iter=1000, C=search.best_params_["C"]).fit(
+            np.concatenate([features, more[rows]]), np.concatenate([own, places]), sample_weight=weights)
     return as_network(fitted.coef_ / spread, fitted.intercept_ - fitted.coef_ @ (mean / spread), real.labels.shape[1])
+
+
+def oriented_features(images: torch.Tensor, orientations: Sequence[int]) -> np.ndarray:
+    """Return the features [len(orientations) * n, DIM] of images [n, 3, H, W], one orientation after the other."""
+    return np.concatenate([features_of(orient(images, [orientation] * len(images))).numpy()
+                           for orientation in orientations])
 
 
 def as_network(weight: np.ndarray, bias: np.ndarray, num_classes: int) -> FeatureClassifier:

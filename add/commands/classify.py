@@ -15,6 +15,7 @@ from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import (
     FURTHER,
     METHODS,
+    ON_FEATURES,
     PUPILS,
     Method,
     check_synthetic,
@@ -88,7 +89,9 @@ class ClassificationConfig(Checked):
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
                                              "by +mixup or +cutmix, progressive by @RULE for other labels than "
                                              f"--label_rule; {', '.join(FURTHER)} need no generated images, either; "
-                                             f"controls are {', '.join(PUPILS)}")
+                                             f"features of generated images are "
+                                             f"learnt from by {', '.join(ON_FEATURES)}; controls are "
+                                             f"{', '.join(PUPILS)}")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
                                  "the domains teach a severity in [0, 1] in place of the class",
                         OFFERED)

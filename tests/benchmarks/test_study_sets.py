@@ -1,4 +1,5 @@
 """Sorting images with a measured order into the folders of a study."""
+import collections
 import csv
 
 import pytest
@@ -68,3 +69,16 @@ def test_a_set_leaves_out_what_it_does_not_know(tmp_path):
     counts = sort_images(SETS["pap_cells"], tmp_path / "cells.csv", tmp_path / "out")
     assert counts == {"train": {"NILM": 1, "LSIL": 1}, "test": {"NILM": 1, "LSIL": 1},
                       "test_all": {"NILM": 2, "LSIL": 1}}
+
+
+def test_matched_groups_tell_nothing_of_the_end(tmp_path):
+    """Of the cells' eight smears each has one or two round cells and four elongated ones."""
+    counts = sort_images(SETS["red_cells"], write_cells(tmp_path / "cells"), tmp_path / "out", matched=True)
+    assert counts["train"] == {"round": 11, "elongated": 11} and counts["test"] == {"round": 2, "elongated": 8}
+    found = collections.Counter((row["group"], name.split("/")[0]) for name, row in rows_of(
+        tmp_path / "out" / "train" / "groups.csv").items())
+    assert {group: count for (group, end), count in found.items() if end == "round"} == \
+        {group: count for (group, end), count in found.items() if end == "elongated"}
+    other = [sort_images(SETS["red_cells"], tmp_path / "cells" / "cells.csv", tmp_path / f"out{seed}", seed, True)
+             and tuple(rows_of(tmp_path / f"out{seed}" / "train" / "severity.csv")) for seed in (0, 1, 2)]
+    assert other[0] == tuple(rows_of(tmp_path / "out" / "train" / "severity.csv")) and len(set(other)) > 1

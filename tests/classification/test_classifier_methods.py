@@ -9,6 +9,7 @@ from add.classification.classifier_methods import (
     METHODS,
     Method,
     fit_teacher,
+    mixed_pairs,
     ordinal_labels,
     parse_method,
     taught,
@@ -59,14 +60,39 @@ def levels_of(images):
     ("stain_jitter", ("", "none", True, "stain_jitter")),
     ("teacher", ("", "none", True, "teacher")),
     ("taught_full", ("taught_full", "none", True)),
+    ("features", ("", "none", True, "features")),
+    ("features_mixup", ("mixup", "none", True, "features")),
+    ("features_full", ("full", "none", True, "features")),
+    ("features_progressive@depth", ("progressive@depth", "none", True, "features")),
 ])
 def test_method_names(name, expected):
     assert parse_method(name) == Method(name, *expected)
 
 
+def test_regressions_on_features_get_the_images_of_their_names(monkeypatch):
+    seen = []
+    monkeypatch.setattr(classifier_methods, "fit_features", lambda *given: seen.append(given[3:]))
+    for name in ("features", "features_mixup", "features_progressive@depth"):
+        train_method(parse_method(name), "the real", {"mixup": "mixed", "progressive@depth": "by depth"},
+                     ClassifierConfig(), 0.5, seed=0)
+    assert seen == [(None, 0.5), ("mixed", 0.5), ("by depth", 0.5)]
+    with pytest.raises(UserError, match="needs synthetic images"):
+        train_method(parse_method("features_full"), "the real", {}, ClassifierConfig(), 0.5, seed=0)
+    assert parse_method("features_mixup").images == ""
+
+
+def test_mixed_pairs_are_labelled_by_their_share():
+    real = Labelled(torch.stack([torch.full((3, 4, 4), level) for level in (-1.0, 1.0)]), torch.eye(2))
+    mixed = mixed_pairs(real, seed=0)
+    assert len(mixed) == 20 and mixed.labels.sum(dim=1) == pytest.approx(torch.ones(20))
+    assert mixed.labels[:, 1] == pytest.approx((mixed.images[:, 0, 0, 0] + 1) / 2, abs=1e-6)
+    assert ((mixed.labels[:, 1] > 0.1) & (mixed.labels[:, 1] < 0.9)).sum() > 5
+
+
 @pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
                                   "full@depth", "plain@depth", "progressive@nothing", "none", "smoothing+mixup",
-                                  "regression@depth", "taught_full+mixup", "taught_progressive", "features@depth"])
+                                  "regression@depth", "taught_full+mixup", "taught_progressive", "features@depth",
+                                  "features_full@depth", "features_full+mixup", "features_flips"])
 def test_unknown_methods_are_refused(name):
     with pytest.raises(UserError, match=f"is unknown: expected one of {', '.join(METHODS)}"):
         parse_method(name)

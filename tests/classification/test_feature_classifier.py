@@ -51,6 +51,38 @@ def test_the_network_says_what_the_regression_says(projected, num_classes):
     assert found == pytest.approx(fitted.predict_proba(features), abs=1e-5)
 
 
+def test_soft_labels_of_generated_images_move_the_border(projected):
+    real, between = toy_images(60), toy_images(60, seed=2)
+    between = Labelled(torch.zeros_like(between.images) + 0.1 * between.images, torch.full((60, 2), 0.5))
+    shifted = Labelled(between.images, torch.tensor([[0.9, 0.1]]).expand(60, 2))
+
+    def log_odds(synthetic):
+        logits = fit_features(real, "none", 0, synthetic, 0.5)(between.images)
+        return float((logits[:, 1] - logits[:, 0]).mean().detach())
+
+    assert abs(log_odds(between)) < 0.3 and log_odds(shifted) == pytest.approx(np.log(1 / 9), abs=0.5)
+
+
+def test_the_real_images_once_more_change_nothing(projected):
+    real = toy_images(40)
+    alone, twice = (fit_features(real, "mirror", 0, *more)(real.images) for more in ((), (real, 0.5)))
+    torch.testing.assert_close(alone, twice, rtol=0, atol=2e-3)
+
+
+def test_soft_labels_are_the_soft_cross_entropy(projected):
+    real, synthetic = toy_images(20), toy_images(30, seed=3)
+    synthetic = Labelled(synthetic.images, torch.rand(30, 1, generator=torch.Generator().manual_seed(1)).repeat(1, 2))
+    synthetic.labels[:, 1] = 1 - synthetic.labels[:, 0]
+    network = fit_features(real, "none", 0, synthetic, 0.25)
+    slopes = []
+    for move in (-1e-3, 1e-3):  # along the bias, which no penalty holds: the loss is flat there
+        logits = [network(data.images).double() + torch.tensor([0, move]) for data in (real, synthetic)]
+        own, other = (-(data.labels * each.log_softmax(dim=1)).sum(dim=1).mean()
+                      for data, each in zip((real, synthetic), logits, strict=True))
+        slopes.append(float((0.75 * own + 0.25 * other).detach()))
+    assert (slopes[1] - slopes[0]) / 2e-3 == pytest.approx(0, abs=1e-3)
+
+
 def test_features_are_computed_once(projected):
     images = toy_images(8).images
     first = features_of(images)
