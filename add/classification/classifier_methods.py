@@ -55,8 +55,9 @@ MIXED_EACH = 10  # mixed images of that source, for each real one
 
 
 class Method(NamedTuple):
-    """Method of a comparison; `source` is "" or the kind of further images: of SYNTHETIC, then @RULE, MIXED or of PUPILS.
+    """Method of a comparison.
 
+    source: "" or the kind of further images, one of SYNTHETIC (then @RULE), MIXED or one of PUPILS.
     further: "" or the one of FURTHER that it is.
     """
 

@@ -1,6 +1,6 @@
 """The images of a classification comparison: training, validation, test and generated ones, kept apart."""
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 

@@ -2,12 +2,11 @@
 
 The features are those of the metrics. Every training image counts in all orientations of the augmentation; the strength
 of the penalty is chosen by cross-validation of the real images that keeps an image's orientations together. Generated
-images with soft labels may stand beside the real ones: an image counts once for each class, by the class's probability,
-which makes the regression's loss the soft cross-entropy.
+images with soft labels may stand beside the real ones, each in one orientation, as there are many: an image counts once
+for each class, by the class's probability, which makes the regression's loss the soft cross-entropy.
 """
 import functools
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -52,7 +51,8 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
 
     orientations = ORIENTATIONS[augment]
     classes = real.labels.argmax(dim=1).numpy()
-    features = oriented_features(real.images, orientations)
+    features = np.concatenate([features_of(orient(real.images, [orientation] * len(real))).numpy()
+                               for orientation in orientations])
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
     features = (features - mean) / spread
     own, groups = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
@@ -63,19 +63,13 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
     if synthetic is None:
         fitted = search.best_estimator_
     else:
-        more = (oriented_features(synthetic.images, orientations) - mean) / spread
-        soft = np.tile(synthetic.labels.numpy(), (len(orientations), 1))
+        turned = orient(synthetic.images, [orientations[i % len(orientations)] for i in range(len(synthetic))])
+        more, soft = (features_of(turned).numpy() - mean) / spread, synthetic.labels.numpy()
         rows, places = np.nonzero(soft)
         weights = np.concatenate([np.full(len(own), 1 - share), share * len(own) / len(more) * soft[rows, places]])
         fitted = LogisticRegression(max_iter=1000, C=search.best_params_["C"]).fit(
             np.concatenate([features, more[rows]]), np.concatenate([own, places]), sample_weight=weights)
     return as_network(fitted.coef_ / spread, fitted.intercept_ - fitted.coef_ @ (mean / spread), real.labels.shape[1])
-
-
-def oriented_features(images: torch.Tensor, orientations: Sequence[int]) -> np.ndarray:
-    """Return the features [len(orientations) * n, DIM] of images [n, 3, H, W], one orientation after the other."""
-    return np.concatenate([features_of(orient(images, [orientation] * len(images))).numpy()
-                           for orientation in orientations])
 
 
 def as_network(weight: np.ndarray, bias: np.ndarray, num_classes: int) -> FeatureClassifier:
