@@ -1,10 +1,10 @@
 """Cross-fitted classifiers of two classes: the ensemble that labels generated images by how far they have come.
 
-Each member is trained with mixup on the real images but one part, and that part says where its log-odds stand for
+Each member learns from the real images but one part, and that part says where its log-odds stand for
 either class. The members' places are averaged, and so are the eight orientations of an image.
 """
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from add.data.transforms import ORIENTATIONS, orient
 from add.errors import UserError
 from add.interfaces import Count
 
+Fit: TypeAlias = Callable[[Labelled, int], nn.Module]
 LABEL_FOLDS = 5  # members
 
 
@@ -54,7 +55,7 @@ class CrossFitted(nn.Module):
 
 def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConfig, folds: int = LABEL_FOLDS,
               seed: int = 0, count: Count = lambda number: None,
-              groups: tuple[Sequence[str], Sequence[str]] | None = None) -> CrossFitted:
+              groups: tuple[Sequence[str], Sequence[str]] | None = None, fit: Fit | None = None) -> CrossFitted:
     """Return the `CrossFitted` classifiers of two sets of real images, [a, 3, H, W] and [b, 3, H, W].
 
     Args:
@@ -63,6 +64,7 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         seed: of the parts and the training.
         count: called with 1 after each training step, of which there are folds * config.steps.
         groups: of the source and of the target images, such as slides, which no part divides; or None.
+        fit: fit(images, seed) -> a member; left out: one trained by `config`, with mixup.
 
     A member that can't tell the classes of its held-out part apart, which happens where that is one odd slide, has no
     line to place images on and is left out.
@@ -91,8 +93,9 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
         train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]
                  for domain, own in zip((source, target), parts, strict=True)]
         classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
-        member = train_classifier(Labelled(torch.cat(train), one_hot(classes, 2)), config, seed + fold,
-                                  mixing="mixup", on_step=lambda step, loss: count(1))
+        images = Labelled(torch.cat(train), one_hot(classes, 2))
+        member = fit(images, seed + fold) if fit is not None else train_classifier(
+            images, config, seed + fold, mixing="mixup", on_step=lambda step, loss: count(1))
         scores = [mean_log_odds(member, part) for part in held_out]
         try:
             line_between(scores[0], *scores)

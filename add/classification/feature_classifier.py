@@ -18,8 +18,8 @@ from add.metrics import load_features
 
 DIM = 1280
 STRENGTHS = np.logspace(-5, 1, 7)  # C of scikit-learn
-MOST_KEPT = 64  # batches whose features are kept: all classifiers of a comparison see the same ones
-_KEPT: dict[str, torch.Tensor] = {}
+MOST_KEPT = 50_000  # images whose features are kept, 256 MB: all classifiers of a comparison see the same ones
+_KEPT: dict[bytes, torch.Tensor] = {}
 
 
 class FeatureClassifier(nn.Module):
@@ -84,12 +84,14 @@ def as_network(weight: np.ndarray, bias: np.ndarray, num_classes: int) -> Featur
 
 def features_of(images: torch.Tensor) -> torch.Tensor:
     """Return the features float32 [n, DIM] of images [n, 3, H, W]."""
-    key = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
-    if key not in _KEPT:
-        while len(_KEPT) >= MOST_KEPT:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[key] = _extractor()(images)
-    return _KEPT[key]
+    keys = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images.contiguous()]
+    new = list({key: place for place, key in enumerate(keys) if key not in _KEPT}.values())
+    if len(_KEPT) + len(new) > MOST_KEPT:
+        _KEPT.clear()
+        new = list({key: place for place, key in enumerate(keys)}.values())
+    if new:
+        _KEPT.update(zip([keys[place] for place in new], _extractor()(images[new]), strict=True))
+    return torch.stack([_KEPT[key] for key in keys]) if keys else torch.empty(0, DIM)
 
 
 @functools.cache

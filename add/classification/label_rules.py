@@ -1,14 +1,15 @@
 """Label rules: soft labels read from the images, as how far each has come from the source to the target domain.
 
-`depth` and `power` know only the place of an image in its series (`add.transition.soft_labels`). `classifier` and
-`likelihood` give every image a score that grows from the source to the target domain, and read the label off the
-straight line that puts the mean score of real source images at 0 and that of real target images at 1, cut off at both
-ends. So both are calibrated by real images with nothing but their domain known.
+`depth` and `power` know only the place of an image in its series (`add.transition.soft_labels`). `classifier`,
+`features` and `likelihood` give every image a score that grows from the source to the target domain, and read the label
+off the straight line that puts the mean score of real source images at 0 and that of real target images at 1, cut off
+at both ends. So all three are calibrated by real images with nothing but their domain known.
 
 - `classifier`, the default: the log-odds of small classifiers of the two domains. A probability would switch where the
   classifier's border lies; the log-odds keep growing on both sides. The classifiers are trained with mixup, which makes
   them straighter between the classes (Zhang et al. 2018, arXiv:1710.09412), and cross-fitted: each is calibrated on the
   real images that it was not trained on.
+- `features`: likewise, by logistic regressions on pretrained features, which know more than a few hundred images tell.
 - `likelihood`: how much better the target's diffusion model restores the image from noise than the source's does.
 - `blend`: the mean of the line's value of `classifier` and of `depth`, weighted by PLACE_WEIGHT, then cut
   off. The series knows the order of its images, the classifier how far each one is; their errors are different ones.
@@ -28,7 +29,7 @@ from add.results.translation_series import REVIEWED_RULE
 
 Models: TypeAlias = tuple[tuple[Model, GaussianDiffusion], tuple[Model, GaussianDiffusion]]  # of source and target
 
-LABEL_RULES = ("depth", "power", "classifier", "likelihood", "blend", "anchored")
+LABEL_RULES = ("depth", "power", "classifier", "features", "likelihood", "blend", "anchored")
 READABLE_RULES = (*LABEL_RULES, REVIEWED_RULE)  # that classifiers learn from; the last one is made by readers
 RULES_OF_PLACE = ("depth", "power")  # look at no image
 PLACE_WEIGHT = 0.3  # of depth in blend

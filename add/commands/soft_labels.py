@@ -3,6 +3,7 @@
 They are written to labels_RULE.csv in each translation folder, beside its labels.csv.
 """
 import dataclasses
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +13,7 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.cross_fitted import LABEL_FOLDS, cross_fit
+from add.classification.feature_classifier import features_of, fit_features
 from add.classification.label_rules import (
     LABEL_RULES,
     PLACE_WEIGHT,
@@ -23,6 +25,7 @@ from add.classification.label_rules import (
     two_sided,
 )
 from add.classification.labelled_images import all_images, read_domains
+from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import classifier_lines
 from add.config import (
     Checked,
@@ -42,6 +45,7 @@ from add.data.files import changed_settings, save_json
 from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
 from add.data.read_back import read_json
+from add.data.transforms import ORIENTATIONS
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
@@ -72,11 +76,12 @@ class RelabelConfig(Checked):
 
     translations: str = path_option("", "translation folders with commas; both directions of a pair are labelled alike",
                                         many=True)
-    rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; likelihood: which "
-                                     "diffusion model restores the image better; power: 1 - s^gamma, s^gamma of the "
-                                     "place s = m/N; depth: m/N, as in labels.csv; blend: 0.7 classifier and 0.3 "
-                                     "depth; anchored: by the place, from classifier's label of the source image to "
-                                     "that of its full translation", LABEL_RULES)
+    rule: str = option("classifier", "classifier: log-odds of classifiers of the two domains; features: likewise, of "
+                                     "regressions on pretrained features; likelihood: which diffusion model restores "
+                                     "the image better; power: 1 - s^gamma, s^gamma of the place s = m/N; depth: m/N, "
+                                     "as in labels.csv; blend: 0.7 classifier and 0.3 depth; anchored: by the place, "
+                                     "from classifier's label of the source image to that of its full translation",
+                       LABEL_RULES)
     data_dir: str = path_option("", "real images, one subfolder per domain: what classifiers are trained on, and "
                                     "every rule that looks at images is calibrated with", "images")
     calibration_dir: str = path_option("", "real images, likewise, that the diffusion models were not trained on; "
@@ -87,8 +92,9 @@ class RelabelConfig(Checked):
     domains: str = domains_option("that of the translations, else sorted by name")
     group_pattern: str = group_option()
     gamma: float = option(POWER, "exponent of the rule power", above=0, most=1000)
-    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, blend and anchored, each "
-                                           "calibrated on images that it was not trained on", least=2, most=1000)
+    label_folds: int = option(LABEL_FOLDS, "cross-fitted classifiers of the rules classifier, features, blend and "
+                                           "anchored, each calibrated on images that it was not trained on",
+                              least=2, most=1000)
     seed: int = seed_option("of classifiers and noise")
     skip_bad: bool = skip_bad_option()
     max_pixels: int = max_pixels_option()
@@ -129,6 +135,8 @@ def estimate_labels(config: RelabelConfig, classifier_config: ClassifierConfig) 
         return f"the rule {config.rule} looks at no image: it takes a moment"
     pairs = sorted({_pair(series) for series in found})
     real, size = _read_real(config, found)
+    if config.rule == "features":
+        return _features_lines(found, real)
     if config.rule != "likelihood":
         return classifier_lines(real.data, classifier_config, config.label_folds * len(pairs))
     seconds = evaluation_seconds(_models(found[0], _pair(found[0]))[0][0], (3, size, size), torch.device("cpu"), BATCH)
@@ -206,6 +214,21 @@ def _read_real(config, found):
     return real, size
 
 
+def _fit_features(images, seed):
+    return fit_features(images, "dihedral", seed)
+
+
+def _features_lines(found, real):
+    """Return the lines that say what the rule features will take: most of it are features, in all orientations."""
+    batch = real.data.images[:BATCH]
+    _, start = features_of(batch.clamp(-0.9, 0.9)), time.monotonic()
+    features_of(batch)
+    each = (time.monotonic() - start) / len(batch)
+    count = len(ORIENTATIONS["dihedral"]) * (sum(map(len, found)) + len(real.data))
+    return (f"estimate from features of {len(batch)} images; nothing was written\n"
+            f"time: {minutes(count * each / 60)} for features of {count} images")
+
+
 def _by_place(series, gamma):
     labels = soft_labels(series.amount, series.source, series.target, series.labels.shape[1], gamma)
     return labels[series.m - 1].numpy()
@@ -230,8 +253,13 @@ def _by_image(found, pair, config, classifier_config, note, silent):
         folds = min(config.label_folds, len(low), len(high), *(len(set(own)) for own in groups or ()))
         if groups is None and (hint := hint_at_groups(config.data_dir, real.paths, depth=2)):
             note(hint)
-        with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step", silent)) as bar:
-            fitted = cross_fit(low, high, classifier_config, folds, config.seed, bar.add, groups)
+        fit = None
+        if config.rule == "features":
+            check_packages()
+            fit = _fit_features
+        with closing(EvaluationBar("training classifiers", folds * classifier_config.steps, "step",
+                                   silent or fit is not None)) as bar:
+            fitted = cross_fit(low, high, classifier_config, folds, config.seed, bar.add, groups, fit)
         if fitted.left_out:
             note(f"{fitted.left_out} of the classifiers can't tell the images apart that they were not trained on, and "
                  f"are left out: the labels rest on few slides or patients, or the domains hardly differ")

@@ -5,7 +5,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from add.classification import feature_classifier
-from add.classification.feature_classifier import as_network, features_of, fit_features
+from add.classification.classifier import ClassifierConfig
+from add.classification.cross_fitted import cross_fit
+from add.classification.feature_classifier import FeatureClassifier, as_network, features_of, fit_features
 from add.classification.labelled_images import Labelled
 
 
@@ -83,12 +85,26 @@ def test_soft_labels_are_the_soft_cross_entropy(projected):
     assert (slopes[1] - slopes[0]) / 2e-3 == pytest.approx(0, abs=1e-3)
 
 
-def test_features_are_computed_once(projected):
+def test_features_of_an_image_are_computed_once(projected, monkeypatch):
     images = toy_images(8).images
     first = features_of(images)
     assert torch.equal(features_of(images.clone()), first) and projected == [8]
-    features_of(images + 1)
-    assert projected == [8, 8]
+    mixed = features_of(torch.cat([images[6:], images + 1]))
+    assert torch.equal(mixed, torch.cat([first[6:], features_of(images + 1)]))
+    assert projected == [8, 8] and features_of(images[:0]).shape == (0, 6)
+    monkeypatch.setattr(feature_classifier, "MOST_KEPT", 16)
+    assert torch.equal(features_of(torch.cat([images[:1], images - 1]))[0], first[0])
+    assert len(feature_classifier._KEPT) == 9 and projected == [8, 8, 9]
+
+
+def test_members_of_an_ensemble_can_be_regressions_on_features(projected):
+    real, test = toy_images(40), toy_images(20, seed=4)
+    fitted = cross_fit(*(real.images[real.labels[:, k] == 1] for k in (0, 1)), ClassifierConfig(), folds=4,
+                       fit=lambda images, seed: fit_features(images, "dihedral", seed))
+    positions = fitted.positions(test.images)
+    assert len(fitted.members) == 4 and all(isinstance(member, FeatureClassifier) for member in fitted.members)
+    assert positions[test.labels[:, 0] == 1].mean() == pytest.approx(0, abs=0.2)
+    assert positions[test.labels[:, 1] == 1].mean() == pytest.approx(1, abs=0.2)
 
 
 def test_a_state_is_the_linear_layer_alone(projected):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from add.classification import feature_classifier
 from add.classification.classifier import ClassifierConfig
 from add.commands import soft_labels as module
 from add.commands.soft_labels import RelabelConfig, estimate_labels, relabel
@@ -89,6 +90,17 @@ def test_power_is_a_power_of_the_place(study):
     expected = np.tile([1 / 9, 4 / 9, 1], 2)
     np.testing.assert_allclose(there[:, 1], expected, atol=1e-6)
     np.testing.assert_allclose(back[:, 0], expected, atol=1e-6)
+
+
+def test_features_place_images_between_the_real_ones(study, monkeypatch):
+    """Of an extractor that sees the brightness alone."""
+    monkeypatch.setattr(feature_classifier, "DIM", 1)
+    monkeypatch.setattr(feature_classifier, "_KEPT", {})
+    monkeypatch.setattr(feature_classifier, "_extractor", lambda: lambda images: images.mean(dim=(1, 2, 3))[:, None])
+    relabel(with_rule(study, "features"))
+    there, back = labels_of(study, "features")
+    np.testing.assert_allclose(there[:, 1], np.tile([0.1, 0.5, 1.0], 2), atol=0.05)
+    np.testing.assert_allclose(back[:, 1], np.tile([1.0, 0.9, 0.1], 2), atol=0.05)
 
 
 def test_power_is_diff_mix_s_by_default(study):
@@ -295,7 +307,8 @@ def test_the_page_around_shows_the_new_labels(tmp_path, capsys):
     (["--translations="], "--translations was given an empty path"),
     (["--translations", "nowhere"], "nowhere is no finished translation"),
     ([], "the rule classifier is calibrated with real images: expected --data_dir"),
-    (["--rule", "colour"], "--rule is 'colour', expected one of depth, power, classifier, likelihood, blend"),
+    (["--rule", "colour"], "--rule is 'colour', expected one of depth, power, classifier, features, "
+     "likelihood, blend"),
     (["--gama", "2"], "did you mean --gamma"),
 ])
 def test_refusals_are_one_message_and_leave_no_trace(folder, capsys, words, message):
@@ -306,10 +319,11 @@ def test_refusals_are_one_message_and_leave_no_trace(folder, capsys, words, mess
 
 
 def test_an_estimate_knows_the_rule_and_writes_nothing(study, runs):
-    """Two classifiers of two parts; or 2 models, 6 timesteps, and 12 translated and 16 real images."""
+    """Two classifiers of two parts; 2 models, 6 timesteps, 12 translated and 16 real images; or 8 ways up of these."""
     before = sorted(Path(study.translations.split(",")[0]).rglob("*"))
     assert "for 2 classifiers of 3 steps" in estimate_labels(with_rule(study, "classifier"), ClassifierConfig(steps=3))
     assert "for 336 network evaluations" in estimate_labels(with_rule(study, "likelihood"), ClassifierConfig())
+    assert "for features of 224 images" in estimate_labels(with_rule(study, "features"), ClassifierConfig())
     assert "looks at no image" in estimate_labels(with_rule(study, "power"), ClassifierConfig())
     assert sorted(Path(study.translations.split(",")[0]).rglob("*")) == before
 
