@@ -14,8 +14,11 @@ MEANS = {  # of each column, in the order of the table
     "label_power": "the place in the series with an exponent, (m / N)^gamma; it looks at no image",
     "label_classifier": "where classifiers of the two domains put the image: 0 at the mean of real source images, 1 at "
                         "that of real target images, cut off there; they look for what tells the two apart",
+    "label_features": "the same scale, by regressions on pretrained features in place of classifiers",
     "label_likelihood": "the same scale, by which of the two diffusion models restores the image better",
     "label_blend": "0.7 of label_classifier and 0.3 of label_depth",
+    "label_anchored": "by the place in the series, from label_classifier of the source image to that of its full "
+                      "translation",
     "label_reviewed": "a label that was put where readers see the images (add review score); rejected images are left "
                       "out, and - stands where all were",
     "position": "the same scale on the features of the evaluation, not cut off; everything that features hold counts, "

@@ -1,7 +1,8 @@
 """Label rules side by side by the place in the series."""
 import pytest
 
-from add.results.labels_by_place import MEANS, labels_by_place, place_table
+from add.classification.label_rules import READABLE_RULES
+from add.results.labels_by_place import LABEL, MEANS, labels_by_place, place_table
 from add.results.translation_series import write_rows
 
 
@@ -23,6 +24,10 @@ def test_every_rule_has_its_mean_share_of_the_target(tmp_path):
     assert lines[:4] == ["| m | label_depth | label_classifier | own |", "| --- | --- | --- | --- |",
                          "| 1 | 0.5 | 0.1 | 3 |", "| 2 | 1 | 0.8 | 4 |"]
     assert lines[5:] == [f"- {name}: {MEANS[name]}." for name in list(found)[1:]]
+
+
+def test_every_rule_is_explained():
+    assert {LABEL + rule for rule in READABLE_RULES} <= set(MEANS)
 
 
 def test_a_chain_has_no_share_of_one_target(tmp_path):
