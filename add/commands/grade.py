@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
-from add.classification.classifier import ClassifierConfig
+import torch
+
+from add.classification.classifier import ClassifierConfig, build_network, predict_logits
 from add.classification.classifier_methods import Method, check_synthetic, parse_method
 from add.classification.classifier_runs import EARLIER, RECORD, ClassifierRuns, comparison_settings
 from add.classification.comparison_data import (
@@ -19,18 +21,21 @@ from add.classification.comparison_data import (
     read_training,
     sample_folders,
 )
+from add.classification.feature_classifier import features_of
 from add.classification.grader import Grader
 from add.classification.grader_file import SETTINGS, load_grader, save_grader
 from add.classification.grader_training import train_grader
 from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.scores import check_packages
-from add.commands.shared.grading_job import grade_images
+from add.commands.shared.classifier_estimate import classifier_lines
+from add.commands.shared.grading_job import count_images, grade_images
 from add.config import (
     MOST_PIXELS,
     Checked,
     HelpGroups,
     domains_option,
+    estimate_option,
     group_option,
     max_pixels_option,
     option,
@@ -49,9 +54,11 @@ from add.results.report_page import page_line
 from add.runtime.next_steps import command_line, next_steps
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
-from add.runtime.progress import EvaluationBar, say
+from add.runtime.progress import EvaluationBar, minutes, say
 from add.runtime.typed_command import command_facts
+from add.training.step_costs import mean_seconds
 
+BATCH = 8  # images that an estimate grades
 ASKED = "asked.json"  # in a grader's folder: the options and images of its training
 
 
@@ -64,7 +71,7 @@ class GradeConfig(Checked):
                                  "translations", "samples_dir", "label_rule", "synthetic_share", "method", "heads",
                                  "num_seeds", "seed", "classification"),
         "images to grade": ("images", "mpp", "source_mpp", "stride", "least_tissue", "skip_bad", "max_pixels"),
-        "output and speed": ("grader_dir", "out_dir", "threads")}
+        "output and speed": ("grader_dir", "out_dir", "estimate", "threads")}
 
     data_dir: str = path_option("", "real images to train on: a folder with one subfolder per class, or a table; left "
                                     "out: --grader_dir holds a grader")
@@ -99,6 +106,7 @@ class GradeConfig(Checked):
     max_pixels: int = max_pixels_option()
     grader_dir: str = path_option("", "folder of the grader; required", "grader")
     out_dir: str = path_option("results/grades", "folder to write grades to", "out")
+    estimate: bool = estimate_option()
     threads: int = threads_option()
 
     def __post_init__(self) -> None:
@@ -129,6 +137,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("no --grader_dir was given: expected a folder that holds a grader, or will; give one")
     check_packages()
     set_threads(config.threads)
+    if config.estimate:
+        say(estimate_grading(config, parsed.take(ClassifierConfig)))
+        return
     grader = find_grader(config, parsed.take(ClassifierConfig), say, silent=False)
     if not config.images:
         say(next_steps(command_line("grade", grader_dir=config.grader_dir, images="new_images",
@@ -136,6 +147,35 @@ def main(argv: list[str] | None = None) -> None:
         return
     out_dir = grade_images(grader, config, say, silent=False)
     print(f"written: {out_dir}/grades.csv\n{page_line(out_dir)}")
+
+
+def estimate_grading(config: GradeConfig, classifier_config: ClassifierConfig) -> str:
+    """Return the lines that say what training, where no grader is there, and grading will take; nothing is written.
+
+    Raises:
+        UserError: as `find_grader`.
+    """
+    lines = []
+    if is_there := not config.data_dir or (Path(config.grader_dir) / SETTINGS).is_file():
+        grader = load_grader(config.grader_dir)
+        size, mpp, members = grader.image_size, grader.facts.get("mpp"), grader.networks()
+    else:
+        images, method = read_training(config), _method(config)
+        check_synthetic([method], read_synthetic(config, [method], images)[0])
+        networks = 0 if method.further == "features" else config.num_seeds
+        lines += [classifier_lines(images.train.data, classifier_config, 0 if config.classification else networks,
+                                   files_each=1)]
+        size, mpp = images.image_size, mpp_of(config.data_dir)
+        members = [build_network(classifier_config.network, len(images.train.names)).eval()] * networks
+    if not config.images:
+        return "\n".join([*lines, "no --images to grade"])
+    batch = 2 * torch.rand(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0)) - 1
+    seconds = mean_seconds(lambda: grader.grade(batch.add_(1e-3), members) if is_there else (
+        features_of(batch.add_(1e-3)), [predict_logits(member, batch) for member in members]), torch.device("cpu"))
+    count = count_images(config, size, mpp)
+    return "\n".join([*lines, f"grading an image: {seconds / BATCH:.3g} s, measured on noise",
+                      f"time: {minutes(count * seconds / BATCH / 60)} for {count} images or tiles at most; reading "
+                      f"comes on top"])
 
 
 def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: Note = lambda text: None,

@@ -125,6 +125,17 @@ def test_a_comparison_s_classifiers_are_taken(data, graded, tmp_path, capsys):
     assert "classifiers of other images or options" in capsys.readouterr().err
 
 
+def test_an_estimate_trains_and_writes_nothing(data, graded, tmp_path, capsys):
+    before = sorted(graded[0].rglob("*"))
+    words = ("--images", data / "between", "--estimate", "True", "--out_dir", tmp_path / "out")
+    assert run("grade", "--grader_dir", graded[0], *words) == 0
+    assert "for 12 images or tiles at most" in capsys.readouterr().out
+    assert run("grade", "--data_dir", data / "train", "--grader_dir", tmp_path / "new", *words, *QUICK) == 0
+    told = capsys.readouterr().out
+    assert "for 2 classifiers of 25 steps" in told and "for 12 images or tiles at most" in told
+    assert sorted(graded[0].rglob("*")) == before and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("harm, told", [
     (lambda folder: (folder / SETTINGS).unlink(), "holds no finished grader"),
     (lambda folder: (folder / WEIGHTS).unlink(), "grader.safetensors"),
@@ -153,7 +164,7 @@ def test_a_severity_head_learns_from_images_between(data, tmp_path):
     assert json.loads((tmp_path / "out" / "grades.json").read_text())["scores"]["severity_spearman"]["value"] > 0.8
 
 
-def test_a_slide_s_tiles_are_graded_where_they_lie(tmp_path):
+def test_a_slide_s_tiles_are_graded_where_they_lie(tmp_path, capsys):
     """The left half of a drawn slide is mild, the right half severe, and its upper row is blank."""
     pytest.importorskip("openslide")
     rng = np.random.default_rng(0)
@@ -168,6 +179,9 @@ def test_a_slide_s_tiles_are_graded_where_they_lie(tmp_path):
                "--least_tissue", 0.01, "--out_dir", tmp_path / "out", *QUICK]
     assert run(*command) == 2  # folders do not tell how large pixels are
     assert run(*command, "--mpp", MPP) == 0
+    capsys.readouterr()
+    assert run(*command, "--mpp", MPP, "--estimate", "True") == 0
+    assert "for 32 images or tiles at most" in capsys.readouterr().out
     rows = rows_of(tmp_path / "out" / "grades.csv")
     assert {(int(row["x"]), int(row["y"])) for row in rows} == {
         (SQUARE * column, SQUARE * row) for row in (1, 2, 3) for column in range(8)}

@@ -54,7 +54,7 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
     facts = command_facts() | {"options": {**dataclasses.asdict(config)},
                                "grader": {"folder": config.grader_dir, "method": grader.method,
                                           "members": len(grader.states)}}
-    if Path(source).is_file() and Path(source).suffix.lower() != ".csv":
+    if _is_slide(source):
         _grade_slide(grader, config, out_dir, facts, note, silent)
         return out_dir
     paths = list_images(source)
@@ -67,6 +67,23 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
     scores = known_scores(grader, graded, source, kept)
     write_graded(out_dir, graded, grader.domains, lambda i: read_image(kept[i]), facts | {"scores": scores})
     return out_dir
+
+
+def count_images(config: Any, image_size: int, known_mpp: float | None) -> int:
+    """Return how many images --images names; of a slide the tiles that it has room for, tissue or not.
+
+    Args:
+        known_mpp: micrometres per pixel of the training images, or None.
+
+    Raises:
+        UserError: a slide without a resolution.
+    """
+    if not _is_slide(config.images):
+        return len(list_images(config.images))
+    path = Path(config.images)
+    rules = _tile_rules(config, image_size, known_mpp)
+    with closing(open_slide(path)) as slide:
+        return _room(slide, resolution_of(slide, path, config.source_mpp), rules)
 
 
 def known_scores(grader: Grader, graded: Graded, source: str, paths: Sequence[str]) -> Row:
@@ -142,21 +159,15 @@ def _grade(grader: Grader, batches: Iterator[_Batch], total: int, silent: bool) 
 
 def _grade_slide(grader, config, out_dir, facts, note, silent):
     """Grade the tiles of a slide, and draw its map and its objects."""
-    path = Path(config.images)
+    path, size = Path(config.images), grader.image_size
     name = slide_name(path)
-    mpp = config.mpp or grader.facts.get("mpp") or 0.0
-    if not mpp:
-        raise UserError("the grader does not know how large its training images' pixels are: expected micrometres per "
-                        "pixel, as tables of `add tiles` have them; give --mpp to grade a slide")
+    rules = _tile_rules(config, size, grader.facts.get("mpp"))
     with closing(open_slide(path)) as slide:
         own_mpp = resolution_of(slide, path, config.source_mpp)
-        size = grader.image_size
-        rules = TileRules(size, mpp, config.stride or size, config.least_tissue)
         found, left_out = find_tissue(slide), Counter[str]()
-        side = round(size * mpp / own_mpp)
+        side = round(size * rules.mpp / own_mpp)
         tiles = cut_tiles(slide, own_mpp, {}, rules, found, left_out)
-        total = int(slide.size[0] * slide.size[1] / (rules.stride * mpp / own_mpp) ** 2)
-        graded, names = _grade(grader, _batched(tiles, name), total, silent)
+        graded, names = _grade(grader, _batched(tiles, name), _room(slide, own_mpp, rules), silent)
         graded = graded._replace(groups=[name] * len(names))
 
         def read(i):
@@ -169,6 +180,23 @@ def _grade_slide(grader, config, out_dir, facts, note, silent):
                       graded.unfamiliar, own_mpp, (grader.domains[0], grader.domains[-1]))
     write_tile_objects(out_dir / f"{name}.geojson", _tile_objects(graded, grader.domains, side), grader.domains)
     note(f"{name}: {len(names)} tiles" + "".join(f", {count} {reason}" for reason, count in left_out.items()))
+
+
+def _is_slide(source):
+    return Path(source).is_file() and Path(source).suffix.lower() != ".csv"
+
+
+def _tile_rules(config, image_size, known_mpp):
+    mpp = config.mpp or known_mpp
+    if not mpp:
+        raise UserError("the grader does not know how large its training images' pixels are: expected micrometres per "
+                        "pixel, as tables of `add tiles` have them; give --mpp to grade a slide")
+    return TileRules(image_size, mpp, config.stride or image_size, config.least_tissue)
+
+
+def _room(slide, own_mpp, rules):
+    """Return how many tiles a slide has room for."""
+    return int(slide.size[0] * slide.size[1] / (rules.stride * rules.mpp / own_mpp) ** 2)
 
 
 def _batched(tiles: Iterable[Tile], name: str) -> Iterator[_Batch]:
