@@ -12,9 +12,10 @@ few images that show a set),
 from add.data.batch_stream import BatchStream
 from add.data.dataset import ImageSet
 from add.data.files import read_bytes, save_json, save_npy, save_png, save_torch, write_atomically
-from add.data.folders import holds_domains, labels_from_names, list_domains, list_images, read_folder
+from add.data.folders import holds_domains, labels_from_names, list_domains, list_images
 from add.data.image_file import read_image
 from add.data.limits import set_max_pixels
+from add.data.read_images import read_folder
 from add.data.transforms import augment, center_crop, to_model_input, to_uint8
 
 __all__ = [

@@ -15,6 +15,7 @@ from add.data.groups import hold_out
 from add.data.image_file import read_file, read_header, read_image
 from add.data.in_threads import reading_threads
 from add.data.packed_texts import PackedTexts
+from add.data.read_images import read_each
 from add.data.value_range import say_ranges
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -108,7 +109,7 @@ class ImageSet:
         places = np.arange(len(kept))  # of those kept, among `paths`
         sizes: Any = array("q")  # height, width, height, ...
         if headers_read:
-            places, bad = folders.read_each(kept, read_header, sizes.extend, skip_bad)
+            places, bad = read_each(kept, read_header, sizes.extend, skip_bad)
             kept = kept.take(places)
             sizes = np.frombuffer(sizes, dtype=np.int64).reshape(-1, 2)
             num_bytes = 3 * (image_size**2 * len(kept) if crop == "center" else int(sizes.prod(axis=1).sum()))
@@ -117,7 +118,7 @@ class ImageSet:
             ranges = [_range_of(path) for path in kept[::max(1, len(kept) // _RANGES_READ)]]
         else:
             found: list[Any] = []
-            own, bad_pixels = folders.read_each(kept, functools.partial(_read, image_size, crop), found.append,
+            own, bad_pixels = read_each(kept, functools.partial(_read, image_size, crop), found.append,
                                                 skip_bad)
             kept, places = kept.take(own), places[own]
             bad += bad_pixels

@@ -6,9 +6,10 @@ import torch
 
 from add.data.dataset import ImageSet
 from add.data.files import relative_name
-from add.data.folders import list_images, read_all, say_others, say_subfolders
+from add.data.folders import list_images, say_others, say_subfolders
 from add.data.groups import read_groups
 from add.data.image_file import read_header
+from add.data.read_images import read_all
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Count, Note, PathLike

@@ -7,6 +7,7 @@ from PIL import Image
 
 from add.data import files, folders
 from add.data.image_file import read_header, read_image
+from add.data.read_images import read_folder
 from add.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -30,13 +31,13 @@ def mixed(tmp_path):
 
 def test_one_message_names_every_bad_file(mixed):
     with pytest.raises(UserError, match="2 of 4 files") as caught:
-        folders.read_folder(folders.list_images(mixed), 4)
+        read_folder(folders.list_images(mixed), 4)
     message = str(caught.value)
     assert "c_text.png: not an image" in message and "d_cut.png" in message and "--skip_bad" in message
 
 
 def test_skip_bad_leaves_them_out_and_tells(mixed):
-    images, kept, bad = folders.read_folder(folders.list_images(mixed), 4, skip_bad=True)
+    images, kept, bad = read_folder(folders.list_images(mixed), 4, skip_bad=True)
     assert images.shape == (2, 4, 4, 3) and images.dtype == np.uint8
     assert [path.rpartition("/")[2] for path in kept] == ["a_1.png", "b_1.png"]
     assert [path.rpartition("/")[2] for path, _ in bad] == ["c_text.png", "d_cut.png"]
@@ -45,12 +46,12 @@ def test_skip_bad_leaves_them_out_and_tells(mixed):
 
 def test_skipping_everything_is_refused(mixed):
     with pytest.raises(UserError, match="2 of 2"):
-        folders.read_folder([str(mixed / "c_text.png"), str(mixed / "d_cut.png")], 4, skip_bad=True)
+        read_folder([str(mixed / "c_text.png"), str(mixed / "d_cut.png")], 4, skip_bad=True)
 
 
 def test_images_of_their_own_size(tmp_path):
     save(tmp_path / "a.png", RGB)
-    images, _, _ = folders.read_folder(folders.list_images(tmp_path), 4, crop="none")
+    images, _, _ = read_folder(folders.list_images(tmp_path), 4, crop="none")
     np.testing.assert_array_equal(images[0], RGB)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from add.config import MAX_PIXELS
 from add.data import ImageSet, folders, limits
 from add.data.image_file import read_header, read_image
+from add.data.read_images import read_folder
 from add.errors import UserError
 
 
@@ -45,7 +46,7 @@ def test_a_small_file_of_very_many_pixels_is_refused_before_it_is_decoded(tmp_pa
 def test_what_is_refused_is_left_out_by_skip_bad(tmp_path, few_pixels):
     Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
     Image.new("RGB", (50, 50)).save(tmp_path / "b.png")
-    images, kept, bad = folders.read_folder(folders.list_images(tmp_path), 4, skip_bad=True)
+    images, kept, bad = read_folder(folders.list_images(tmp_path), 4, skip_bad=True)
     assert len(kept) == 1 and bad[0][1].startswith("it has 50 x 50 pixels")
     with pytest.raises(UserError, match="b.png: it has 50 x 50 pixels"):
         ImageSet.from_folder(tmp_path, 4, memory_limit=0)

@@ -7,6 +7,8 @@ import pytest
 
 from add.commands import make_tissue
 from add.data import folders, tissue
+from add.data.image_file import read_image
+from add.data.read_images import read_folder
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tissue"
 RULES = tissue.PatchRules()
@@ -21,7 +23,7 @@ def columns_of(part, domain):
 @pytest.mark.parametrize("part, least, most", [("train", 300, 500), ("test", 48, 500), ("sources", 8, 8)])
 @pytest.mark.parametrize("domain", tissue.DOMAINS)
 def test_patches_show_their_domain(part, least, most, domain):
-    images, _, _ = folders.read_folder(folders.list_images(ASSETS / part / domain), 64)
+    images, _, _ = read_folder(folders.list_images(ASSETS / part / domain), 64)
     assert least <= len(images) <= most
     brown = np.array([tissue.stain_masks(image)["brown"].mean() for image in images])
     assert brown.max() < 0.04 if domain == "stroma" else brown.min() > 0.7
@@ -65,7 +67,7 @@ def test_the_script_s_choice_is_what_is_shipped():
         shipped = {path.name for path in (ASSETS / folder).iterdir()}
         assert {tissue.patch_name(corner) for corner in corners} == shipped
     corner = chosen["test/gland"][0]
-    shipped = folders.read_image(ASSETS / "test" / "gland" / tissue.patch_name(corner))
+    shipped = read_image(ASSETS / "test" / "gland" / tissue.patch_name(corner))
     np.testing.assert_array_equal(tissue.cut_patch(image, corner), shipped)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from add.data import embedded, folders, to_model_input
+from add.data.read_images import read_folder
 from add.errors import UserError
 from add.metrics import FEATURES, load_features
 from add.metrics.image_features import checked_pair, to_bytes, to_network_input
@@ -20,7 +21,7 @@ def features():
 
 
 def patches(domain, count):
-    images, *_ = folders.read_folder(folders.list_images(embedded.source_dir(domain))[:count], 64)
+    images, *_ = read_folder(folders.list_images(embedded.source_dir(domain))[:count], 64)
     return to_model_input(images)
 
 

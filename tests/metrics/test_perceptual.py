@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from add.data import embedded, folders, to_model_input
+from add.data.read_images import read_folder
 from add.errors import UserError
 from add.metrics.image_features import to_network_input
 from add.metrics.perceptual import BLOCKS, PerceptualDistance, between, layer_rows
@@ -19,7 +20,7 @@ def perceptual():
 @pytest.fixture(scope="module")
 def patches():
     paths = folders.list_images(embedded.source_dir("stroma"))[:4]
-    return to_model_input(folders.read_folder(paths, 32)[0])
+    return to_model_input(read_folder(paths, 32)[0])
 
 
 def of_pairs(perceptual, x, y):

@@ -15,8 +15,9 @@ from add.config import split_names
 from add.data import list_domains
 from add.data.files import join
 from add.data.folder_lock import locked
-from add.data.folders import pack_images, read_each
+from add.data.folders import pack_images
 from add.data.image_file import read_header
+from add.data.read_images import read_each
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.results.report_page import page_line
