@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from add.classification.heads import HEADS, heads_loss, num_outputs, targets_of
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS, mix
+from add.classification.ordinal_losses import Thresholds
 from add.config import MOST_BATCH, MOST_STEPS, MOST_WEIGHT, Checked, option
 from add.data.transforms import augment
 from add.errors import UserError
@@ -81,6 +82,13 @@ class ResidualBlock(nn.Module):
         return F.relu(self.body(x) + self.skip(x))
 
 
+def build_for_heads(name: str, heads: str, num_classes: int) -> nn.Module:
+    """Return an untrained network of a name in NETWORKS with the outputs of its heads, one of HEADS."""
+    if heads == "coral":
+        return nn.Sequential(build_network(name, 1), Thresholds(num_classes - 1))
+    return build_network(name, num_outputs(heads, num_classes))
+
+
 def build_network(name: str, num_classes: int) -> nn.Module:
     """Return an untrained network, x [B, 3, H, W] -> logits [B, K], of a name in NETWORKS."""
     if name == "small_resnet":
@@ -132,7 +140,7 @@ def train_classifier(real: Labelled, config: ClassifierConfig, seed: int, synthe
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(config.network, num_outputs(heads, num_classes))
+        network = build_for_heads(config.network, heads, num_classes)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))

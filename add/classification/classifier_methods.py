@@ -7,9 +7,10 @@ a batch differ. A method is one of METHODS, and one with synthetic images may be
 - `mixup`, `cutmix`: real images, mixed;
 - `smoothing`: real images, whose labels have SMOOTHING spread over all classes (Szegedy et al. 2016, arXiv:1512.00567,
   section 7); `sord`: real images, whose labels fall off with the squared distance of ordered classes (SORD, Diaz and
-  Marathe 2019, CVPR); `trivialaugment`, `stain_jitter`: real images, changed by `add.classification.image_changes`;
-  `regression`: real images, by squared error of 0 for the first class to 1 for the last; `teacher`: the cross-fitted
-  classifiers that label generated images;
+  Marathe 2019, CVPR); `coral`, `corn`: real images, by a border between each two ordered classes
+  (`add.classification.ordinal_losses`); `trivialaugment`, `stain_jitter`: real images, changed by
+  `add.classification.image_changes`; `regression`: real images, by squared error of 0 for the first class to 1 for the
+  last; `teacher`: the cross-fitted classifiers that label generated images;
 - `features`: a logistic regression on features of EfficientNet-Lite0 of the real images; `features_unconditional`,
   `features_full`, `features_progressive` and `features_progressive@RULE`: of the real images and of generated ones;
   `features_mixup`, their control: of the real images and pairs of them mixed, labelled by the share of pixels;
@@ -30,10 +31,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from add.classification.classifier import ClassifierConfig, build_network, train_classifier
+from add.classification.classifier import ClassifierConfig, build_for_heads, train_classifier
 from add.classification.cross_fitted import CrossFitted, cross_fit, like_state
 from add.classification.feature_classifier import FeatureClassifier, fit_features
-from add.classification.heads import num_outputs
 from add.classification.image_changes import stain_jitter, trivial_augment
 from add.classification.label_rules import READABLE_RULES
 from add.classification.labelled_images import Labelled
@@ -43,7 +43,8 @@ from add.interfaces import Count
 
 SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
-FURTHER = ("smoothing", "sord", "trivialaugment", "stain_jitter", "regression", "features", "teacher")  # if asked for
+FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "stain_jitter", "regression", "features",
+           "teacher")  # if asked for
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
 ON_FEATURES = tuple(FEATURES + images for images in ("mixup", *SYNTHETIC))
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
@@ -146,7 +147,8 @@ def train_method(method: Method, real: Labelled, synthetic: Mapping[str, Labelle
 
 def heads_of(method: Method, heads: str) -> str:
     """Return the heads of a method's classifiers in a comparison of `heads`: some have one of them alone."""
-    return {"regression": "severity", "features": "class", "teacher": "class"}.get(method.further, heads)
+    return {"regression": "severity", "features": "class", "teacher": "class", "coral": "coral", "corn": "corn"}.get(
+        method.further, heads)
 
 
 def network_of(method: Method, network: str, heads: str, num_classes: int, state: Mapping[str, Any]) -> nn.Module:
@@ -159,7 +161,7 @@ def network_of(method: Method, network: str, heads: str, num_classes: int, state
         return FeatureClassifier(num_classes)
     if method.further == "teacher":
         return like_state(network, state)
-    return build_network(network, num_outputs(heads_of(method, heads), num_classes))
+    return build_for_heads(network, heads_of(method, heads), num_classes)
 
 
 def fit_teacher(real: Labelled, config: ClassifierConfig, seed: int, count: Count = lambda number: None) -> CrossFitted:

@@ -6,6 +6,7 @@
   within NEAR_END of an end count as images of that class, too.
 - `severity`: the severity alone, by regression. Its logits are those of severities that are spread about each class's
   own with the variance SPREAD, the same for all, so that the likeliest class is the nearest one.
+- `coral`, `corn`: K - 1 logits of the borders between ordered classes, see `add.classification.ordinal_losses`.
 
 A severity is taught by its squared error, not by cross-entropy: labels 0 and 1 do not drive it beyond both ends.
 """
@@ -13,16 +14,19 @@ import torch
 from torch.nn import functional as F
 
 from add.classification.labelled_images import expected_positions
+from add.classification.ordinal_losses import coral_log_probabilities, coral_loss, corn_log_probabilities, corn_loss
 
-HEADS = ("class", "class,severity", "severity")
-OFFERED = HEADS[:2]  # to users; the last one is a method of its own, regression
+HEADS = ("class", "class,severity", "severity", "coral", "corn")
+OFFERED = HEADS[:2]  # to users; the others are methods of their own, regression the third one
+ORDINAL = {"coral": (coral_loss, coral_log_probabilities), "corn": (corn_loss, corn_log_probabilities)}
 NEAR_END = 0.1  # of the label on other classes, at most
 SPREAD = 0.25
 
 
 def num_outputs(heads: str, num_classes: int) -> int:
     """Return the number of a network's outputs."""
-    return {"class": num_classes, "class,severity": num_classes + 1, "severity": 1}[heads]
+    return {"class": num_classes, "class,severity": num_classes + 1, "severity": 1, "coral": num_classes - 1,
+            "corn": num_classes - 1}[heads]
 
 
 def targets_of(labels: torch.Tensor, heads: str, generated: bool = False) -> torch.Tensor:
@@ -34,7 +38,7 @@ def targets_of(labels: torch.Tensor, heads: str, generated: bool = False) -> tor
     Args:
         generated: whether the images are generated ones.
     """
-    if heads == "class":
+    if heads == "class" or heads in ORDINAL:
         return labels
     teaches = torch.ones(len(labels), 1)
     severity = expected_positions(labels)[:, None]
@@ -53,6 +57,8 @@ def heads_loss(outputs: torch.Tensor, targets: torch.Tensor, heads: str) -> torc
     """
     if heads == "class":
         return soft_cross_entropy(outputs, targets)
+    if heads in ORDINAL:
+        return ORDINAL[heads][0](outputs, targets)
     loss = F.mse_loss(outputs[:, -1], targets[:, -1])
     teaches = targets[:, -2] > 1 - 1e-4
     if heads == "severity" or not teaches.any():
@@ -64,6 +70,8 @@ def read_outputs(outputs: torch.Tensor, heads: str, num_classes: int) -> tuple[t
     """Return (logits [n, K], severity float64 [n], not cut off, or None) of a network's outputs [n, ...]."""
     if heads == "class":
         return outputs, None
+    if heads in ORDINAL:
+        return ORDINAL[heads][1](outputs), None
     severity = outputs[:, -1].double()
     if heads == "class,severity":
         return outputs[:, :-1], severity

@@ -173,6 +173,8 @@ def test_methods_differ_in_nothing_else(given, name, expected):
 @pytest.mark.parametrize(("name", "expected"), [
     ("smoothing", {}), ("trivialaugment", {"change": trivial_augment}), ("stain_jitter", {"change": stain_jitter}),
     ("regression", {"heads": "severity"}),
+    ("coral", {"heads": "coral"}),
+    ("corn", {"heads": "corn"}),
 ])
 def test_further_methods_change_one_thing_of_flips(given, name, expected):
     real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))

@@ -33,7 +33,7 @@ def between(count=24):
     return Labelled(grey(levels.tolist()), torch.stack([1 - share, share], dim=1))
 
 
-@pytest.mark.parametrize(("heads", "expected"), [("class", 3), (BOTH, 4), ("severity", 1)])
+@pytest.mark.parametrize(("heads", "expected"), [("class", 3), (BOTH, 4), ("severity", 1), ("coral", 2), ("corn", 2)])
 def test_outputs_are_counted(heads, expected):
     assert num_outputs(heads, 3) == expected
 
