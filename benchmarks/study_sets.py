@@ -1,4 +1,4 @@
-"""Sort public images with a measured order into a folder that a study takes: train/, test/ and test_all/.
+"""Sort public images with a measured order into a folder that a study takes: train/, test/, test_all/ and unlabelled/.
 
 python benchmarks/study_sets.py --set red_cells --table data/rbc/cells.csv --out_dir data/red_cells
 python scripts/compare.py --dataset data/red_cells --domains round,elongated --draws 6 --image_size 36 --num_train 50
@@ -18,8 +18,10 @@ Sets, and the columns that their table needs beside `image` (relative to it) and
 --matched keeps of every group of training images as many of the one end as of the other, chosen at random. Where most
 images of an end come from few groups, a smear tells the end by its colour and light; matched, it tells nothing.
 
+unlabelled/ holds what lies between the ends and is no test image, for `--unlabelled_dir`: nothing tells its stage.
+
 In test_all every image lies in the folder of the nearer end. Tables severity.csv and groups.csv (smear, field, patient)
-lie in each of the three.
+lie in the first three, groups.csv in all.
 """
 import argparse
 import collections
@@ -101,7 +103,12 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0, mat
              "test_all": evenly(tested, chosen.severity, seed) if chosen.even else tested}
     if matched:
         parts["train"] = match(parts["train"], chosen, seed)
-    counts = {}
+    between = [row for row in rows if row["split"] == "train" and chosen.end(row) is None]
+    (out_dir / "unlabelled").mkdir(parents=True)
+    for row in between:
+        shutil.copyfile(table.parent / row["image"], out_dir / "unlabelled" / Path(row["image"]).name)
+    write_groups(out_dir / "unlabelled", {Path(row["image"]).name: row[chosen.group] for row in between})
+    counts = {"unlabelled": collections.Counter(images=len(between))}
     for part, own in parts.items():
         severities, groups = {}, {}
         for row in own:

@@ -43,8 +43,8 @@ from add.runtime.progress import say
 from add.study.analysis_plan import PLAN, analysis_plan, write_plan
 from add.study.draw_report import write_draw_report
 from add.study.image_draws import ONLY_DRAW, Draw
-from add.study.study_data import prepare_data
-from add.study.study_plan import RIVALS, plan
+from add.study.study_data import prepare_data, refuse_tested
+from add.study.study_plan import RIVALS, plan, test_sets
 from add.study.study_report import write_report
 from add.study.study_steps import run_steps
 from add.study.workflow import FILE, elsewhere, run_workflow, write_workflow
@@ -57,7 +57,7 @@ class StudyConfig(Checked):
 
     help_groups: ClassVar[HelpGroups] = {
         "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern",
-                   "max_pixels"),
+                   "unlabelled_dir", "max_pixels"),
         "models and generated images": ("train_config", "train_steps", "amount", "path", "num_sources", "num_samples",
                                         "sample_steps", "backend"),
         "draws": ("draws", "primary", "margin"),
@@ -73,6 +73,9 @@ class StudyConfig(Checked):
     domains: str = domains_option("of a folder sorted by name, of the phantom as --bands goes")
     group_pattern: str = group_option()
     max_pixels: int = max_pixels_option()
+    unlabelled_dir: str = path_option("", "images of unknown stage, none of them a test image: a base model of them is "
+                                          "trained first, in --train_steps, and both domains' models from it in half "
+                                          "as many each; and what taught_unlabelled learns from", "unlabelled")
     image_size: int = option(32, "side of the images in pixels", least=1, most=MOST_PIXELS)
     num_train: str = option("50,100", "training images per domain, several sizes with commas; a fifth more are used "
                                       "for validation")
@@ -143,6 +146,12 @@ class StudyConfig(Checked):
         if (self.domains or self.group_pattern) and self.dataset in ("phantom", "tissue"):
             raise UserError(f"--domains and --group_pattern are for a folder of your own: expected neither with "
                             f"--dataset {self.dataset}; leave them out")
+        if self.unlabelled_dir and self.train_steps < 2:
+            raise UserError(f"--train_steps is {self.train_steps}: expected 2 or more with --unlabelled_dir, as "
+                            f"many as the base model is trained")
+        if any(method.images == "unlabelled" for method in self.parsed_methods()) and not self.unlabelled_dir:
+            raise UserError("the method taught_unlabelled needs images of unknown stage: expected --unlabelled_dir; "
+                            "give a folder, or leave the method out")
         expect(2 <= min(sizes) <= max(sizes) <= MOST_IMAGES, "num_train", self.num_train,
                f"2 to {MOST_IMAGES} training images per domain")
 
@@ -220,6 +229,9 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
             write_plan(out_dir, analysis_plan(config, images))
             note(f"the plan is noted: {out_dir / PLAN}" + (
                 "" if images.disjoint else "; there are too few training images, so that draws share some"))
+        if config.unlabelled_dir:
+            refuse_tested(config.unlabelled_dir, test_sets(own.out_dir).values(), config.image_size,
+                          config.group_pattern)
         steps += [(Path(own.out_dir) / f"n{size}", step)
                   for size in own.sizes() for step in plan(own, images.domains, size)]
     if config.jobs == 1 and not config.prepare_only:

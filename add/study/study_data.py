@@ -8,14 +8,16 @@ images of the whole way between them, sorted into the two outer domains by which
 Of several draws of one study each has such a folder. Phantoms are drawn anew. Other images are dealt out, so that no
 draw has an image or a group of another, where there are enough; all draws have the same test images.
 """
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from add.data import files, phantom, tissue
-from add.data.groups import write_groups
+from add.data.dataset import ImageSet
+from add.data.folders import list_images
+from add.data.groups import read_groups, refuse_shared, write_groups
 from add.data.severity_table import write_severity
 from add.errors import UserError
 from add.interfaces import PathLike
@@ -88,6 +90,26 @@ def prepare_data(dataset: str, out_dir: PathLike, sizes: Sequence[int], num_test
     most = max(images.tests, key=lambda name: (_is_graded(images.tests[name]), name != ENDS))
     return StudyImages(list(images.pool), most, _is_graded(images.pool) and _is_graded(images.tests[most]),
                        images.disjoint)
+
+
+def refuse_tested(unlabelled_dir: PathLike, tests: Iterable[PathLike], image_size: int, group_pattern: str) -> None:
+    """Raise UserError where images of unknown stage are test images of a study, or share a group with one.
+
+    Args:
+        tests: folders of test images of a draw. image_size: of the study, at which pixels are compared.
+    """
+    paths = list_images(unlabelled_dir)
+    groups = read_groups(unlabelled_dir, paths, group_pattern)
+    images = ImageSet.from_paths(paths, image_size)
+    digests = set(map(images.sha256, range(len(images))))
+    for folder in tests:
+        tested = list_images(folder)
+        refuse_shared(groups, read_groups(folder, tested, ""), "unlabelled and test images")
+        own = ImageSet.from_paths(tested, image_size)
+        if same := [path for i, path in enumerate(tested) if own.sha256(i) in digests]:
+            raise UserError(f"{len(same)} of {len(tested)} test images stand among those of unknown stage, such as "
+                            f"{same[0]}: expected none, as a score would tell how well they are remembered; take them "
+                            f"out of {unlabelled_dir}")
 
 
 def _is_graded(domains):

@@ -11,6 +11,8 @@ from add.classification.label_rules import RULES_OF_PLACE
 from add.interfaces import PathLike
 from add.study.study_steps import Step
 
+BASE = "base"  # the model of unlabelled images
+OURS = {"unconditional", "full", "progressive"}  # made by the study's diffusion models
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 
@@ -25,7 +27,8 @@ def plan(config: Any, domains: Sequence[str], size: int) -> list[Step]:
     folder = Path(config.out_dir) / f"n{size}"
     sources = {method.images.partition("@")[0] for method in config.parsed_methods()} - {""}
     steps = []
-    if sources - set(RIVALS):
+    if sources & OURS:
+        steps += [_train_base(config, folder)] if config.unlabelled_dir else []
         steps += [_train(config, folder, domain) for domain in domains]
     if "unconditional" in sources:
         steps += [_sample(config, folder, domain) for domain in domains]
@@ -58,12 +61,25 @@ def test_sets(out_dir: PathLike) -> dict[str, Path]:
 
 
 def _train(config, folder, domain):
-    options = {"config": config.train_config, "data_dir": folder / "train" / domain,
-               "run_dir": folder / "models" / domain, "image_size": config.image_size, "seed": config.seed,
-               "threads": config.threads}
-    if config.train_steps:
-        options |= {"lr_anneal_start": config.train_steps // 2, "lr_anneal_steps": config.train_steps}
-    return _step(f"train_{domain}", "train", options)
+    steps = config.train_steps // 2 if config.unlabelled_dir else config.train_steps
+    options = _training(config, folder / "train" / domain, folder / "models" / domain, steps)
+    if not config.unlabelled_dir:
+        return _step(f"train_{domain}", "train", options)
+    options["init_from"] = folder / "models" / BASE
+    return _step(f"train_{domain}", "train", options, needs=(f"train_{BASE}",))
+
+
+def _train_base(config, folder):
+    """Return the step that trains the model of unlabelled images; with it both domains' models take half the steps."""
+    return _step(f"train_{BASE}", "train", _training(config, config.unlabelled_dir, folder / "models" / BASE,
+                                                     config.train_steps))
+
+
+def _training(config, data_dir, run_dir, steps):
+    """Return the options of a training; of no steps, those that its configuration says."""
+    options = {"config": config.train_config, "data_dir": data_dir, "run_dir": run_dir,
+               "image_size": config.image_size, "seed": config.seed, "threads": config.threads}
+    return options | ({"lr_anneal_start": steps // 2, "lr_anneal_steps": steps} if steps else {})
 
 
 def _sample(config, folder, domain):
@@ -135,6 +151,8 @@ def _classify(config, folder, domains, sources, before):
                "out_dir": folder / "classification"}
     if config.heads != "class":  # earlier versions noted the command without it
         options["heads"] = config.heads
+    if "unlabelled" in sources:
+        options["unlabelled_dir"] = config.unlabelled_dir
     if sources & {"full", "progressive"}:
         options["translations"] = _joined(translations(folder))
     samples = {"unconditional": folder / "samples"} | {rival: folder / rival / "samples" for rival in RIVALS}

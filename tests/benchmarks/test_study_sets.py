@@ -28,17 +28,21 @@ def rows_of(path):
 
 def test_ends_are_what_the_definition_says_and_groups_stay_apart(tmp_path):
     counts = sort_images(SETS["red_cells"], write_cells(tmp_path / "cells"), tmp_path / "out")
-    severity = {part: rows_of(tmp_path / "out" / part / "severity.csv") for part in counts}
+    parts = ("train", "test", "test_all")
+    severity = {part: rows_of(tmp_path / "out" / part / "severity.csv") for part in parts}
     for part in ("train", "test"):
         for name, row in severity[part].items():
             value = float(row["severity"])
             assert value <= 0.12 + 1e-6 if name.startswith("round/") else value >= 0.60 - 1e-6
     groups = {part: {row["group"] for row in rows_of(tmp_path / "out" / part / "groups.csv").values()}
-              for part in counts}
+              for part in parts}
     assert groups["train"] == {f"s{k}" for k in range(8)} and groups["test"] | groups["test_all"] == {"s8", "s9"}
     assert counts["train"] == {"round": 11, "elongated": 32} and counts["test"] == {"round": 2, "elongated": 8}
     image = next(iter(severity["train"]))
     assert (tmp_path / "out" / "train" / image).read_text() == f"images/{image.split('/')[1]}"
+    between = {path.name for path in (tmp_path / "out" / "unlabelled").glob("*.png")}
+    assert counts["unlabelled"] == {"images": 37} and len(between) == 37
+    assert set(rows_of(tmp_path / "out" / "unlabelled" / "groups.csv")) == between
     with pytest.raises(UserError, match="is there already"):
         sort_images(SETS["red_cells"], tmp_path / "cells" / "cells.csv", tmp_path / "out")
 
@@ -68,7 +72,7 @@ def test_a_set_leaves_out_what_it_does_not_know(tmp_path):
     (tmp_path / "cells.csv").write_text("\n".join(rows))
     counts = sort_images(SETS["pap_cells"], tmp_path / "cells.csv", tmp_path / "out")
     assert counts == {"train": {"NILM": 1, "LSIL": 1}, "test": {"NILM": 1, "LSIL": 1},
-                      "test_all": {"NILM": 2, "LSIL": 1}}
+                      "test_all": {"NILM": 2, "LSIL": 1}, "unlabelled": {"images": 1}}
 
 
 def test_matched_groups_tell_nothing_of_the_end(tmp_path):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from add.data.files import save_png
-from add.data.folders import list_domains, list_images, read_image
+from add.data.folders import list_domains, list_images
 from add.data.groups import read_groups
+from add.data.image_file import read_image
 from add.data.manifest import mpp_of
 from add.data.parts import divide, parse_shares
 from add.data.severity_table import read_severity

@@ -7,8 +7,9 @@ import tifffile
 
 from add.data import phantom
 from add.data.files import save_png
-from add.data.folders import list_domains, list_images, read_image
+from add.data.folders import list_domains, list_images
 from add.data.groups import read_groups
+from add.data.image_file import read_image
 from add.data.slides import tiling
 from add.data.slides.annotations import read_annotations
 from add.data.slides.slide_image import open_slide

@@ -2,17 +2,19 @@
 import csv
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from add.data import phantom
 from add.data.files import save_png
-from add.data.folders import list_domains, list_images, read_image
-from add.data.groups import read_groups
+from add.data.folders import list_domains, list_images
+from add.data.groups import read_groups, write_groups
+from add.data.image_file import read_image
 from add.errors import UserError
 from add.study.image_draws import Draw, val_count
-from add.study.study_data import prepare_data
+from add.study.study_data import prepare_data, refuse_tested
 
 SIZES, NUM_TEST, SIZE = [2, 6], 5, 16
 BANDS = phantom.DEFAULT_BANDS
@@ -179,6 +181,24 @@ def test_a_folder_of_one_s_own_keeps_training_and_test_apart(tmp_path):
     assert large["a"] != sorted(large["a"])
     assert read_image(list_images(tmp_path / "out" / "n3" / "train" / "a")[0]).shape == (SIZE, SIZE, 3)
     assert not list((tmp_path / "out").rglob("severity.csv")) and not (tmp_path / "out" / "test" / "all").exists()
+
+
+def test_test_images_among_those_of_unknown_stage_are_refused(tmp_path):
+    """As the very image under another name, and by a group of their own."""
+    write_own(tmp_path / "own", 4, 3)
+    prepare_data(str(tmp_path / "own"), tmp_path / "out", [2], 3, SIZE)
+    tests = [tmp_path / "out" / "test" / "ends"]
+    for i in range(3):
+        save_png(tmp_path / "between" / f"s9_{i}.png", np.full((SIZE, SIZE, 3), 200 + i, np.uint8))
+    refuse_tested(tmp_path / "between", tests, SIZE, "")
+    tested = list_images(tests[0])[0]
+    save_png(tmp_path / "between" / "other.png", read_image(tested))
+    with pytest.raises(UserError, match=f"1 of 6 test images stand among those of unknown stage, such as {tested}"):
+        refuse_tested(tmp_path / "between", tests, SIZE, "")
+    (tmp_path / "between" / "other.png").unlink()
+    write_groups(tests[0], {f"{Path(path).parent.name}/{Path(path).name}": "s9" for path in list_images(tests[0])})
+    with pytest.raises(UserError, match="1 groups have unlabelled and test images"):
+        refuse_tested(tmp_path / "between", tests, SIZE, r"(s\d+)_")
 
 
 def test_the_seed_chooses_among_one_s_own_images(tmp_path):

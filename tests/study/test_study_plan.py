@@ -56,6 +56,21 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     assert option(along["translate"], "path") == "depth"
 
 
+def test_a_base_model_costs_no_more_steps_in_all(tmp_path):
+    steps = {step.name: step for step in steps_of(tmp_path, train_steps=800, unlabelled_dir="between",
+                                                  methods="flips,progressive,taught_unlabelled")}
+    assert option(steps["train_base"], "data_dir") == "between"
+    assert option(steps["train_base"], "lr_anneal_steps") == "800"
+    for name in ("train_mild", "train_severe"):
+        assert option(steps[name], "lr_anneal_steps") == "400" and option(steps[name], "lr_anneal_start") == "200"
+        assert option(steps[name], "init_from") == option(steps["train_base"], "run_dir")
+        assert steps[name].needs == ("train_base",)
+    assert option(steps["classify"], "unlabelled_dir") == "between" and "train_base" in steps["classify"].needs
+    alone = [step.name for step in steps_of(tmp_path, train_steps=800, unlabelled_dir="between",
+                                            methods="flips,taught_unlabelled")]
+    assert alone == ["classify"]
+
+
 def test_heads_are_passed_on_and_the_default_leaves_commands_as_they_were(tmp_path):
     assert "--heads" not in steps_of(tmp_path)[-1].arguments
     assert option(steps_of(tmp_path, heads="class,severity")[-1], "heads") == "class,severity"
@@ -68,6 +83,8 @@ def test_heads_are_passed_on_and_the_default_leaves_commands_as_they_were(tmp_pa
     ({"label_rules": "depth"}, "needs soft labels by the rule classifier"),
     ({"methods": "magic"}, "method 'magic' is unknown"),
     ({"bands": "mild"}, "not understood"),
+    ({"unlabelled_dir": "between"}, "train_steps is 0: expected 2 or more with --unlabelled_dir"),
+    ({"methods": "flips,taught_unlabelled"}, "needs images of unknown stage"),
     ({"jobs": 0}, "jobs is 0, expected 1 or more"),
 ])
 def test_refusals(options, message):
