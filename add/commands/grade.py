@@ -208,10 +208,13 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
         return load_grader(folder)
     for sentence in (*images.sentences, *sentences):
         note(sentence)
-    with closing(EvaluationBar("training classifiers", config.num_seeds * classifier_config.steps, "step",
-                               silent)) as bar:
-        grader = train_grader(images, method, config.synthetic_share if method.source else 0.0, runs,
-                              range(config.seed, config.seed + config.num_seeds), _facts(config, images), bar.add)
+    share, seeds = config.synthetic_share if method.source else 0.0, range(config.seed, config.seed + config.num_seeds)
+    missing = sum(not runs.is_there(method, share, seed) for seed in seeds)
+    if not missing:
+        note(f"the classifiers are there; calibrating them on {len(images.validation.data)} images")
+    with closing(EvaluationBar("training classifiers", missing * classifier_config.steps, "step",
+                               silent or not missing)) as bar:
+        grader = train_grader(images, method, share, runs, seeds, _facts(config, images), bar.add)
     save_grader(folder, grader)
     note(f"the grader is trained: {folder}")
     return grader

@@ -114,8 +114,11 @@ def test_a_comparison_s_classifiers_are_taken(data, graded, tmp_path, capsys):
     assert low <= found["ensemble"] <= high and low < high
     kept = sorted((tmp_path / "compared" / "runs").glob("*.pt"))
     times = [path.stat().st_mtime_ns for path in kept]
+    capsys.readouterr()
     assert run("grade", *real, "--classification", tmp_path / "compared", "--method", "mixup", "--grader_dir",
                tmp_path / "grader", *QUICK) == 0
+    told = "".join(capsys.readouterr())
+    assert "the classifiers are there; calibrating them on" in told and "training classifiers" not in told
     assert [path.stat().st_mtime_ns for path in kept] == times
     states = load_grader(tmp_path / "grader").states
     first = torch.load(tmp_path / "compared" / "runs" / "mixup_seed0.pt", weights_only=True)
