@@ -212,8 +212,10 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
     missing = sum(not runs.is_there(method, share, seed) for seed in seeds)
     if not missing:
         note(f"the classifiers are there; calibrating them on {len(images.validation.data)} images")
+    elif method.further == "features":
+        note("computing features of the images in all orientations, for regressions on them")
     with closing(EvaluationBar("training classifiers", missing * classifier_config.steps, "step",
-                               silent or not missing)) as bar:
+                               silent or not missing or method.further == "features")) as bar:
         grader = train_grader(images, method, share, runs, seeds, _facts(config, images), bar.add)
     save_grader(folder, grader)
     note(f"the grader is trained: {folder}")
