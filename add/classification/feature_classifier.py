@@ -18,6 +18,7 @@ from add.metrics import load_features
 
 DIM = 1280
 STRENGTHS = np.logspace(-5, 1, 7)  # C of scikit-learn
+LEAST_SPREAD = 0.05  # of a feature, as a share of the median: one that the real images lack would else count without end
 MOST_KEPT = 50_000  # images whose features are kept, 256 MB: all classifiers of a comparison see the same ones
 _KEPT: dict[bytes, torch.Tensor] = {}
 
@@ -53,7 +54,8 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
     classes = real.labels.argmax(dim=1).numpy()
     features = np.concatenate([features_of(orient(real.images, [orientation] * len(real))).numpy()
                                for orientation in orientations])
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    spread = spread.clip(min=max(LEAST_SPREAD * float(np.median(spread)), 1e-6))
     features = (features - mean) / spread
     own, groups = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
     parts = StratifiedGroupKFold(min(5, int(np.bincount(classes).min())), shuffle=True, random_state=seed)

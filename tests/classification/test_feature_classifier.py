@@ -85,6 +85,23 @@ def test_soft_labels_are_the_soft_cross_entropy(projected):
     assert (slopes[1] - slopes[0]) / 2e-3 == pytest.approx(0, abs=1e-3)
 
 
+def test_a_feature_that_real_images_lack_decides_nothing(monkeypatch):
+    """Generated images of the first class have a little of a third feature; one test image of the second has it, too."""
+    monkeypatch.setattr(feature_classifier, "DIM", 3)
+    monkeypatch.setattr(feature_classifier, "_KEPT", {})
+    monkeypatch.setattr(feature_classifier, "_extractor", lambda: lambda images: images[:, :, 0, 0])
+    real = toy_images(40)
+    real.images[:, 2] = 0
+    generated = toy_images(40, seed=1)
+    generated.images[:, 2] = 0.1 * generated.labels[:, :1, None]
+    test = toy_images(10, seed=2)
+    test.images[:, 2] = 0
+    test.images[1, 2] = 0.1
+    logits = fit_features(real, "none", 0, generated, 0.5)(test.images)
+    log_odds = (logits[:, 1] - logits[:, 0]).detach()
+    assert log_odds.abs().max() < 30 and (log_odds > 0).eq(test.labels[:, 1] == 1).float().mean() >= 0.8
+
+
 def test_features_of_an_image_are_computed_once(projected, monkeypatch):
     images = toy_images(8).images
     first = features_of(images)
