@@ -18,7 +18,7 @@ from add.metrics import load_features
 
 DIM = 1280
 STRENGTHS = np.logspace(-5, 1, 7)  # C of scikit-learn
-LEAST_SPREAD = 0.05  # of a feature, as a share of the median: one that the real images lack would else count without end
+LEAST_SPREAD = 0.05  # of a feature, in medians: one that the real images lack would else count without end
 MOST_KEPT = 50_000  # images whose features are kept, 256 MB: all classifiers of a comparison see the same ones
 _KEPT: dict[bytes, torch.Tensor] = {}
 

@@ -226,7 +226,7 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
             raise UserError(f"{config.dataset} has the domains {', '.join(images.domains)}: a study compares two; give "
                             f"a folder, or bands, with two")
         if draw.of > 1 and draw.number == 0:
-            write_plan(out_dir, analysis_plan(config, images))
+            write_plan(out_dir, analysis_plan(config, images), dataclasses.asdict(StudyConfig()))
             note(f"the plan is noted: {out_dir / PLAN}" + (
                 "" if images.disjoint else "; there are too few training images, so that draws share some"))
         if config.unlabelled_dir:

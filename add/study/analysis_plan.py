@@ -51,13 +51,19 @@ def analysis_plan(config: Any, images: StudyImages) -> Row:
             "options": {name: value for name, value in dataclasses.asdict(config).items() if name not in IRRELEVANT}}
 
 
-def write_plan(out_dir: Path, plan: Row) -> None:
-    """Write the plan below `out_dir`; where it differs from the one that is there, note what was changed."""
+def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
+    """Write the plan below `out_dir`; where it differs from the one that is there, note what was changed.
+
+    Args:
+        defaults: values of options that the plan of an earlier version, which had fewer of them, did not name.
+    """
     path, digest = out_dir / PLAN, digest_of_plan(plan)
     changes: list[Row] = []
     if path.exists():
         before = read_plan(out_dir)
-        if before["sha256"] == digest:
+        unnamed = {name: value for name, value in (defaults or {}).items() if name in plan["options"]}
+        if digest in (before["sha256"], digest_of_plan(
+                before["plan"] | {"options": unnamed | before["plan"].get("options", {})})):
             return
         changes = [*before["changes"], {
             "date": _now(), "changed": _changed(before["plan"], plan), "sha256": before["sha256"],

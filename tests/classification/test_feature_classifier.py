@@ -86,7 +86,7 @@ def test_soft_labels_are_the_soft_cross_entropy(projected):
 
 
 def test_a_feature_that_real_images_lack_decides_nothing(monkeypatch):
-    """Generated images of the first class have a little of a third feature; one test image of the second has it, too."""
+    """Generated images of the first class have a little of it, and so has one test image of the second."""
     monkeypatch.setattr(feature_classifier, "DIM", 3)
     monkeypatch.setattr(feature_classifier, "_KEPT", {})
     monkeypatch.setattr(feature_classifier, "_extractor", lambda: lambda images: images[:, :, 0, 0])

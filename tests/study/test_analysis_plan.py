@@ -47,6 +47,16 @@ def test_a_change_after_results_is_said(tmp_path):
     assert digest_of_plan(other)[:12] in text and "It was not changed" not in text
 
 
+def test_an_option_that_an_earlier_version_did_not_have_is_no_change(tmp_path):
+    plan, defaults = analysis_plan(CONFIG, GRADED), dataclasses.asdict(StudyConfig())
+    earlier = plan | {"options": {name: value for name, value in plan["options"].items() if name != "unlabelled_dir"}}
+    write_plan(tmp_path, earlier)
+    write_plan(tmp_path, plan, defaults)
+    assert read_plan(tmp_path)["plan"] == earlier and read_plan(tmp_path)["changes"] == []
+    write_plan(tmp_path, plan | {"options": plan["options"] | {"unlabelled_dir": "between"}}, defaults)
+    assert read_plan(tmp_path)["changes"][0]["changed"] == ["options.unlabelled_dir"]
+
+
 def test_a_plan_of_another_shape_is_refused(tmp_path):
     (tmp_path / PLAN).write_text(json.dumps({"plan": {}}))
     with pytest.raises(UserError, match="plan.json .*restore it, or give another --out_dir"):
