@@ -28,7 +28,7 @@ from add.classification.grader_training import train_grader
 from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.scores import check_packages
-from add.commands.shared.classifier_estimate import classifier_lines
+from add.commands.shared.classifier_estimate import classifier_lines, features_lines
 from add.commands.shared.grading_job import count_images, grade_images
 from add.config import (
     MOST_PIXELS,
@@ -155,7 +155,7 @@ def estimate_grading(config: GradeConfig, classifier_config: ClassifierConfig) -
     Raises:
         UserError: as `find_grader`.
     """
-    lines = []
+    lines: list[str] = []
     if is_there := not config.data_dir or (Path(config.grader_dir) / SETTINGS).is_file():
         grader = load_grader(config.grader_dir)
         size, mpp, members = grader.image_size, grader.facts.get("mpp"), grader.networks()
@@ -163,8 +163,12 @@ def estimate_grading(config: GradeConfig, classifier_config: ClassifierConfig) -
         images, method = read_training(config), _method(config)
         check_synthetic([method], read_synthetic(config, [method], images)[0])
         networks = 0 if method.further == "features" else config.num_seeds
-        lines += [classifier_lines(images.train.data, classifier_config, 0 if config.classification else networks,
-                                   files_each=1)]
+        if config.classification:
+            lines = ["the classifiers are there"]
+        elif networks:
+            lines = [classifier_lines(images.train.data, classifier_config, networks, files_each=1)]
+        else:
+            lines = [features_lines(images.train.data.images, len(images.train.data))]
         size, mpp = images.image_size, mpp_of(config.data_dir)
         members = [build_network(classifier_config.network, len(images.train.names)).eval()] * networks
     if not config.images:

@@ -3,7 +3,6 @@
 They are written to labels_RULE.csv in each translation folder, beside its labels.csv.
 """
 import dataclasses
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +12,7 @@ import torch
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.cross_fitted import LABEL_FOLDS, cross_fit
-from add.classification.feature_classifier import features_of, fit_features
+from add.classification.feature_classifier import fit_features
 from add.classification.label_rules import (
     LABEL_RULES,
     PLACE_WEIGHT,
@@ -26,7 +25,7 @@ from add.classification.label_rules import (
 )
 from add.classification.labelled_images import all_images, read_domains
 from add.classification.scores import check_packages
-from add.commands.shared.classifier_estimate import classifier_lines
+from add.commands.shared.classifier_estimate import classifier_lines, features_lines
 from add.config import (
     Checked,
     HelpGroups,
@@ -45,7 +44,6 @@ from add.data.files import changed_settings, save_json
 from add.data.groups import hint_at_groups, read_groups
 from add.data.image_file import read_image
 from add.data.read_back import read_json
-from add.data.transforms import ORIENTATIONS
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.labels_by_place import labels_by_place, place_table
@@ -136,7 +134,7 @@ def estimate_labels(config: RelabelConfig, classifier_config: ClassifierConfig) 
     pairs = sorted({_pair(series) for series in found})
     real, size = _read_real(config, found)
     if config.rule == "features":
-        return _features_lines(found, real)
+        return features_lines(real.data.images, sum(map(len, found)) + len(real.data))
     if config.rule != "likelihood":
         return classifier_lines(real.data, classifier_config, config.label_folds * len(pairs))
     seconds = evaluation_seconds(_models(found[0], _pair(found[0]))[0][0], (3, size, size), torch.device("cpu"), BATCH)
@@ -216,17 +214,6 @@ def _read_real(config, found):
 
 def _fit_features(images, seed):
     return fit_features(images, "dihedral", seed)
-
-
-def _features_lines(found, real):
-    """Return the lines that say what the rule features will take: most of it are features, in all orientations."""
-    batch = real.data.images[:BATCH]
-    _, start = features_of(batch.clamp(-0.9, 0.9)), time.monotonic()
-    features_of(batch)
-    each = (time.monotonic() - start) / len(batch)
-    count = len(ORIENTATIONS["dihedral"]) * (sum(map(len, found)) + len(real.data))
-    return (f"estimate from features of {len(batch)} images; nothing was written\n"
-            f"time: {minutes(count * each / 60)} for features of {count} images")
 
 
 def _by_place(series, gamma):

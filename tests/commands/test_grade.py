@@ -136,6 +136,10 @@ def test_an_estimate_trains_and_writes_nothing(data, graded, tmp_path, capsys):
     assert run("grade", "--data_dir", data / "train", "--grader_dir", tmp_path / "new", *words, *QUICK) == 0
     told = capsys.readouterr().out
     assert "for 2 classifiers of 25 steps" in told and "for 12 images or tiles at most" in told
+    assert run("grade", "--data_dir", data / "train", "--grader_dir", tmp_path / "new", "--estimate", "True",
+               "--val_fraction", 0.25, "--method", "features") == 0
+    told = capsys.readouterr().out
+    assert "for features of 144 images" in told and "no --images to grade" in told
     assert sorted(graded[0].rglob("*")) == before and not list(tmp_path.iterdir())
 
 

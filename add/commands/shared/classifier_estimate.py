@@ -2,14 +2,19 @@
 import dataclasses
 import time
 
+import torch
+
 from add.classification.classifier import ClassifierConfig, build_network, train_classifier
+from add.classification.feature_classifier import features_of
 from add.classification.labelled_images import Labelled
+from add.data.transforms import ORIENTATIONS
 from add.runtime.cost_lines import size_text
 from add.runtime.machine import peak_memory_mb
 from add.runtime.progress import minutes
 from add.training.step_costs import MEASURED_STEPS, WARM_UP_STEPS
 
 FLOAT_BYTES = 4
+BATCH = 8  # images whose features are measured
 
 
 def classifier_lines(real: Labelled, config: ClassifierConfig, num_trainings: int, files_each: int = 0) -> str:
@@ -39,3 +44,20 @@ def classifier_seconds(real: Labelled, config: ClassifierConfig) -> float:
     train_classifier(real, dataclasses.replace(config, steps=WARM_UP_STEPS + MEASURED_STEPS), seed=0,
                      on_step=lambda step, loss: ends.append(time.monotonic()))
     return (ends[-1] - ends[WARM_UP_STEPS - 1]) / MEASURED_STEPS
+
+
+def features_lines(images: torch.Tensor, count: int) -> str:
+    """Return the lines that say what pretrained features of `count` images in all orientations will take.
+
+    Regressions on them take little beside. Nothing is written.
+
+    Args:
+        images: some to measure with, [n, 3, H, W].
+    """
+    batch = images[:BATCH]
+    _, start = features_of(batch.clamp(-0.9, 0.9)), time.monotonic()
+    features_of(batch)
+    each = (time.monotonic() - start) / len(batch)
+    count *= len(ORIENTATIONS["dihedral"])
+    return (f"estimate from features of {len(batch)} images; nothing was written\n"
+            f"time: {minutes(count * each / 60)} for features of {count} images")
