@@ -20,6 +20,7 @@ from add.training.training_curves import CURVES_NAME, draw_curves
 from add.training.training_data import Labelled
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+CURVES_EVERY = 20.0  # seconds between two drawings of the curves, which take half a one each
 WHOLE_HEAP = 2**31 - 1  # bytes, the largest number that mallopt takes
 
 
@@ -76,7 +77,7 @@ class Loop:
         self.seconds = 0.0  # of training, over all resumed parts
         self.kept_windows: list[Row] = []  # of each process, where the run was stopped between two rows
         self.plan: Plan | None = None  # by time, where one was made
-        self.draws_curves = True
+        self.draws_curves, self.curves_drawn = True, time.monotonic()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
@@ -119,7 +120,7 @@ class Loop:
             elif due or saving:
                 self._record(window, last=stop and not at_once, judged=saving and not at_once)
                 if saving:
-                    self.save(pictured=not at_once)
+                    self.save(pictured=not at_once, last=stop)
                 self.world.barrier()  # the main process has more to do than the others
                 window = self.new_window()
 
@@ -159,7 +160,7 @@ class Loop:
         if lacking:
             self.run_folder.complete_progress(self.step, lacking)
         unpictured = self.config.num_preview and not self._picture_path.exists()
-        if lacking or unpictured:
+        if lacking or unpictured or not (self.run_folder / CURVES_NAME).exists():
             self._save_curves()
         if unpictured:
             self._save_picture()
@@ -179,10 +180,11 @@ class Loop:
         if self.config.num_preview:
             self.picture()
 
-    def save(self, pictured: bool = True, windows: Sequence[Row] = ()) -> None:
-        """Write a checkpoint, and then a picture of samples unless told not to, in the main process.
+    def save(self, pictured: bool = True, windows: Sequence[Row] = (), last: bool = False) -> None:
+        """Write a checkpoint, and then pictures of curves and samples unless told not to, in the main process.
 
         Args:
+            last: whether the run ends here; before, curves are drawn where the last drawing is CURVES_EVERY ago.
             windows: the state of each process's means, where the row that they are for is still to come.
         """
         if self.world.is_main:
@@ -191,7 +193,8 @@ class Loop:
                 content["state"]["windows"] = list(windows)
             self.run_folder.save(self.step, **content)
             if pictured:
-                self._save_curves()
+                if last or time.monotonic() - self.curves_drawn >= CURVES_EVERY:
+                    self._save_curves()
                 self._save_picture()
             else:
                 self.note(f"the checkpoint of step {self.step} is written; nothing is measured or drawn at a stop")
@@ -263,6 +266,7 @@ class Loop:
             return
         try:
             draw_curves(self.run_folder / CURVES_NAME, self.run_folder.read_progress())
+            self.curves_drawn = time.monotonic()
         except ImportError:
             self.draws_curves = False
             self.note(f"{CURVES_NAME} is left out: matplotlib is not installed (pip install \"add-diffusion[eval]\")")

@@ -10,8 +10,10 @@ from add.training.training_curves import draw_curves
 from tests.training.runs import start
 
 
-def test_every_save_draws_the_curves(tmp_path, images, monkeypatch):
+@pytest.mark.parametrize("every, expected", [(0, [["1", "2"], ["1", "2", "3"]]), (1000, [["1", "2", "3"]])])
+def test_curves_are_drawn_at_saves_some_time_apart_and_at_the_end(tmp_path, images, monkeypatch, every, expected):
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr(loop, "CURVES_EVERY", every)
     drawn = []
 
     def draw(path, rows):
@@ -20,7 +22,7 @@ def test_every_save_draws_the_curves(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(loop, "draw_curves", draw)
     start(tmp_path / "run", images, max_steps=3, save_interval=2, val_fraction=0.3).run()
-    assert drawn == [["1", "2"], ["1", "2", "3"]]
+    assert drawn == expected
     assert np.asarray(Image.open(tmp_path / "run" / "curves.png").convert("L")).std() > 5
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
@@ -60,6 +62,7 @@ def test_a_picture_that_fails_is_told_of_once_and_training_goes_on(tmp_path, ima
         raise error
 
     monkeypatch.setattr(loop, "draw_curves", fail)
+    monkeypatch.setattr(loop, "CURVES_EVERY", 0)
     notes = []
     trainer = start(tmp_path / "run", images, note=notes.append, max_steps=3, save_interval=1)
     trainer.run()
