@@ -45,14 +45,14 @@ SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "stain_jitter", "regression", "features",
            "teacher")  # if asked for
+MIXED = "mixup"  # the source that is made of the real images
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
-ON_FEATURES = tuple(FEATURES + images for images in ("mixup", *SYNTHETIC))
+ON_FEATURES = tuple(FEATURES + images for images in (MIXED, *SYNTHETIC))
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
-PUPILS = tuple(TAUGHT + images for images in ("real", "mixup", "unconditional", "full", "unlabelled"))
+PUPILS = tuple(TAUGHT + images for images in ("real", MIXED, "unconditional", "full", "unlabelled"))
 CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
 SMOOTHING = 0.1
-MIXED = "mixup"  # the source that is made of the real images
-MIXED_EACH = 10  # mixed images of that source, for each real one
+MIXED_EACH = 10  # images of the source MIXED, for each real one
 
 
 class Method(NamedTuple):

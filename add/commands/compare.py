@@ -46,7 +46,7 @@ from add.study.image_draws import ONLY_DRAW, Draw
 from add.study.study_data import prepare_data, refuse_tested
 from add.study.study_plan import RIVALS, plan, test_sets
 from add.study.study_report import write_report
-from add.study.study_steps import run_steps
+from add.study.study_steps import Step, run_steps
 from add.study.workflow import FILE, elsewhere, run_workflow, write_workflow
 from add.transition import PATHS
 
@@ -217,7 +217,8 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
     out_dir = Path(config.out_dir)
     _check_same_study(config, out_dir)
     note(f"images of the study {config.dataset} in {out_dir.resolve()}")
-    steps = []
+    steps: list[tuple[Path, Step]] = []
+    tests: list[Path] = []
     for draw, own in draws_of(config):
         images = prepare_data(config.dataset, own.out_dir, config.sizes(), config.num_test, config.image_size,
                               config.seed, parse_bands(config.bands),
@@ -229,11 +230,11 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
             write_plan(out_dir, analysis_plan(config, images), dataclasses.asdict(StudyConfig()))
             note(f"the plan is noted: {out_dir / PLAN}" + (
                 "" if images.disjoint else "; there are too few training images, so that draws share some"))
-        if config.unlabelled_dir:
-            refuse_tested(config.unlabelled_dir, test_sets(own.out_dir).values(), config.image_size,
-                          config.group_pattern)
+        tests += test_sets(own.out_dir).values()
         steps += [(Path(own.out_dir) / f"n{size}", step)
                   for size in own.sizes() for step in plan(own, images.domains, size)]
+    if config.unlabelled_dir:
+        refuse_tested(config.unlabelled_dir, tests, config.image_size, config.group_pattern)
     if config.jobs == 1 and not config.prepare_only:
         run_steps(steps, note)
         return out_dir

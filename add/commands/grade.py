@@ -28,7 +28,7 @@ from add.classification.grader_training import train_grader
 from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.scores import check_packages
-from add.commands.shared.classifier_estimate import classifier_lines, features_lines
+from add.commands.shared.classifier_estimate import BATCH, NEW, classifier_lines, features_lines
 from add.commands.shared.grading_job import count_images, grade_images
 from add.config import (
     MOST_PIXELS,
@@ -58,7 +58,6 @@ from add.runtime.progress import EvaluationBar, minutes, say
 from add.runtime.typed_command import command_facts
 from add.training.step_costs import mean_seconds
 
-BATCH = 8  # images that an estimate grades
 ASKED = "asked.json"  # in a grader's folder: the options and images of its training
 
 
@@ -174,8 +173,8 @@ def estimate_grading(config: GradeConfig, classifier_config: ClassifierConfig) -
     if not config.images:
         return "\n".join([*lines, "no --images to grade"])
     batch = 2 * torch.rand(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0)) - 1
-    seconds = mean_seconds(lambda: grader.grade(batch.add_(1e-3), members) if is_there else (
-        features_of(batch.add_(1e-3)), [predict_logits(member, batch) for member in members]), torch.device("cpu"))
+    seconds = mean_seconds(lambda: grader.grade(batch.add_(NEW), members) if is_there else (
+        features_of(batch.add_(NEW)), [predict_logits(member, batch) for member in members]), torch.device("cpu"))
     count = count_images(config, size, mpp)
     return "\n".join([*lines, f"grading an image: {seconds / BATCH:.3g} s, measured on noise",
                       f"time: {minutes(count * seconds / BATCH / 60)} for {count} images or tiles at most; reading "
@@ -218,8 +217,8 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
         note(f"the classifiers are there; calibrating them on {len(images.validation.data)} images")
     elif method.further == "features":
         note("computing features of the images in all orientations, for regressions on them")
-    with closing(EvaluationBar("training classifiers", missing * classifier_config.steps, "step",
-                               silent or not missing or method.further == "features")) as bar:
+    steps = 0 if method.further == "features" else missing * classifier_config.steps
+    with closing(EvaluationBar("training classifiers", steps, "step", silent or not steps)) as bar:
         grader = train_grader(images, method, share, runs, seeds, _facts(config, images), bar.add)
     save_grader(folder, grader)
     note(f"the grader is trained: {folder}")

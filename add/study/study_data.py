@@ -96,7 +96,7 @@ def refuse_tested(unlabelled_dir: PathLike, tests: Iterable[PathLike], image_siz
     """Raise UserError where images of unknown stage are test images of a study, or share a group with one.
 
     Args:
-        tests: folders of test images of a draw. image_size: of the study, at which pixels are compared.
+        tests: folders of test images, of all draws. image_size: of the study, at which pixels are compared.
     """
     paths = list_images(unlabelled_dir)
     groups = read_groups(unlabelled_dir, paths, group_pattern)

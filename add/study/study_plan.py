@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from add.classification.classifier_methods import SYNTHETIC
 from add.classification.label_rules import RULES_OF_PLACE
 from add.interfaces import PathLike
 from add.study.study_steps import Step
 
 BASE = "base"  # the model of unlabelled images
-OURS = {"unconditional", "full", "progressive"}  # made by the study's diffusion models
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 
@@ -27,7 +27,7 @@ def plan(config: Any, domains: Sequence[str], size: int) -> list[Step]:
     folder = Path(config.out_dir) / f"n{size}"
     sources = {method.images.partition("@")[0] for method in config.parsed_methods()} - {""}
     steps = []
-    if sources & OURS:
+    if sources & set(SYNTHETIC):
         steps += [_train_base(config, folder)] if config.unlabelled_dir else []
         steps += [_train(config, folder, domain) for domain in domains]
     if "unconditional" in sources:

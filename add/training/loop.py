@@ -77,7 +77,7 @@ class Loop:
         self.seconds = 0.0  # of training, over all resumed parts
         self.kept_windows: list[Row] = []  # of each process, where the run was stopped between two rows
         self.plan: Plan | None = None  # by time, where one was made
-        self.draws_curves, self.curves_drawn = True, time.monotonic()
+        self.draws_curves, self.last_drawing = True, time.monotonic()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, on_step: Callable[[], None] = lambda: None) -> None:
         """Train until config.last_step, max_minutes or should_stop(); save at the intervals and at the end.
@@ -193,7 +193,7 @@ class Loop:
                 content["state"]["windows"] = list(windows)
             self.run_folder.save(self.step, **content)
             if pictured:
-                if last or time.monotonic() - self.curves_drawn >= CURVES_EVERY:
+                if last or time.monotonic() - self.last_drawing >= CURVES_EVERY:
                     self._save_curves()
                 self._save_picture()
             else:
@@ -266,7 +266,7 @@ class Loop:
             return
         try:
             draw_curves(self.run_folder / CURVES_NAME, self.run_folder.read_progress())
-            self.curves_drawn = time.monotonic()
+            self.last_drawing = time.monotonic()
         except ImportError:
             self.draws_curves = False
             self.note(f"{CURVES_NAME} is left out: matplotlib is not installed (pip install \"add-diffusion[eval]\")")

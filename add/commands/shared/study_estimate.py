@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig
-from add.classification.classifier_methods import Method
+from add.classification.classifier_methods import SYNTHETIC, Method
 from add.classification.cross_fitted import LABEL_FOLDS
 from add.classification.label_rules import RULES_OF_PLACE
 from add.classification.labelled_images import Labelled, one_hot
@@ -20,7 +20,7 @@ from add.networks import ModelConfig
 from add.runtime.cost_lines import evaluation_seconds
 from add.runtime.progress import minutes
 from add.runtime.world import World
-from add.study.study_plan import OURS, RIVALS
+from add.study.study_plan import RIVALS
 from add.training import TrainConfig, prepare
 from add.training.step_costs import MEASURED_STEPS, measure_steps
 from add.transition import make_sampler, way_evaluations
@@ -44,7 +44,7 @@ def study_lines(config: Any, methods: Sequence[Method]) -> str:
     classifier = classifier_seconds(real, ClassifierConfig(network=config.network, steps=config.classifier_steps))
     parts: dict[str, float] = {}
     for size in config.sizes():
-        if sources & OURS:  # a base model, from which the others take half the steps each, makes it no more
+        if sources & set(SYNTHETIC):  # a base model, from which the others take half the steps each, makes it no more
             _add(parts, "training diffusion models", NUM_DOMAINS * last_step * step)
         if "unconditional" in sources:
             _add(parts, "sampling", NUM_DOMAINS * config.num_samples * config.sample_steps * evaluation)
