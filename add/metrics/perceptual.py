@@ -43,7 +43,7 @@ class PerceptualDistance:
         self.network: Any = load_features("efficientnet_lite0", device).network
 
     @torch.no_grad()
-    def embed(self, images: torch.Tensor, batch_size: int = 32) -> torch.Tensor:
+    def embed(self, images: torch.Tensor, batch_size: int = 16) -> torch.Tensor:
         """Return rows float32 [n, M], on the CPU, of images [n, 3, H, W] in [-1, 1] of any size.
 
         Args:
@@ -54,7 +54,7 @@ class PerceptualDistance:
         rows = torch.cat([self._embed(part.to(self.device)).cpu() for part in parts])
         return rows[:len(images)]
 
-    def pairwise(self, images: torch.Tensor, batch_size: int = 32) -> torch.Tensor:
+    def pairwise(self, images: torch.Tensor, batch_size: int = 16) -> torch.Tensor:
         """Return the distances between all images, float32 [n, n]; symmetric, 0 on the diagonal."""
         rows = self.embed(images, batch_size)
         return between(rows, rows).fill_diagonal_(0)

@@ -1,4 +1,5 @@
 """Image features: the network's input by hand, and its features where the package is installed."""
+import copy
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ from add.data import embedded, folders, to_model_input
 from add.data.read_images import read_folder
 from add.errors import UserError
 from add.metrics import FEATURES, load_features
-from add.metrics.image_features import checked_pair, to_bytes, to_network_input
+from add.metrics.image_features import checked_pair, fold, to_bytes, to_network_input
 
 scripts = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -52,6 +53,24 @@ def test_features_do_not_depend_on_the_batch(features):
     assert whole.shape == (5, features.dim) and whole.dtype is torch.float32
     torch.testing.assert_close(features(x, batch_size=2), whole, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(features(x[3:4])[0], whole[3], atol=1e-4, rtol=1e-4)
+
+
+def test_folded_network_is_the_network():
+    """On random statistics, so that a normalisation that was left out or folded twice shows."""
+    library = pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(0)
+    network = library.EfficientNet.from_name("efficientnet-lite0").eval()
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.running_mean, -0.2, 0.2)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        torch.nn.init.uniform_(norm.bias, -0.2, 0.2)
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        plain = network.extract_features(x)
+        folded = fold(copy.deepcopy(network)).extract_features(x)
+    assert plain.std() > 1e-3
+    torch.testing.assert_close(folded, plain, atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold(network).modules())
 
 
 def test_features_tell_stroma_from_gland(features):
