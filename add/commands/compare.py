@@ -33,6 +33,7 @@ from add.config import (
     split_names,
 )
 from add.data.files import changed_settings, save_json
+from add.data.folders import list_images
 from add.data.phantom import parse_bands
 from add.errors import UserError
 from add.interfaces import Note
@@ -215,6 +216,8 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
         UserError: a step failed, after its own message; or OUT holds another study.
     """
     out_dir = Path(config.out_dir)
+    if config.unlabelled_dir:
+        list_images(config.unlabelled_dir)  # one that can't be read ends the study before anything is written
     _check_same_study(config, out_dir)
     note(f"images of the study {config.dataset} in {out_dir.resolve()}")
     steps: list[tuple[Path, Step]] = []

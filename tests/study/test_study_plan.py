@@ -107,6 +107,13 @@ def commands(monkeypatch, tmp_path):
     return seen, status
 
 
+def test_a_missing_folder_of_unlabelled_images_leaves_nothing_behind(commands, tmp_path):
+    out_dir = tmp_path / "study"
+    with pytest.raises(UserError, match="between does not exist"):
+        run_study(StudyConfig(out_dir=str(out_dir), train_steps=10, unlabelled_dir=str(tmp_path / "between")))
+    assert not out_dir.exists() and not commands[0]
+
+
 def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
     seen, _ = commands
     config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,classifier")
