@@ -35,6 +35,7 @@ from add.config import (
 from add.data.files import changed_settings, save_json
 from add.data.folders import list_images
 from add.data.phantom import parse_bands
+from add.data.transforms import ORIENTATIONS
 from add.errors import UserError
 from add.interfaces import Note
 from add.results.report_page import page_line
@@ -59,12 +60,12 @@ class StudyConfig(Checked):
     help_groups: ClassVar[HelpGroups] = {
         "images": ("dataset", "num_train", "num_test", "image_size", "bands", "domains", "group_pattern",
                    "unlabelled_dir", "max_pixels"),
-        "models and generated images": ("train_config", "train_steps", "amount", "path", "num_sources", "num_samples",
-                                        "sample_steps", "backend"),
+        "models and generated images": ("train_config", "train_steps", "augment", "amount", "path", "num_sources",
+                                        "num_samples", "sample_steps", "backend"),
         "draws": ("draws", "primary", "margin"),
         "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
                                    "network", "classifier_steps", "max_images"),
-        "methods of other papers": ("rival_minutes", "rival_config", "rival_augment", "rival_sample_steps"),
+        "methods of other papers": ("rival_minutes", "rival_config", "rival_sample_steps"),
         "output and speed": ("out_dir", "estimate", "jobs", "restarts", "prepare_only", "threads", "seed")}
 
     dataset: str = path_option("phantom", "phantom: drawn cells of known severity; tissue: scikit-image's stained "
@@ -84,6 +85,9 @@ class StudyConfig(Checked):
     train_config: str = path_option("configs/phantom.yaml", "YAML file of the diffusion models' training options")
     train_steps: int = option(0, "training steps, the rate falling over the second half; 0: as the YAML file says",
                               least=0, most=MOST_STEPS)
+    augment: str = option("dihedral", "flips and quarter turns of the real images that everything learns from: models, "
+                                      "methods of other papers, classifiers; with dihedral the diffusion models do as "
+                                      "their YAML files say", tuple(ORIENTATIONS))
     amount: int = option(10, "progressive images per source image, N", least=1, most=1000)
     path: str = option("blend", "path of the translations, as in `add translate`", PATHS)
     num_sources: int = option(100, "training images of each domain that are translated, at most",
@@ -103,9 +107,6 @@ class StudyConfig(Checked):
                                   "of several draws count as the same", least=0, most=1)
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together", above=0, most=10**6)
-    rival_augment: str = option("dihedral", "random flips of the images that progan, lofgan and mixdl learn from; the "
-                                            "YAML files say it for the diffusion models",
-                                ("none", "mirror", "flips", "dihedral"))
     rival_config: str = path_option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
     rival_sample_steps: int = option(100, "ancestral steps of an IDDPM sample", least=1, most=MOST_TIMESTEPS)
     label_rule: str = option("classifier", "soft labels of the method progressive", LABEL_RULES)

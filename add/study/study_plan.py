@@ -78,7 +78,7 @@ def _train_base(config, folder):
 def _training(config, data_dir, run_dir, steps):
     """Return the options of a training; of no steps, those that its configuration says."""
     options = {"config": config.train_config, "data_dir": data_dir, "run_dir": run_dir,
-               "image_size": config.image_size, "seed": config.seed, "threads": config.threads}
+               "image_size": config.image_size, "seed": config.seed, "threads": config.threads, **_augmented(config)}
     return options | ({"lr_anneal_start": steps // 2, "lr_anneal_steps": steps} if steps else {})
 
 
@@ -92,12 +92,13 @@ def _sample(config, folder, domain):
 def _train_rival(config, folder, domains, rival):
     """Return the steps that train a method of another paper: lofgan once, the others for each domain."""
     common = {"image_size": config.image_size, "seed": config.seed, "threads": config.threads}
-    chosen = {"method": rival, "augment": config.rival_augment}
+    chosen = {"method": rival, "augment": config.augment}
     if rival == "lofgan":
         return [_step("train_lofgan", "baseline_train", chosen | {
             "data_dir": folder / "train", "run_dir": folder / rival / "models" / "all",
             "max_minutes": config.rival_minutes * len(domains), **common})]
-    script, chosen = ("train", {"config": config.rival_config}) if rival == "iddpm" else ("baseline_train", chosen)
+    iddpm = {"config": config.rival_config, **_augmented(config)}
+    script, chosen = ("train", iddpm) if rival == "iddpm" else ("baseline_train", chosen)
     return [_step(f"train_{rival}_{domain}", script, chosen | {
         "data_dir": folder / "train" / domain, "run_dir": folder / rival / "models" / domain,
         "max_minutes": config.rival_minutes, **common}) for domain in domains]
@@ -129,7 +130,8 @@ def _relabel(config, folder, domains, rule, after):
     options = {"translations": _joined(translations(folder)), "rule": rule, "threads": config.threads}
     if rule not in RULES_OF_PLACE:
         options |= {"data_dir": folder / "train", "calibration_dir": folder / "val", "domains": ",".join(domains),
-                    "network": config.network, "steps": config.classifier_steps, "seed": config.seed}
+                    "network": config.network, "steps": config.classifier_steps, "seed": config.seed,
+                    **_augmented(config)}
     return _step(f"labels_{rule}", "soft_labels", options, needs=(after,))
 
 
@@ -148,7 +150,7 @@ def _classify(config, folder, domains, sources, before):
                "domains": ",".join(domains), "methods": config.methods, "label_rule": config.label_rule,
                "synthetic_share": config.synthetic_share, "num_seeds": config.num_seeds, "seed": config.seed,
                "network": config.network, "steps": config.classifier_steps, "threads": config.threads,
-               "out_dir": folder / "classification"}
+               "out_dir": folder / "classification", **_augmented(config)}
     if config.heads != "class":  # earlier versions noted the command without it
         options["heads"] = config.heads
     if "unlabelled" in sources:
@@ -159,6 +161,11 @@ def _classify(config, folder, domains, sources, before):
     if given := [f"{name}={path}" for name, path in samples.items() if name in sources]:
         options["samples_dir"] = ",".join(given)
     return _step("classify", "classify", options, needs=before)
+
+
+def _augmented(config):
+    """Return the option for another augmentation than the classifiers' own; the YAML files name that of the models."""
+    return {} if config.augment == "dihedral" else {"augment": config.augment}
 
 
 def _step(name, script, options, needs=()):
