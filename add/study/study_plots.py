@@ -63,26 +63,37 @@ def plot_labels(path: PathLike, result: Row) -> None:
 
 
 def plot_draws(path: PathLike, result: Row) -> None:
-    """Write a PNG: a column per size, for each method the endpoint in every draw and its mean with a 95 % interval."""
-    endpoint = result["plan"]["plan"]["primary"]["endpoint"]
-    sizes = result["sizes"]
-    rows = max(map(len, sizes.values()))
-    figure, axes = _new_figure(1, len(sizes), (5.6 * len(sizes), 1.4 + 0.36 * rows))
+    """Write a PNG: a column per size, for each method the endpoint in every draw and its mean with a 95 % interval.
+
+    Methods without generated images, the rivals of the plan, have a colour and a mark of their own; the primary
+    method's name is bold.
+    """
+    primary = result["plan"]["plan"]["primary"]
+    endpoint, rivals, sizes = primary["endpoint"], primary["rivals"], result["sizes"]
+    height = 1.8 + 0.32 * max(map(len, sizes.values()))
+    figure, axes = _new_figure(1, len(sizes), (6.4 * len(sizes), height))
     for axis, (size, own) in zip(axes[0], sizes.items(), strict=True):
         order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
-                       reverse=lower_is_better(endpoint))  # the best at the top
+                       reverse=not lower_is_better(endpoint))
         for place, method in enumerate(order):
             values = own[method][endpoint]["draws"]
             found = interval(values)
-            axis.plot(values, [place] * len(values), "o", color="0.7", markersize=4)
-            axis.errorbar(found.mean, place, xerr=None if found.low is None else found.mean - found.low, fmt="o",
-                          color="C0", capsize=3, markersize=5)
+            axis.plot(values, [place] * len(values), "o", color="0.75", markersize=4)
+            color, mark = ("C1", "s") if method in rivals else ("C0", "o")
+            axis.errorbar(found.mean, place, xerr=None if found.low is None else found.mean - found.low, fmt=mark,
+                          color=color, capsize=3, markersize=5.5)
         axis.set_yticks(range(len(order)), order)
-        direction = "smaller" if lower_is_better(endpoint) else "larger"
+        axis.invert_yaxis()  # the best at the top
+        for label in axis.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() == primary["method"] else "normal")
         axis.set_title(f"{size} training images per domain", fontsize=10)
-        axis.set_xlabel(f"{endpoint} ({direction} is better); grey: single draws")
+        axis.set_xlabel(f"{endpoint} ({'smaller' if lower_is_better(endpoint) else 'larger'} is better)")
         axis.grid(axis="x", alpha=0.3)
-    figure.tight_layout()
+    marks = {"single draws": ("o", "0.75"), "without generated images": ("s", "C1"),
+             "with generated images": ("o", "C0")}
+    handles = [axes[0][0].plot([], [], mark, color=color)[0] for mark, color in marks.values()]
+    figure.legend(handles, list(marks), loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.3 / height, 1, 1))
     save_figure(path, figure)
 
 
