@@ -165,7 +165,7 @@ def network_of(method: Method, network: str, heads: str, num_classes: int, state
 
 
 def fit_teacher(real: Labelled, config: ClassifierConfig, seed: int, count: Count = lambda number: None) -> CrossFitted:
-    """Return the `CrossFitted` classifiers of training images of two classes.
+    """Return the `CrossFitted` classifiers of training images of two classes; no part divides a group.
 
     Raises:
         UserError: other than two classes.
@@ -174,7 +174,9 @@ def fit_teacher(real: Labelled, config: ClassifierConfig, seed: int, count: Coun
         raise UserError(f"the teacher tells two classes apart, and the images have {real.labels.shape[1]}: leave "
                         f"teacher and {TAUGHT}... out of --methods")
     classes = real.labels.argmax(dim=1)
-    return cross_fit(real.images[classes == 0], real.images[classes == 1], config, seed=seed, count=count)
+    low, high = (real.subset(classes == k) for k in (0, 1))
+    groups = None if low.groups is None or high.groups is None else (low.groups.tolist(), high.groups.tolist())
+    return cross_fit(low.images, high.images, config, seed=seed, count=count, groups=groups)
 
 
 def taught(method: Method, teacher: CrossFitted, real: Labelled, synthetic: Mapping[str, Labelled], seed: int

@@ -51,6 +51,8 @@ def read_training(config: Any) -> RealImages:
     order = domain_order(config.domains, config.translations, config.data_dir)
     real = read_domains(config.data_dir, size, order, config.skip_bad)
     groups = read_groups(config.data_dir, real.paths, config.group_pattern)
+    if groups is not None:
+        real = real._replace(data=dataclasses.replace(real.data, groups=np.asarray(groups)))
     if config.val_dir:
         train, validation = real, read_domains(config.val_dir, size, real.names, config.skip_bad)
         refuse_shared(groups, read_groups(config.val_dir, validation.paths, config.group_pattern),
@@ -76,8 +78,8 @@ def read_real(config: Any) -> RealImages:
     sentences, tests = list(found.sentences), []
     seen = found.train.data
     if not config.val_dir:  # then validation images are a part of the training images
-        seen = Labelled(*map(torch.cat, ((seen.images, found.validation.data.images),
-                                         (seen.labels, found.validation.data.labels))))
+        held_out = found.validation.data
+        seen = Labelled(torch.cat([seen.images, held_out.images]), torch.cat([seen.labels, held_out.labels]))
     for entry in config.test_dir.split(","):
         name, _, folder = entry.rpartition("=")
         own = read_domains(folder, found.image_size, found.train.names, config.skip_bad)

@@ -90,10 +90,11 @@ def cross_fit(source: torch.Tensor, target: torch.Tensor, config: ClassifierConf
     ends = []
     for fold in range(folds):
         held_out = [domain[own[fold]] for domain, own in zip((source, target), parts, strict=True)]
-        train = [domain[torch.cat([own[other] for other in range(folds) if other != fold])]
-                 for domain, own in zip((source, target), parts, strict=True)]
-        classes = torch.cat([torch.full((len(part),), k) for k, part in enumerate(train)])
-        images = Labelled(torch.cat(train), one_hot(classes, 2))
+        rows = [torch.cat([own[other] for other in range(folds) if other != fold]) for own in parts]
+        classes = torch.cat([torch.full((len(own),), k) for k, own in enumerate(rows)])
+        known = None if groups is None else np.concatenate([
+            np.asarray(own)[chosen.numpy()] for own, chosen in zip(groups, rows, strict=True)])
+        images = Labelled(torch.cat([source[rows[0]], target[rows[1]]]), one_hot(classes, 2), known)
         member = fit(images, seed + fold) if fit is not None else train_classifier(
             images, config, seed + fold, mixing="mixup", on_step=lambda step, loss: count(1))
         scores = [mean_log_odds(member, part) for part in held_out]

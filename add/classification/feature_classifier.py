@@ -1,9 +1,10 @@
 """Logistic regression on features of EfficientNet-Lite0: what a small set gives with a network of ImageNet, untrained.
 
 The features are those of the metrics. Every training image counts in all orientations of the augmentation; the strength
-of the penalty is chosen by cross-validation of the real images that keeps an image's orientations together. Generated
-images with soft labels may stand beside the real ones, each in one orientation, as there are many: an image counts once
-for each class, by the class's probability, which makes the regression's loss the soft cross-entropy.
+of the penalty is chosen by cross-validation of the real images, which divides neither the orientations of an image nor,
+where they are known, a group. Generated images with soft labels may stand beside the real ones, each in one
+orientation, as there are many: an image counts once for each class, by the class's probability, which makes the
+regression's loss the soft cross-entropy.
 """
 import functools
 import hashlib
@@ -48,7 +49,8 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
         synthetic: generated images. share: of the loss that is theirs, in [0, 1); the penalty weighs as without them.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.metrics import log_loss, make_scorer
+    from sklearn.model_selection import GridSearchCV
 
     orientations = ORIENTATIONS[augment]
     classes = real.labels.argmax(dim=1).numpy()
@@ -57,11 +59,12 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread = spread.clip(min=max(LEAST_SPREAD * float(np.median(spread)), 1e-6))
     features = (features - mean) / spread
-    own, groups = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
-    parts = StratifiedGroupKFold(min(5, int(np.bincount(classes).min())), shuffle=True, random_state=seed)
-    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring="neg_log_loss", cv=parts,
-                          refit=synthetic is None)
-    search.fit(features, own, groups=groups)
+    own, images = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
+    parts = [] if real.groups is None else _parts(own, np.unique(real.groups, return_inverse=True)[1][images], seed)
+    loss = make_scorer(log_loss, response_method="predict_proba", greater_is_better=False, labels=np.unique(classes))
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring=loss,
+                          cv=parts or _parts(own, images, seed), refit=synthetic is None)
+    search.fit(features, own)
     if synthetic is None:
         fitted = search.best_estimator_
     else:
@@ -72,6 +75,21 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
         fitted = LogisticRegression(max_iter=1000, C=search.best_params_["C"]).fit(
             np.concatenate([features, more[rows]]), np.concatenate([own, places]), sample_weight=weights)
     return as_network(fitted.coef_ / spread, fitted.intercept_ - fitted.coef_ @ (mean / spread), real.labels.shape[1])
+
+
+def _parts(classes, groups, seed):
+    """Return the parts of a cross-validation, (rows to train on, rows held out), that divide no group.
+
+    Of five at most those whose rows to train on have all classes: none, where a class comes from one group.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = min(5, *(len(np.unique(groups[classes == k])) for k in np.unique(classes)))
+    if folds < 2:
+        return []
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return [(train, held_out) for train, held_out in cut.split(classes, classes, groups)
+            if len(np.unique(classes[train])) == len(np.unique(classes))]
 
 
 def as_network(weight: np.ndarray, bias: np.ndarray, num_classes: int) -> FeatureClassifier:

@@ -3,6 +3,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -16,17 +17,22 @@ from add.results.translation_series import Series
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Images float32 [n, 3, H, W] in [-1, 1] and class probabilities float32 [n, K], whose rows sum to 1."""
+    """Images float32 [n, 3, H, W] in [-1, 1] and class probabilities float32 [n, K], whose rows sum to 1.
+
+    groups: of each image, such as slides, which no part of a cross-validation divides; or None.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def subset(self, indices: torch.Tensor) -> "Labelled":
-        """Return the images and labels at `indices`, int64 [m] or bool [n]."""
-        return Labelled(self.images[indices], self.labels[indices])
+        """Return the images and labels at `indices`, int64 [m] or bool [n], and their groups."""
+        groups = None if self.groups is None else self.groups[indices.numpy()]
+        return Labelled(self.images[indices], self.labels[indices], groups)
 
 
 class Domains(NamedTuple):

@@ -237,3 +237,14 @@ def test_a_teacher_of_three_classes_is_refused():
     real = Labelled(torch.zeros(3, 3, 4, 4), torch.eye(3))
     with pytest.raises(UserError, match="teacher tells two classes apart, and the images have 3: leave teacher and"):
         fit_teacher(real, ClassifierConfig(steps=1), 0)
+
+
+def test_a_teacher_divides_no_group(monkeypatch):
+    """The labels of generated images come from classifiers that held out whole groups; so do its own."""
+    seen = {}
+    monkeypatch.setattr(classifier_methods, "cross_fit", lambda *given, **more: seen.update(more))
+    labels = torch.eye(2)[[0, 1, 1, 0]]
+    fit_teacher(Labelled(torch.zeros(4, 3, 4, 4), labels, np.array(["a", "b", "c", "a"])), ClassifierConfig(steps=1), 3)
+    assert seen["groups"] == (["a", "a"], ["b", "c"]) and seen["seed"] == 3
+    fit_teacher(Labelled(torch.zeros(4, 3, 4, 4), labels), ClassifierConfig(steps=1), 3)
+    assert seen["groups"] is None

@@ -1,7 +1,10 @@
 """Logistic regression on features: what it learns, by features of known classes in place of EfficientNet's."""
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from sklearn import model_selection
 from sklearn.linear_model import LogisticRegression
 
 from add.classification import feature_classifier
@@ -126,3 +129,18 @@ def test_members_of_an_ensemble_can_be_regressions_on_features(projected):
 
 def test_a_state_is_the_linear_layer_alone(projected):
     assert set(as_network(np.ones((1, 6)), np.ones(1), 2).state_dict()) == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(("groups", "number"), [(None, 5), ([0, 0, 1, 1, 2, 2] * 5, 3), ([0, 1] * 15, 5)])
+def test_the_penalty_is_chosen_by_parts_that_divide_no_group(projected, monkeypatch, groups, number):
+    """An image, without groups; by image as well where a class comes from one group, so that no part could do."""
+    asked, search = [], model_selection.GridSearchCV
+    monkeypatch.setattr(model_selection, "GridSearchCV",
+                        lambda *given, cv, **more: asked.append(cv) or search(*given, cv=cv, **more))
+    real = dataclasses.replace(toy_images(30), groups=None if groups is None else np.array(groups))
+    fit_features(real, "mirror", seed=0)
+    (parts,) = asked
+    assert len(parts) == number
+    kept_together = np.tile(np.arange(30) if groups is None or len(set(groups)) == 2 else groups, 2)
+    for train, held_out in parts:
+        assert not set(kept_together[train]) & set(kept_together[held_out]) and len(train) + len(held_out) == 60
