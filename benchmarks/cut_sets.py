@@ -6,14 +6,15 @@ python benchmarks/study_sets.py --set oval_cells --matched --table data/rbc/tabl
 Sets, and what --source is:
   red_cells  Chula-RBC-12 (Naruenatthanaset et al. 2021, arXiv:2012.01321; MIT licence): the folder with Dataset/N.jpg,
              photographs of smears, and Label/N.txt, lines `x y type` of their cells. Cut are single whole cells of the
-             types 0 (normal) and 6 (ovalocyte) from photographs that hold both, 72 pixels around the middle.
+             types 0 (normal) and 6 (ovalocyte) from photographs that hold both, 72 pixels around the middle. Which
+             photographs show one smear is not told; numbers that follow each other with backgrounds alike count as one.
   pap_cells  CRIC Cervix (Rezende et al. 2021, Sci. Data 8, 151; CC BY 4.0): the folder with the fields' images and
              classifications.csv. Cut are 96 pixels around the nuclei of NILM, ASC-US, LSIL and HSIL.
   knees      radiographs (Chen 2018, doi:10.17632/56rmx5bjcr.1; CC BY 4.0): ClsKLData/kneeKL224, folders PART/GRADE with
              images named by patient and side, such as 9001695L.png. 128 pixels; left knees are mirrored, negatives
              turned back.
 
-Into --out_dir go images/ and table.csv: image, group (photograph, field, patient), split, and what the set knows of an
+Into --out_dir go images/ and table.csv: image, split, group (smear, field, patient), and what the set knows of an
 image. --test_share of the groups, chosen at random, are for testing, all their images with them.
 
 A red cell's axis_ratio is the minor by the major axis of its segmented area (Otsu's threshold on green, holes filled,
@@ -44,7 +45,8 @@ LEAST_AREA = 200  # pixels
 CONVEX = 0.95  # least share of its convex hull that a cell fills; two that touch fill less
 TYPES = {0: "normal", 6: "ovalocyte"}
 CLASSES = {"Negative for intraepithelial lesion": "NILM", "ASC-US": "ASC-US", "LSIL": "LSIL", "HSIL": "HSIL"}
-COLUMNS = {"red_cells": ("smear", "type", "axis_ratio", "area_px"), "pap_cells": ("field", "class"),
+SAME_SMEAR = 10  # grey levels that the backgrounds of two photographs in a row differ by at most, in every channel
+COLUMNS = {"red_cells": ("smear", "photograph", "type", "axis_ratio", "area_px"), "pap_cells": ("field", "class"),
            "knees": ("patient", "grade")}  # the group first
 
 
@@ -58,7 +60,8 @@ class Cut(NamedTuple):
 
 def red_cells(source: Path) -> Iterator[Cut]:
     """Yield the single whole cells of two types, from photographs that hold both."""
-    for points in sorted((source / "Label").glob("*.txt"), key=lambda path: path.stem.zfill(9)):  # some have none
+    smears = smears_of(source / "Dataset")
+    for points in sorted((source / "Label").glob("*.txt"), key=by_number):  # some photographs have none
         pixels = read_image(source / "Dataset" / f"{points.stem}.jpg")
         labelled, regions = segment(pixels[..., 1], filters.threshold_otsu)
         found = collections.defaultdict(list)
@@ -70,9 +73,29 @@ def red_cells(source: Path) -> Iterator[Cut]:
         cuts = [(cell, kind, crop) for cell, kind in own
                 if (crop := around(pixels, *cell.centroid[::-1], CELL)) is not None]
         if {kind for _, kind, _ in cuts} == set(TYPES.values()):
-            yield from (Cut(f"smear{points.stem}_{i:03d}", crop, {
-                "smear": f"smear{points.stem}", "type": kind, "axis_ratio": f"{axis_ratio(cell):.4f}",
-                "area_px": int(cell.area)}) for i, (cell, kind, crop) in enumerate(cuts))
+            yield from (Cut(f"photograph{points.stem}_{i:03d}", crop, {
+                "smear": smears[points.stem], "photograph": points.stem, "type": kind,
+                "axis_ratio": f"{axis_ratio(cell):.4f}", "area_px": int(cell.area)})
+                for i, (cell, kind, crop) in enumerate(cuts))
+
+
+def by_number(path: Path) -> int:
+    """Return the number that a file is named by."""
+    return int(path.stem)
+
+
+def smears_of(folder: Path) -> dict[str, str]:
+    """Return {photograph: name of its smear}: as long as the background hardly changes from number to number, one.
+
+    The background is the 85th percentile of each channel.
+    """
+    smears: dict[str, str] = {}
+    name, before = "", np.full(3, np.inf)
+    for path in sorted(folder.glob("*.jpg"), key=by_number):
+        background = np.percentile(read_image(path)[::4, ::4].reshape(-1, 3), 85, axis=0)
+        name = name if np.abs(background - before).max() <= SAME_SMEAR else f"smear{path.stem}"
+        smears[path.stem], before = name, background
+    return smears
 
 
 def read_points(path: Path) -> list[tuple[int, int, int]]:

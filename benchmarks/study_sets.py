@@ -4,7 +4,7 @@ python benchmarks/study_sets.py --set red_cells --table data/rbc/cells.csv --out
 python scripts/compare.py --dataset data/red_cells --domains round,elongated --draws 6 --image_size 36 --num_train 50
 
 Sets, and the columns that their table needs beside `image` (relative to it) and `split` (train or test):
-  red_cells  `smear,type,axis_ratio`: single whole cells cut from Chula-RBC-12 (Naruenatthanaset et al. 2021,
+  red_cells  `smear,photograph,type,axis_ratio`: single whole cells cut from Chula-RBC-12 (Naruenatthanaset et al. 2021,
              arXiv:2012.01321; MIT licence), from smears that hold both types. axis_ratio is minor by major axis of the
              segmented cell. Ends: round (normal, 0.88 or more) and elongated (ovalocyte, 0.70 or less). Severity is
              1 - axis_ratio; test_all holds test cells of all ratios, as many from every twentieth.
@@ -46,7 +46,8 @@ BINS = 20  # of the axis ratio from 0 to 1
 class StudySet:
     """How a table's rows are sorted.
 
-    columns: {name: type} beside image and split. group: the column of groups. ends: names of the two domains in order.
+    columns: {name: type} beside image and split. group: the column of groups. match_by: the column of what is matched,
+    a part of a group. ends: names of the two domains in order.
     severity: severity(row), None to leave the image out. end: the number of the domain that a row is an example of, or
     None. middle: the severity half way. even: whether test_all takes as many from every bin of the severity.
     """
@@ -58,6 +59,12 @@ class StudySet:
     end: Callable[[Row], int | None]
     middle: float
     even: bool = False
+    match_by: str = ""
+
+    @property
+    def matched_in(self) -> str:
+        """The column of which every value gives as many images of both ends, where they are matched."""
+        return self.match_by or self.group
 
 
 def _end_of_cell(row):
@@ -70,8 +77,8 @@ def _end_by_ratio(row):
     return 0 if row["axis_ratio"] >= 0.88 else 1 if row["axis_ratio"] <= 0.78 else None
 
 
-_CELLS = StudySet({"smear": str, "type": str, "axis_ratio": float}, "smear", ("round", "elongated"),
-                  lambda row: 1 - row["axis_ratio"], _end_of_cell, 0.21, even=True)
+_CELLS = StudySet({"smear": str, "photograph": str, "type": str, "axis_ratio": float}, "smear", ("round", "elongated"),
+                  lambda row: 1 - row["axis_ratio"], _end_of_cell, 0.21, even=True, match_by="photograph")
 SETS = {
     "red_cells": _CELLS,
     "oval_cells": dataclasses.replace(_CELLS, end=_end_by_ratio, middle=0.17),
@@ -125,10 +132,10 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0, mat
 
 
 def match(rows: list[Row], chosen: StudySet, seed: int) -> list[Row]:
-    """Return the rows of which every group holds as many of the one end as of the other, chosen at random."""
+    """Return the rows of which every group, or part of one, holds as many of both ends, chosen at random."""
     found = collections.defaultdict(lambda: ([], []))
     for place in np.random.default_rng(seed).permutation(len(rows)).tolist():
-        found[rows[place][chosen.group]][chosen.end(rows[place])].append(place)
+        found[rows[place][chosen.matched_in]][chosen.end(rows[place])].append(place)
     kept = [own[:min(map(len, ends))] for ends in found.values() for own in ends]
     return [rows[place] for place in sorted(place for own in kept for place in own)]
 

@@ -18,9 +18,9 @@ def ellipse(pixels, x, y, half_axes, angle=0.0, value=90):
     pixels[(along / half_axes[0]) ** 2 + (across / half_axes[1]) ** 2 <= 1] = value
 
 
-def write_smear(folder, number, cells):
+def write_photograph(folder, number, cells, background=210):
     """Write a photograph and its labels; cells: [(x, y, half axes, angle, type)]."""
-    pixels = np.full((480, 640, 3), 210, np.uint8)
+    pixels = np.full((480, 640, 3), background, np.uint8)
     for x, y, half_axes, angle, _ in cells:
         ellipse(pixels, x, y, half_axes, angle)
     for part in ("Dataset", "Label"):
@@ -36,27 +36,29 @@ def table(folder):
 
 
 @pytest.fixture
-def smears(tmp_path):
-    """Three photographs: two with both types, and what is no single whole cell; one with round cells alone."""
+def photographs(tmp_path):
+    """Of two smears: three with both types, and what is no single whole cell; one with round cells alone."""
     both = [(100, 100, ROUND, 0, 0), (300, 100, LONG, 0.6, 6), (500, 100, LONG, 0, 3)]
     touching = [(100, 300, ROUND, 0, 0), (136, 300, ROUND, 0, 0)]
     cut_off, near_the_edge = (5, 400, ROUND, 0, 0), (30, 200, ROUND, 0, 0)
-    for number in (3, 12):
-        write_smear(tmp_path / "chula", number, [*both, *touching, cut_off, near_the_edge])
-    write_smear(tmp_path / "chula", 7, both[:1])
+    for number, background in ((3, 210), (5, 204), (12, 180)):
+        write_photograph(tmp_path / "chula", number, [*both, *touching, cut_off, near_the_edge], background)
+    write_photograph(tmp_path / "chula", 4, both[:1])
     return tmp_path / "chula"
 
 
-def test_single_whole_cells_are_cut_and_measured(smears, tmp_path, capsys):
-    main(["--set", "red_cells", "--source", str(smears), "--out_dir", str(tmp_path / "rbc"), "--test_share", "0.5",
+def test_single_whole_cells_are_cut_and_measured(photographs, tmp_path, capsys):
+    main(["--set", "red_cells", "--source", str(photographs), "--out_dir", str(tmp_path / "rbc"), "--test_share", "0.5",
           "--repeat"])
     said = capsys.readouterr().out
-    assert "2 images to train on, 2 to test on" in said and said.count("| 100.0% |") == 5
+    assert " 4 images to train on, 2 to test on" in said or " 2 images to train on, 4 to test on" in said
+    assert said.count("| 100.0% |") == 5
     rows = table(tmp_path / "rbc")
-    assert [row["type"] for row in rows] == ["normal", "ovalocyte"] * 2
-    assert {row["smear"] for row in rows} == {"smear3", "smear12"}  # no smear of one type alone
-    assert len({row["split"] for row in rows if row["smear"] == "smear3"}) == 1
-    for row, ratio, area in zip(rows, (1.0, 0.5) * 2, (np.pi * 400, np.pi * 24 * 12) * 2, strict=True):
+    assert [row["type"] for row in rows] == ["normal", "ovalocyte"] * 3
+    assert [(row["smear"], row["photograph"]) for row in rows[::2]] == [  # none of one type alone; alike: one smear
+        ("smear3", "3"), ("smear3", "5"), ("smear12", "12")]
+    assert rows[0]["split"] == rows[2]["split"] != rows[4]["split"]
+    for row, ratio, area in zip(rows, (1.0, 0.5) * 3, (np.pi * 400, np.pi * 24 * 12) * 3, strict=True):
         assert float(row["axis_ratio"]) == pytest.approx(ratio, abs=0.02)
         assert float(row["area_px"]) == pytest.approx(area, rel=0.03)
         pixels = np.asarray(Image.open(tmp_path / "rbc" / row["image"]))
