@@ -99,7 +99,7 @@ class StudyConfig(Checked):
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     heads: str = option("class", "what a classifier says, as in `add classify`", OFFERED)
     draws: int = option(1, "independent repetitions, each with training images, models and classifiers of its own; of "
-                           "several, intervals hold for other images, too, and the plan is noted before the first",
+                           "several, intervals hold for other training images, too, and the plan is noted before",
                         least=1, most=1000)
     primary: str = option("progressive", "the method that several draws are to tell about: is it better than every one "
                                          "without generated images?")

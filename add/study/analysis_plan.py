@@ -1,7 +1,7 @@
 """The plan of a study of several draws: its primary endpoint, margin and analysis, written before anything is measured.
 
-It lies in OUT/plan.json with its SHA-256. Where a later call has other options, the file keeps what changed, when, and
-how many results were there by then, and the report says so.
+It lies in OUT/plan.json with its SHA-256. Where a later call has other options, the file keeps the plan as it was, when
+it was noted, what changed, and how many results were there by then, and the report says so.
 """
 import dataclasses
 import datetime
@@ -23,17 +23,18 @@ SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", 
              f"{GRADED_BY}_middle", f"{GRADED_BY}_ends")
 IRRELEVANT = ("threads", "jobs", "restarts", "prepare_only", "out_dir", "estimate", "max_pixels",
               "backend")  # options that change no result
-CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int}
+CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int, "noted?": str, "plan?": {str: object}}
 SHAPE = {"plan": {str: object}, "sha256": str, "date": str, "changes": [CHANGE]}
 KEEP = "restore it, or give another --out_dir"
 ANALYSIS = (
     "The unit is a draw: training images, generator and classifiers of its own. A method's value in a draw is the mean "
     "over its classifiers. Intervals are Student's, 95 %, of the differences between two methods in the same draw. "
     "Beside the primary ones stand intervals by a hierarchical bootstrap of draws, classifiers and groups of test "
-    "images. The claim is made only where the primary method is better than every rival by its own interval (an "
-    "intersection-union test, which needs no correction). It is called the same as a rival where the interval lies "
-    "within the margin. Secondary endpoints are compared with the rival whose mean is best, and their p values are "
-    "corrected by Holm's method.")
+    "images, the same ones for all draws where these have their test images in common. The claim is made only where "
+    "the primary method is better than every rival by its own interval (an intersection-union test, which needs no "
+    "correction) and beyond the margin: it is called the same as a rival where the interval lies within the margin. "
+    "Secondary endpoints are compared with the rival whose mean is best, and their p values are corrected by Holm's "
+    "method.")
 
 
 def analysis_plan(config: Any, images: StudyImages) -> Row:
@@ -67,7 +68,8 @@ def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
             return
         changes = [*before["changes"], {
             "date": _now(), "changed": _changed(before["plan"], plan), "sha256": before["sha256"],
-            "results": len(list(out_dir.glob("draw_*/n*/classification/classification.json")))}]
+            "results": len(list(out_dir.glob("draw_*/n*/classification/classification.json"))),
+            "noted": before["date"], "plan": before["plan"]}]
     save_json(path, {"plan": plan, "sha256": digest, "date": _now(), "changes": changes})
 
 
@@ -84,6 +86,8 @@ def digest_of_plan(plan: Row) -> str:
 def plan_lines(noted: Row) -> list[str]:
     """Return Markdown lines on a plan: its digest and date, and what was changed when results were there."""
     lines = [f"Plan of {noted['date']}, SHA-256 `{noted['sha256']}` (plan.json)."]
+    first = noted["changes"][0] if noted["changes"] else {}
+    lines += [f"First noted on {first['noted']}."] if "noted" in first else []
     late = [change for change in noted["changes"] if change["results"]]
     lines += [f"**The plan was changed on {change['date']}, when {change['results']} results were there** "
               f"({', '.join(change['changed'])}; before: `{change['sha256'][:12]}`)." for change in late]

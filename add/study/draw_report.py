@@ -3,6 +3,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from add.classification.places_file import PLACES, read_places
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.score_tables import GRADED_BY
@@ -10,7 +12,7 @@ from add.classification.scores import Interval, interval
 from add.data.files import save_csv, save_json, write_atomically
 from add.interfaces import Row
 from add.study.analysis_plan import plan_lines, read_plan
-from add.study.draw_statistics import bootstrap_difference, compare_draws, holm
+from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm
 from add.study.study_plots import plot_draws
 from add.study.study_report import read_scores
 
@@ -28,7 +30,9 @@ def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[in
     noted = read_plan(out_dir)
     result = {"plan": noted, "sizes": {str(size): _collect(noted["plan"], [folder / f"n{size}" for folder in folders])
                                        for size in sizes}}
-    result |= {"primary": _primary(result, folders), "secondary": _secondary(result)}
+    result |= {"primary": _primary(result, folders), "secondary": _secondary(result),
+               "half_way": {size: _half_way(noted["plan"]["primary"], [folder / f"n{size}" for folder in folders])
+                            for size in result["sizes"]}}
     paths = {name: out_dir / f"draws.{name}" for name in ("md", "csv", "json", "png")}
     save_json(paths["json"], result)
     write_atomically(paths["md"], lambda file: file.write(draw_tables(result).encode()))
@@ -50,6 +54,14 @@ def _known(values):
     return values if all(value is not None for value in values) else None
 
 
+def _half_way(primary, folders):
+    """Return the error in every draw of placing every image half way, which needs no classifier; None if not graded."""
+    known = [] if primary["endpoint"] != GRADED_BY else [
+        read_places(folder / "classification" / PLACES, primary["test"], []) for folder in folders]
+    truths = [places.truth for places in known if places is not None]
+    return [float(np.sqrt(((truth - 0.5) ** 2).mean())) for truth in truths] or None
+
+
 def _primary(result, folders):
     """Return [{"rival", "difference", "bootstrap", "p", "verdict", "by_draw"}] of the primary method."""
     primary = result["plan"]["plan"]["primary"]
@@ -59,13 +71,14 @@ def _primary(result, folders):
     rivals = [rival for rival in primary["rivals"] if rival in own and rival != method]
     places = [read_places(folder / f"n{size}" / "classification" / PLACES, primary["test"], [method, *rivals])
               for folder in folders] if endpoint == GRADED_BY and method in own else []
+    same_tests = result["plan"]["plan"]["options"]["dataset"] != "phantom"  # which are drawn anew
     rows = []
     for rival in rivals if method in own else []:
         found = compare_draws(own[method][endpoint]["draws"], own[rival][endpoint]["draws"], primary["margin"],
                               lower_is_better(endpoint))
         known = [place for place in places if place is not None]
         rows.append({"rival": rival, "difference": found.difference[:3], "p": found.p, "verdict": found.verdict,
-                     "bootstrap": bootstrap_difference(known, method, rival) if known else None,
+                     "bootstrap": bootstrap_difference(known, method, rival, same_tests) if known else None,
                      "by_draw": found.by_draw})
     return rows
 
@@ -104,7 +117,7 @@ def draw_tables(result: Row) -> str:
                   "narrow for new images.", ""]
     for size, own in result["sizes"].items():
         lines += [f"## {size} training images per domain, test set {primary['test']}", "",
-                  *_method_lines(own, primary["endpoint"]), ""]
+                  *_method_lines(own, primary["endpoint"], result["half_way"][size]), ""]
     lines += [f"## Primary: {primary['method']} against each method without generated images", "",
               f"Differences in {primary['endpoint']} at {primary['num_train']} training images; the margin is "
               f"{primary['margin']:g}.", "",
@@ -126,7 +139,7 @@ def claim(result: Row) -> str:
     method, draws = primary["method"], result["plan"]["plan"]["draws"]
     if not rows:
         return f"**Nothing to claim**: {method} was not compared with any method without generated images."
-    beaten = [row["rival"] for row in rows if row["verdict"] == "better"]
+    beaten = [row["rival"] for row in rows if row["verdict"] == BETTER]
     hardest = (max if lower_is_better(primary["endpoint"]) else min)(rows, key=lambda row: row["difference"][0])
     against = f"{hardest['rival']}: {_interval(hardest['difference'])} in {primary['endpoint']}"
     if len(beaten) == len(rows):
@@ -136,8 +149,8 @@ def claim(result: Row) -> str:
             f"in {draws} draws; hardest {against}, {hardest['verdict']}.")
 
 
-def _method_lines(own, endpoint):
-    """Return the lines of a table of all methods, the best in the endpoint first."""
+def _method_lines(own, endpoint, half_way):
+    """Return the lines of a table of all methods, the best in the endpoint first, and of placing all half way."""
     shown = [score for score in SHOWN if score in next(iter(own.values()))]
     sign = 1 if lower_is_better(endpoint) else -1
     order = sorted(own, key=lambda method: sign * interval(own[method][endpoint]["draws"]).mean)
@@ -149,7 +162,12 @@ def _method_lines(own, endpoint):
         cells = [_mean(found[endpoint]["draws"]), _mean(found[endpoint]["ensembles"]),
                  *(_mean(found[score]["draws"]) for score in shown)]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    return lines
+    if half_way is None:
+        return lines
+    better = [method for method in order if compare_draws(own[method][endpoint]["draws"], half_way, 0.0, True).verdict
+              == BETTER]
+    return [*lines, "", f"Placing every image half way between the ends, which needs no classifier, has {endpoint} "
+                        f"{_mean(half_way)}. Better than that by their interval: {', '.join(better) or 'none'}."]
 
 
 def _mean(values):

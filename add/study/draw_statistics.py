@@ -33,10 +33,10 @@ def compare_draws(method: Sequence[float], rival: Sequence[float], margin: float
     gains = [sign * bound for bound in (found.low, found.high) if bound is not None]
     if not gains:
         verdict = OPEN
-    elif min(gains) > 0:
-        verdict = BETTER
     elif max(abs(bound) for bound in gains) <= margin:
         verdict = SAME
+    elif min(gains) > 0:
+        verdict = BETTER
     else:
         verdict = WORSE if max(gains) < 0 else OPEN
     return Comparison(found, _p_value(by_draw), verdict, by_draw)
@@ -51,30 +51,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def bootstrap_difference(draws: Sequence[Places], method: str, rival: str, repeats: int = 2000, seed: int = 0,
-                         confidence: float = 0.95) -> tuple[float, float]:
+def bootstrap_difference(draws: Sequence[Places], method: str, rival: str, same_tests: bool, repeats: int = 2000,
+                         seed: int = 0, confidence: float = 0.95) -> tuple[float, float]:
     """Return (low, high) of the difference in the error of places, method less rival, by a hierarchical bootstrap.
 
-    Each repeat takes draws, and in each classifiers and groups of test images, with replacement (Davison & Hinkley
+    Each repeat takes draws, in each of them classifiers, and groups of test images, with replacement (Davison & Hinkley
     1997, section 3.8). Both methods get the same ones. An error is the root mean square over the images, averaged over
     the classifiers.
 
     Args:
         draws: the `Places` of the test set in each draw.
+        same_tests: whether all draws have the same test images. Then a repeat takes the same groups of them in all
+            draws, as chance has them in common; else each draw its own.
     """
     rng = np.random.default_rng(seed)
-    within = np.stack([_differences(places, method, rival, repeats, rng) for places in draws])  # [draws, repeats]
+    numbers = [int(places.groups.max()) + 1 for places in draws]
+    weights = [rng.multinomial(number, np.full(number, 1 / number), size=repeats).astype(float)  # [repeats, groups]
+               for number in (numbers[:1] if same_tests else numbers)]
+    weights = weights * len(draws) if same_tests else weights
+    within = np.stack([_differences(places, method, rival, own, rng)
+                       for places, own in zip(draws, weights, strict=True)])  # [draws, repeats]
     chosen = rng.integers(len(draws), size=(len(draws), repeats))
-    repeat = rng.integers(repeats, size=(len(draws), repeats))
+    repeat = np.arange(repeats) if same_tests else rng.integers(repeats, size=(len(draws), repeats))
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(within[chosen, repeat].mean(axis=0), [tail, 100 - tail])
     return float(low), float(high)
 
 
-def _differences(places, method, rival, repeats, rng):
-    """Return the differences float64 [repeats] of resampled classifiers and groups of one draw."""
-    number = int(places.groups.max()) + 1
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=repeats).astype(float)  # [repeats, groups]
+def _differences(places, method, rival, weights, rng):
+    """Return the differences float64 [repeats] of resampled classifiers and groups, weights [repeats, groups]."""
+    repeats, number = weights.shape
     counts = weights @ np.bincount(places.groups, minlength=number)
     seeds = len(places.by_method[method])
     chosen = rng.integers(seeds, size=(repeats, seeds))

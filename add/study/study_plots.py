@@ -66,9 +66,9 @@ def plot_draws(path: PathLike, result: Row) -> None:
     """Write a PNG: a column per size, for each method the endpoint in every draw and its mean with a 95 % interval.
 
     Methods without generated images, the rivals of the plan, have a colour and a mark of their own; the primary
-    method's name is bold.
+    method's name is bold; a dashed line stands where placing every image half way would.
     """
-    primary = result["plan"]["plan"]["primary"]
+    primary, half_way = result["plan"]["plan"]["primary"], result["half_way"]
     endpoint, rivals, sizes = primary["endpoint"], primary["rivals"], result["sizes"]
     height = 1.8 + 0.32 * max(map(len, sizes.values()))
     figure, axes = _new_figure(1, len(sizes), (6.4 * len(sizes), height))
@@ -82,6 +82,8 @@ def plot_draws(path: PathLike, result: Row) -> None:
             color, mark = ("C1", "s") if method in rivals else ("C0", "o")
             axis.errorbar(found.mean, place, xerr=None if found.low is None else found.mean - found.low, fmt=mark,
                           color=color, capsize=3, markersize=5.5)
+        if half_way[size] is not None:
+            axis.axvline(interval(half_way[size]).mean, color="0.4", linestyle="--", linewidth=1)
         axis.set_yticks(range(len(order)), order)
         axis.invert_yaxis()  # the best at the top
         for label in axis.get_yticklabels():
@@ -91,8 +93,9 @@ def plot_draws(path: PathLike, result: Row) -> None:
         axis.grid(axis="x", alpha=0.3)
     marks = {"single draws": ("o", "0.75"), "without generated images": ("s", "C1"),
              "with generated images": ("o", "C0")}
+    marks |= {"every image half way": ("--", "0.4")} if any(half_way.values()) else {}
     handles = [axes[0][0].plot([], [], mark, color=color)[0] for mark, color in marks.values()]
-    figure.legend(handles, list(marks), loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles, list(marks), loc="lower center", ncols=len(marks), fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.3 / height, 1, 1))
     save_figure(path, figure)
 

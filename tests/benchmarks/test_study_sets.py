@@ -15,8 +15,8 @@ def write_cells(folder):
     for i in range(100):
         name = f"images/c{i:03d}.png"
         (folder / name).write_text(name)
-        rows.append(f"{name},s{i % 10},{i % 20},{'test' if i % 10 > 7 else 'train'},{'normal' if i < 60 else 'ovalocyte'},"
-                    f"{1 - i / 100:.2f}")
+        split, kind = "test" if i % 10 > 7 else "train", "normal" if i < 60 else "ovalocyte"
+        rows.append(f"{name},s{i % 10},{i % 20},{split},{kind},{1 - i / 100:.2f}")
     (folder / "cells.csv").write_text("\n".join(rows))
     return folder / "cells.csv"
 
@@ -80,8 +80,9 @@ def test_matched_photographs_tell_nothing_of_the_end(tmp_path):
     counts = sort_images(SETS["red_cells"], write_cells(tmp_path / "cells"), tmp_path / "out", matched=True)
     assert counts["train"] == {"round": 11, "elongated": 11} and counts["test"] == {"round": 2, "elongated": 8}
     known = rows_of(tmp_path / "out" / "train" / "groups.csv")
-    found = [[int(Path(name).stem[1:]) % 20 for name in known if name.startswith(end)] for end in ("round", "elongated")]
-    assert sorted(found[0]) == sorted(found[1])
+    found = [sorted(int(Path(name).stem[1:]) % 20 for name in known if name.startswith(end))
+             for end in ("round", "elongated")]
+    assert found[0] == found[1]
     assert {row["group"] for row in known.values()} <= {f"s{i}" for i in range(8)}
     other = [sort_images(SETS["red_cells"], tmp_path / "cells" / "cells.csv", tmp_path / f"out{seed}", seed, True)
              and tuple(rows_of(tmp_path / f"out{seed}" / "train" / "severity.csv")) for seed in (0, 1, 2)]

@@ -2,9 +2,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from add.classification.places_file import PLACES, read_places
 from add.study import study_steps
 from tests.commands import commands
 
@@ -118,6 +120,10 @@ def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
     claim = text.splitlines()[2]
     assert claim.startswith("**cutmix is ") and "in 2 draws" in claim and "severity_rmse_linked" in claim
     assert plan["sha256"] in text and "| cutmix | " in text and "- severity_spearman: " in text
+    truths = [read_places(drawn / f"draw_{number}" / "n6" / "classification" / PLACES, "all", []).truth
+              for number in (0, 1)]
+    half_way = np.mean([np.sqrt(np.mean((truth - 0.5) ** 2)) for truth in truths])
+    assert f"which needs no classifier, has severity_rmse_linked {half_way:.4f} ± " in text
     rows = list(csv.DictReader((drawn / "draws.csv").read_text().splitlines()))
     assert {(row["method"], row["draw"]) for row in rows} == {(method, str(draw)) for method in
                                                               ("flips", "mixup", "cutmix") for draw in (0, 1)}

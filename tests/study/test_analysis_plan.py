@@ -45,6 +45,8 @@ def test_a_change_after_results_is_said(tmp_path):
     text = "\n".join(plan_lines(read_plan(tmp_path)))
     assert "when 1 results were there** (options.primary, primary.method;" in text
     assert digest_of_plan(other)[:12] in text and "It was not changed" not in text
+    changes = read_plan(tmp_path)["changes"]
+    assert changes[-1]["plan"] == other and f"First noted on {changes[0]['noted']}." in text
 
 
 def test_an_option_that_an_earlier_version_did_not_have_is_no_change(tmp_path):
