@@ -2,6 +2,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from add.classification.grading import (
     fit_link,
     head_scores,
     linked_scores,
+    of_a_class,
     rank_correlation,
 )
 from add.classification.group_intervals import grouped_intervals
@@ -150,7 +152,8 @@ class ClassifierRuns:
                 own log-odds of the validation images fix.
         """
         classes, num_classes = _classes_of(test.data), test.data.labels.shape[1]
-        scores = classification_scores(reading.logits, classes)
+        clear = of_a_class(test.severity, known, len(classes))
+        scores = classification_scores(reading.logits[clear], classes[clear])
         if ordered:
             scores |= linked_scores(reading.logits, classes, self._link(reading), test.severity, known)
             if reading.severities is not None:
@@ -167,6 +170,7 @@ class ClassifierRuns:
         if test.groups is None:
             return {}
         truth, found = _classes_of(test.data).numpy(), reading.logits.argmax(dim=1).numpy()
+        clear = of_a_class(test.severity, known, len(truth)).numpy()
         values = {"accuracy": (found == truth).astype(float)}
         if ordered:
             link = self._link(reading)
@@ -177,7 +181,8 @@ class ClassifierRuns:
             squares = (link.positions(reading.logits).numpy() - known.positions(severity)) ** 2
 
         def score(chosen):
-            scores = {name: own[chosen].mean() for name, own in values.items()}
+            of_class = chosen[clear[chosen]]
+            scores = {name: own[of_class].mean() if len(of_class) else math.nan for name, own in values.items()}
             if severity is not None:
                 scores["severity_spearman"] = rank_correlation(ranks[chosen], severity[chosen])
                 scores["severity_rmse_linked"] = float(np.sqrt(squares[chosen].mean()))

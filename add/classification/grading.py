@@ -22,6 +22,8 @@ from add.classification.labelled_images import expected_positions
 from add.errors import UserError
 from add.metrics.severity_meter import relative_severity
 
+TIE = 1e-9  # of the way between the first and the last domain: distances that differ by less are the same
+
 
 class DomainSeverities(NamedTuple):
     """Severities of the training images, for each domain in label order: their mean, and their (least, greatest)."""
@@ -43,6 +45,19 @@ class DomainSeverities(NamedTuple):
             (_, below), (above, _) = sorted(pair)
             middle |= (severity > below) & (severity < above)
         return {"ends": ~middle, "middle": middle} if 2 <= middle.sum() <= len(middle) - 2 else {}
+
+
+def of_a_class(severity: np.ndarray | None, known: DomainSeverities | None, count: int) -> torch.Tensor:
+    """Return which of `count` images lie nearer to one domain's mean severity than to any other's, bool [n].
+
+    What lies exactly half way, as a grade between two trained ones does, is of neither class, whatever folder it is in:
+    scores of classes leave it out. All are, where severities are not known, or where it would leave none.
+    """
+    if severity is None or known is None or len(known.means) < 2:
+        return torch.ones(count, dtype=torch.bool)
+    nearest = np.sort(np.abs(severity[:, None] - np.asarray(known.means)), axis=1)
+    clear = nearest[:, 1] - nearest[:, 0] > TIE * abs(known.means[-1] - known.means[0])
+    return torch.from_numpy(clear | ~clear.any())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +105,9 @@ def linked_scores(logits: torch.Tensor, classes: torch.Tensor, link: Link, sever
                   known: DomainSeverities | None = None) -> dict[str, float]:
     """Return how a classifier of ordered classes does by its `Link`.
 
-    halfway_accuracy: share of images on the right side of the borders half way between the classes' validation means;
-    kappa_quadratic, of three or more classes: agreement of these classes with the true ones, see `quadratic_kappa`.
+    halfway_accuracy: share of images, of those `of_a_class`, on the right side of the borders half way between the
+    classes' validation means; kappa_quadratic, of three or more classes: agreement of these classes with the true ones,
+    see `quadratic_kappa`.
     Where severities are known, those of `severity_scores`: severity_spearman of the mean log-odds, which needs no
     link; severity_rmse_linked of the places; severity_rmse of the softmax's mean grade, in place of which it came.
 
@@ -99,7 +115,8 @@ def linked_scores(logits: torch.Tensor, classes: torch.Tensor, link: Link, sever
         logits: [n, K], of the test images. classes: int64 [n].
         severity, known: of the test images, float64 [n], and of the training images; or None.
     """
-    scores = class_scores(link.classes(logits), classes, logits.shape[1])
+    clear = of_a_class(severity, known, len(classes))
+    scores = class_scores(link.classes(logits)[clear], classes[clear], logits.shape[1])
     if severity is None or known is None:
         return scores
     places = {"severity_rmse_linked": link.positions(logits),
@@ -119,7 +136,8 @@ def head_scores(severities: torch.Tensor, classes: torch.Tensor, num_classes: in
         classes, severity, known: see `linked_scores`.
     """
     places = severities.clamp(0, 1)
-    scores = class_scores((places * (num_classes - 1)).round().long(), classes, num_classes, "_head")
+    clear = of_a_class(severity, known, len(classes))
+    scores = class_scores((places * (num_classes - 1)).round().long()[clear], classes[clear], num_classes, "_head")
     if severity is None or known is None:
         return scores
     return scores | severity_scores({"severity_spearman_head": severities}, {"severity_rmse_head": places}, severity,

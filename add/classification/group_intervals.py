@@ -17,7 +17,7 @@ def grouped_intervals(score: Callable[[np.ndarray], Scores], groups: Sequence[st
     """Return {score: (low, high)}, percentiles over REPEATS draws of groups; {} of fewer than FEWEST_GROUPS.
 
     Args:
-        score: score(indices int64 [m] of images) -> {score: float}.
+        score: score(indices int64 [m] of images) -> {score: float}, NaN where these images say nothing of one.
         groups: the group of each image, [n].
     """
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -28,5 +28,5 @@ def grouped_intervals(score: Callable[[np.ndarray], Scores], groups: Sequence[st
     drawn = [score(np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]))
              for _ in range(REPEATS)]
     tail = 100 * (1 - confidence) / 2
-    ends = {name: np.percentile([found[name] for found in drawn], [tail, 100 - tail]) for name in drawn[0]}
+    ends = {name: np.nanpercentile([found[name] for found in drawn], [tail, 100 - tail]) for name in drawn[0]}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}

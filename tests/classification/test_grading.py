@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 import torch
 
+from add.classification import classifier_runs
+from add.classification.classifier import ClassifierConfig
 from add.classification.grading import (
     DomainSeverities,
     border_log_odds,
     fit_link,
+    head_scores,
     linked_scores,
+    of_a_class,
     quadratic_kappa,
     severity_scores,
 )
-from add.classification.labelled_images import expected_positions
+from add.classification.labelled_images import Labelled, expected_positions
 from add.errors import UserError
 
 ENDS = torch.tensor([0, 0, 1, 1])
@@ -54,11 +58,38 @@ def test_two_classes_by_hand():
     link = fit_link(log_odds(-3, -1, 1, 5), ENDS)
     assert link.positions(log_odds(-9, -2, 0.5, 2, 9)).tolist() == pytest.approx([0, 0, 0.5, 0.8, 1])
     assert link.classes(log_odds(-9, 0.4, 0.6, 9)).tolist() == [0, 0, 1, 1]
-    found = linked_scores(log_odds(-9, 0.4, 2), torch.tensor([0, 1, 1]), link, np.array([0.2, 0.5, 0.9]),
+    found = linked_scores(log_odds(-9, 0.4, 2), torch.tensor([0, 1, 1]), link, np.array([0.2, 0.47, 0.9]),
                           known(0.2, 0.8))
     assert found["halfway_accuracy"] == pytest.approx(2 / 3)  # the second image, whose probability is 0.6, is too low
-    assert found["severity_rmse_linked"] == pytest.approx(math.sqrt((0 + 0.02**2 + 0.2**2) / 3), abs=1e-6)
+    assert found["severity_rmse_linked"] == pytest.approx(math.sqrt((0 + 0.03**2 + 0.2**2) / 3), abs=1e-6)
     assert linked_scores(log_odds(-9, 0.4, 2), torch.tensor([0, 1, 1]), link).keys() == {"halfway_accuracy"}
+
+
+def test_an_image_exactly_half_way_is_of_no_class_but_graded():
+    """Trained on grades 0 and 2: whatever folder those of grade 1 lie in, scores of classes leave them out."""
+    severity, link = np.array([0.0, 1, 1, 2]), fit_link(log_odds(-1, 1), torch.tensor([0, 1]))
+    assert of_a_class(severity, known(0, 2), 4).tolist() == [True, False, False, True]
+    logits = log_odds(-3, -2, 0.5, 2)
+    for classes in ([0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 0, 1]):
+        found = linked_scores(logits, torch.tensor(classes), link, severity, known(0, 2))
+        assert found["halfway_accuracy"] == 1
+        assert found["severity_rmse_linked"] == pytest.approx(math.sqrt((0.5**2 + 0.25**2) / 4))
+        head = head_scores(torch.tensor([0.1, 0.2, 0.8, 0.9]), torch.tensor(classes), 2, severity, known(0, 2))
+        assert head["halfway_accuracy_head"] == 1
+    assert of_a_class(severity[1:3], known(0, 2), 2).all()  # else none would be left
+    assert of_a_class(None, known(0, 2), 3).all() and of_a_class(severity, None, 4).all()
+    assert of_a_class(np.array([0.5, 1, 1.6]), known(0, 1, 2), 3).tolist() == [False, True, True]
+
+
+def test_classes_scores_leave_out_what_is_half_way_and_intervals_too(tmp_path):
+    data = Labelled(torch.zeros(6, 3, 2, 2), torch.eye(2)[[0, 0, 0, 1, 1, 1]])
+    test = classifier_runs.TestSet("all", data, np.array([0.0, 1, 0, 2, 2, 2]), list("abcdef"), list("ppqqrr"))
+    validation = Labelled(torch.zeros(2, 3, 2, 2), torch.eye(2))
+    runs = classifier_runs.ClassifierRuns(tmp_path, data, validation, {}, ClassifierConfig())
+    reading = classifier_runs.Reading(log_odds(-1, 3, -2, 2, 1, -2), log_odds(-1, 1), None)
+    scores, ends = (found(reading, test, known(0, 2)) for found in (runs.score, runs.group_intervals))
+    assert scores["accuracy"] == scores["halfway_accuracy"] == pytest.approx(4 / 5)
+    assert ends["accuracy"][0] < 4 / 5 < ends["accuracy"][1] == 1
 
 
 def test_the_border_of_two_classes_has_their_log_odds():

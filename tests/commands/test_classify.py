@@ -71,7 +71,7 @@ def write_translation(folder, amount=3):
 def config(tmp_path_factory):
     """The options of a tiny comparison; only for reading, as is its output folder once it is `finished`."""
     root = tmp_path_factory.mktemp("study")
-    ends, every = write_set(root / "ends", 5, 20), write_set(root / "all", 5, 30, (0, 0.5), (0.5, 1))
+    ends, every = write_set(root / "ends", 5, 20), write_set(root / "all", 5, 30, (0, 0.45), (0.55, 1))
     return ClassificationConfig(
         data_dir=str(write_set(root / "train", 8, 0)), val_dir=str(write_set(root / "val", 4, 10)),
         test_dir=f"ends={ends},all={every}", domains="dark,bright", translations=str(write_translation(root / "t01")),
@@ -153,10 +153,10 @@ def test_scores_are_those_of_the_kept_weights(config, finished):
 
 
 def test_severity_is_graded_between_the_training_domains_means(config, finished):
-    """The training domains' mean severities are 0.15 and 0.85; a severity of 0.5 is half-way between them."""
+    """The training domains' mean severities are 0.15 and 0.85, 0.5 half way between them."""
     test = read_domains(config.test_dir.split("all=")[1], 16, ["dark", "bright"])
     share = predict_logits(load_run(config.out_dir, "plain_seed3"), test.data.images).softmax(dim=1)[:, 1].numpy()
-    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    severity = np.concatenate([np.linspace(0, 0.45, 5), np.linspace(0.55, 1, 5)])
     expected = np.sqrt(((share - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
     found = finished[0]["tests"]["all"]["plain"]["severity_rmse"]["values"][0]
     assert found == pytest.approx(expected, abs=1e-5)
@@ -166,7 +166,7 @@ def test_the_linked_score_is_on_the_line_between_the_validation_means(config, fi
     """By hand, for every method: the validation images' domains make the line, the test images' severities none."""
     test, validation = (read_domains(folder, 16, ["dark", "bright"])
                         for folder in (config.test_dir.split("all=")[1], config.val_dir))
-    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    severity = np.concatenate([np.linspace(0, 0.45, 5), np.linspace(0.55, 1, 5)])
     for name, method in (("plain_seed3", "plain"), ("mixup_seed3", "mixup")):
         network = load_run(config.out_dir, name)
         test_odds, ends = ((logits[:, 1] - logits[:, 0]).numpy() for logits in
@@ -188,7 +188,7 @@ def test_the_classifiers_of_a_method_are_scored_as_one(config, finished):
     own = finished[0]["tests"]["all"]["mixup"]
     found = {score: own[score]["ensemble"] for score in SCORES}
     assert found == pytest.approx(classification_scores(logits, test.classes), abs=1e-6)
-    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    severity = np.concatenate([np.linspace(0, 0.45, 5), np.linspace(0.55, 1, 5)])
     places = fit_link(ends, validation.classes).positions(logits).numpy()
     expected = np.sqrt(((places - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
     assert own["severity_rmse_linked"]["ensemble"] == pytest.approx(expected, abs=1e-6)
@@ -317,7 +317,7 @@ def test_further_methods_have_the_scores_of_all_others(in_copy, config, tmp_path
     said, placed = (predict_logits(network.eval(), data.data.images)[:, 0].numpy() for data in (validation, test))
     low, high = (said[validation.classes.numpy() == k].mean() for k in (0, 1))
     places = ((placed - low) / (high - low)).clip(0, 1) if high > low else np.full(10, 0.5)
-    severity = np.concatenate([np.linspace(0, 0.5, 5), np.linspace(0.5, 1, 5)])
+    severity = np.concatenate([np.linspace(0, 0.45, 5), np.linspace(0.55, 1, 5)])
     expected = np.sqrt(((places - ((severity - 0.15) / 0.7).clip(0, 1)) ** 2).mean())
     assert own["regression"]["severity_rmse_linked"]["values"] == pytest.approx([expected], abs=1e-5)
     assert own["regression"]["accuracy"]["values"] == [((placed > 0.5) == test.classes.numpy()).mean()]
