@@ -15,6 +15,7 @@ from torch import nn
 
 from add.classification.labelled_images import Labelled
 from add.data.transforms import ORIENTATIONS, orient
+from add.errors import UserError
 from add.metrics import load_features
 
 DIM = 1280
@@ -47,6 +48,9 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
     Args:
         augment: one of ORIENTATIONS. seed: of the parts of the cross-validation.
         synthetic: generated images. share: of the loss that is theirs, in [0, 1); the penalty weighs as without them.
+
+    Raises:
+        UserError: fewer than 2 images in a class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss, make_scorer
@@ -54,6 +58,9 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
 
     orientations = ORIENTATIONS[augment]
     classes = real.labels.argmax(dim=1).numpy()
+    if (fewest := int(np.bincount(classes, minlength=real.labels.shape[1]).min())) < 2:
+        raise UserError(f"a class has {fewest} training image{'s' * (fewest != 1)}: expected 2 or more of each for a "
+                        f"regression on features, whose penalty is chosen with a part of them held out; give more")
     features = np.concatenate([features_of(orient(real.images, [orientation] * len(real))).numpy()
                                for orientation in orientations])
     mean, spread = features.mean(axis=0), features.std(axis=0)

@@ -12,6 +12,7 @@ from add.classification.classifier import ClassifierConfig
 from add.classification.cross_fitted import cross_fit
 from add.classification.feature_classifier import FeatureClassifier, as_network, features_of, fit_features
 from add.classification.labelled_images import Labelled
+from add.errors import UserError
 
 
 @pytest.fixture
@@ -144,3 +145,8 @@ def test_the_penalty_is_chosen_by_parts_that_divide_no_group(projected, monkeypa
     kept_together = np.tile(np.arange(30) if groups is None or len(set(groups)) == 2 else groups, 2)
     for train, held_out in parts:
         assert not set(kept_together[train]) & set(kept_together[held_out]) and len(train) + len(held_out) == 60
+
+
+def test_a_class_of_one_image_is_refused(projected):
+    with pytest.raises(UserError, match="a class has 1 training image: expected 2 or more of each"):
+        fit_features(toy_images(30).subset(torch.tensor([0, 1, 2])), "none", seed=0)
