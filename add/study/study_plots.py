@@ -70,7 +70,7 @@ def plot_draws(path: PathLike, result: Row) -> None:
     """
     primary, half_way = result["plan"]["plan"]["primary"], result["half_way"]
     endpoint, rivals, sizes = primary["endpoint"], primary["rivals"], result["sizes"]
-    height = 1.8 + 0.32 * max(map(len, sizes.values()))
+    height = 2.0 + 0.32 * max(map(len, sizes.values()))
     figure, axes = _new_figure(1, len(sizes), (6.4 * len(sizes), height))
     for axis, (size, own) in zip(axes[0], sizes.items(), strict=True):
         order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
@@ -95,8 +95,8 @@ def plot_draws(path: PathLike, result: Row) -> None:
              "with generated images": ("o", "C0")}
     marks |= {"every image half way": ("--", "0.4")} if any(half_way.values()) else {}
     handles = [axes[0][0].plot([], [], mark, color=color)[0] for mark, color in marks.values()]
-    figure.legend(handles, list(marks), loc="lower center", ncols=len(marks), fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.3 / height, 1, 1))
+    figure.legend(handles, list(marks), loc="lower center", ncols=2, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
     save_figure(path, figure)
 
 
