@@ -256,7 +256,8 @@ def _check_same_study(config, out_dir):
     adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate",
               "max_pixels", "primary", "margin", "restarts", "prepare_only"}
     adding |= {"draws"} if config.dataset == "phantom" else set()  # others deal their images out anew
-    if changed := changed_settings(path, given, adding, dataclasses.asdict(StudyConfig())):
+    earlier = {"rival_augment": config.augment}  # an option once, of the methods of other papers alone
+    if changed := changed_settings(path, given | earlier, adding, dataclasses.asdict(StudyConfig()) | earlier):
         raise UserError(f"{out_dir} holds a study with other options ({', '.join(changed)}): give the same ones to "
                         f"continue, or another --out_dir")
     save_json(path, given)

@@ -114,6 +114,19 @@ def commands(monkeypatch, tmp_path):
     return seen, status
 
 
+def test_a_study_of_an_earlier_version_goes_on_where_its_rivals_saw_images_turned_alike(commands, tmp_path):
+    """Which had --rival_augment in place of --augment."""
+    config = StudyConfig(out_dir=str(tmp_path), methods="flips")
+    run_study(config)
+    options = json.loads((tmp_path / "study_options.json").read_text())
+    del options["augment"]
+    (tmp_path / "study_options.json").write_text(json.dumps(options | {"rival_augment": "dihedral"}))
+    run_study(config)
+    (tmp_path / "study_options.json").write_text(json.dumps(options | {"rival_augment": "flips"}))
+    with pytest.raises(UserError, match=r"other options \(rival_augment\)"):
+        run_study(config)
+
+
 def test_a_missing_folder_of_unlabelled_images_leaves_nothing_behind(commands, tmp_path):
     out_dir = tmp_path / "study"
     with pytest.raises(UserError, match="between does not exist"):
