@@ -110,7 +110,8 @@ def test_a_signal_saves_and_stops(tmp_path, number):
     command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", images, "--run_dir", out,
                "--max_steps", 0, *TINY]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(ROOT)})
+                               env=os.environ | {"PYTHONPATH": str(ROOT)},
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # else as nohup left it
     progress = out / "progress.csv"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (progress.exists() and len(progress.read_text().splitlines()) > 2):
