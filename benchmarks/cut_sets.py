@@ -37,6 +37,7 @@ from add.data.files import save_csv, save_png
 from add.data.image_file import read_image
 from add.data.read_back import read_rows
 from add.data.transforms import center_crop
+from add.data.whole_folder import whole_folder
 from add.errors import UserError
 from add.interfaces import Row
 
@@ -183,20 +184,21 @@ def cut(name: str, source: Path, out_dir: Path, test_share: float, seed: int) ->
     """
     if out_dir.exists():
         raise UserError(f"{out_dir} is there already: expected a new folder; remove it, or give another --out_dir")
-    known = []
-    for image in SETS[name](source):
+    with whole_folder(out_dir) as folder:
+        (folder / "images").mkdir()
+        known = []
+        for image in SETS[name](source):
+            known.append({"image": f"images/{image.name}.png", **image.known})
+            save_png(folder / known[-1]["image"], image.pixels)
         if not known:
-            (out_dir / "images").mkdir(parents=True)
-        save_png(out_dir / "images" / f"{image.name}.png", image.pixels)
-        known.append({"image": f"images/{image.name}.png", **image.known})
-    if not known:
-        raise UserError(f"{source} holds no images of {name}: expected the folder that --help names; look at the path")
-    group = COLUMNS[name][0]
-    groups = sorted({row[group] for row in known})
-    tested = set(np.random.default_rng(seed).permutation(groups)[:round(test_share * len(groups))].tolist())
-    rows = [row | {"split": "test" if row[group] in tested else "train"} for row in known]
-    columns = ("image", "split", *COLUMNS[name])
-    save_csv(out_dir / "table.csv", [columns, *([row[column] for column in columns] for row in rows)])
+            raise UserError(f"{source} holds no images of {name}: expected the folder that --help names; look at the "
+                            f"path")
+        group = COLUMNS[name][0]
+        groups = sorted({row[group] for row in known})
+        tested = set(np.random.default_rng(seed).permutation(groups)[:round(test_share * len(groups))].tolist())
+        rows = [row | {"split": "test" if row[group] in tested else "train"} for row in known]
+        columns = ("image", "split", *COLUMNS[name])
+        save_csv(folder / "table.csv", [columns, *([row[column] for column in columns] for row in rows)])
     return collections.Counter(row["split"] for row in rows)
 
 

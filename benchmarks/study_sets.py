@@ -1,13 +1,13 @@
 """Sort public images with a measured order into a folder that a study takes: train/, test/, test_all/ and unlabelled/.
 
-python benchmarks/study_sets.py --set red_cells --table data/rbc/cells.csv --out_dir data/red_cells
+python benchmarks/study_sets.py --set red_cells --table data/rbc/table.csv --out_dir data/red_cells
 python scripts/compare.py --dataset data/red_cells --domains round,elongated --draws 6 --image_size 36 --num_train 50
 
 Sets, and the columns that their table needs beside `image` (relative to it) and `split` (train or test):
   red_cells  `smear,photograph,type,axis_ratio`: single whole cells cut from Chula-RBC-12 (Naruenatthanaset et al. 2021,
-             arXiv:2012.01321; MIT licence), from smears that hold both types. axis_ratio is minor by major axis of the
+             arXiv:2012.01321; MIT licence), from photographs with both types. axis_ratio is minor by major axis of the
              segmented cell. Ends: round (normal, 0.88 or more) and elongated (ovalocyte, 0.70 or less). Severity is
-             1 - axis_ratio; test_all holds test cells of all ratios, as many from every twentieth.
+             1 - axis_ratio; test_all holds test cells of all ratios, from a twentieth as many as the median one holds.
   oval_cells  the same table; ends by the ratio alone, 0.88 or more and 0.78 or less, so that there are enough to match
   pap_cells  `field,class`: cells cut from CRIC Cervix (Rezende et al. 2021, Sci. Data 8, 151; CC BY 4.0) around the
              nucleus. Ends: NILM and LSIL; ASC-US, severity 1 of 0 to 2, stands between them in test_all. HSIL is left
@@ -36,6 +36,7 @@ import numpy as np
 from add.data.groups import write_groups
 from add.data.read_back import read_rows
 from add.data.severity_table import write_severity
+from add.data.whole_folder import whole_folder
 from add.errors import UserError
 from add.interfaces import Row
 
@@ -111,23 +112,24 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0, mat
     if matched:
         parts["train"] = match(parts["train"], chosen, seed)
     between = [row for row in rows if row["split"] == "train" and chosen.end(row) is None]
-    (out_dir / "unlabelled").mkdir(parents=True)
-    for row in between:
-        shutil.copyfile(table.parent / row["image"], out_dir / "unlabelled" / Path(row["image"]).name)
-    write_groups(out_dir / "unlabelled", {Path(row["image"]).name: row[chosen.group] for row in between})
-    counts = {"unlabelled": collections.Counter(images=len(between))}
-    for part, own in parts.items():
-        severities, groups = {}, {}
-        for row in own:
-            severity = chosen.severity(row)
-            number = int(severity > chosen.middle) if part == "test_all" else chosen.end(row)
-            name = f"{chosen.ends[number]}/{Path(row['image']).name}"
-            (out_dir / part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(table.parent / row["image"], out_dir / part / name)
-            severities[name], groups[name] = severity, row[chosen.group]
-        write_severity(out_dir / part, severities)
-        write_groups(out_dir / part, groups)
-        counts[part] = collections.Counter(name.split("/")[0] for name in severities)
+    with whole_folder(out_dir) as folder:
+        (folder / "unlabelled").mkdir()
+        for row in between:
+            shutil.copyfile(table.parent / row["image"], folder / "unlabelled" / Path(row["image"]).name)
+        write_groups(folder / "unlabelled", {Path(row["image"]).name: row[chosen.group] for row in between})
+        counts = {"unlabelled": collections.Counter(images=len(between))}
+        for part, own in parts.items():
+            severities, groups = {}, {}
+            for row in own:
+                severity = chosen.severity(row)
+                number = int(severity > chosen.middle) if part == "test_all" else chosen.end(row)
+                name = f"{chosen.ends[number]}/{Path(row['image']).name}"
+                (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(table.parent / row["image"], folder / part / name)
+                severities[name], groups[name] = severity, row[chosen.group]
+            write_severity(folder / part, severities)
+            write_groups(folder / part, groups)
+            counts[part] = collections.Counter(name.split("/")[0] for name in severities)
     return counts
 
 
