@@ -10,23 +10,19 @@ of scikit-learn: the smaller, the stronger.
 """
 import argparse
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
 
-from add.classification import feature_classifier
 from add.classification.classifier_methods import mixed_pairs
 from add.classification.comparison_data import domain_severities
-from add.classification.feature_classifier import fit_features
+from add.classification.feature_classifier import STRENGTHS, fit_features
 from add.classification.grading import fit_link, linked_scores
 from add.classification.labelled_images import read_domains, read_translations
 from add.data.read_back import read_json
 from add.data.severity_table import read_severity
 from add.results.translation_series import read_series
 from add.study.study_plan import translations
-
-SHARE = 0.5  # of generated images, as in a study
 
 
 def generated(folder, size, names, real):
@@ -43,6 +39,7 @@ def generated(folder, size, names, real):
 def scores_of(draw, options):
     """Return {(C, kind of images): (linked error, rank correlation)} of a draw's folder."""
     folder, size, names = draw / f"n{options['num_train']}", options["image_size"], options["domains"].split(",")
+    share = float(options["synthetic_share"].split(",")[0])
     train, validation = (read_domains(folder / part, size, names) for part in ("train", "val"))
     tested = draw / "test" / "all"
     test = read_domains(tested, size, names)
@@ -50,9 +47,9 @@ def scores_of(draw, options):
     known = domain_severities(argparse.Namespace(data_dir=folder / "train"), train)
     scores = {}
     for kind, images in generated(folder, size, names, train.data).items():
-        for strength in feature_classifier.STRENGTHS:
-            with mock.patch.object(feature_classifier, "STRENGTHS", np.array([strength])), torch.no_grad():
-                network = fit_features(train.data, options["augment"], 0, images, SHARE)
+        for strength in STRENGTHS:
+            network = fit_features(train.data, options["augment"], 0, images, share, [strength])
+            with torch.no_grad():
                 link = fit_link(network(validation.data.images), validation.classes)
                 found = linked_scores(network(test.data.images), test.classes, link, severity, known)
             scores[strength, kind] = found["severity_rmse_linked"], found["severity_spearman"]
@@ -71,11 +68,11 @@ def main():
     kinds = list(dict.fromkeys(kind for _, kind in draws[0]))
     print(f"| C | {' | '.join(kinds)} |")
     print("| --- " * (len(kinds) + 1) + "|")
-    for strength in feature_classifier.STRENGTHS:
+    for strength in STRENGTHS:
         means = [np.mean([draw[strength, kind] for draw in draws], axis=0) for kind in kinds]
         print(f"| {strength:g} | {' | '.join(f'{error:.3f} ({rank:.2f})' for error, rank in means)} |")
     for kind in kinds[1:]:
-        for strength in feature_classifier.STRENGTHS:
+        for strength in STRENGTHS:
             own = [draw[strength, kind][0] - draw[strength, "alone"][0] for draw in draws]
             print(f"{kind} less alone at C = {strength:g}: {', '.join(f'{value:+.3f}' for value in own)}")
 

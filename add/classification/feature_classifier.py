@@ -8,6 +8,7 @@ regression's loss the soft cross-entropy.
 """
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from add.errors import UserError
 from add.metrics import load_features
 
 DIM = 1280
-STRENGTHS = np.logspace(-5, 1, 7)  # C of scikit-learn
+STRENGTHS = tuple(np.logspace(-5, 1, 7).tolist())  # C of scikit-learn
 LEAST_SPREAD = 0.05  # of a feature, in medians: one that the real images lack would else count without end
 MOST_KEPT = 50_000  # images whose features are kept, 256 MB: all classifiers of a comparison see the same ones
 _KEPT: dict[bytes, torch.Tensor] = {}
@@ -41,20 +42,19 @@ class FeatureClassifier(nn.Module):
         return self.head(features_of(x))
 
 
-def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | None = None, share: float = 0.0
-                 ) -> FeatureClassifier:
+def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | None = None, share: float = 0.0,
+                 strengths: Sequence[float] = STRENGTHS) -> FeatureClassifier:
     """Return the `FeatureClassifier` of training images, in evaluation mode.
 
     Args:
         augment: one of ORIENTATIONS. seed: of the parts of the cross-validation.
         synthetic: generated images. share: of the loss that is theirs, in [0, 1); the penalty weighs as without them.
+        strengths: of the penalty, C of scikit-learn, to choose from.
 
     Raises:
         UserError: fewer than 2 images in a class.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss, make_scorer
-    from sklearn.model_selection import GridSearchCV
 
     orientations = ORIENTATIONS[augment]
     classes = real.labels.argmax(dim=1).numpy()
@@ -67,21 +67,31 @@ def fit_features(real: Labelled, augment: str, seed: int, synthetic: Labelled | 
     spread = spread.clip(min=max(LEAST_SPREAD * float(np.median(spread)), 1e-6))
     features = (features - mean) / spread
     own, images = np.tile(classes, len(orientations)), np.tile(np.arange(len(real)), len(orientations))
-    parts = [] if real.groups is None else _parts(own, np.unique(real.groups, return_inverse=True)[1][images], seed)
-    loss = make_scorer(log_loss, response_method="predict_proba", greater_is_better=False, labels=np.unique(classes))
-    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": STRENGTHS}, scoring=loss,
-                          cv=parts or _parts(own, images, seed), refit=synthetic is None)
-    search.fit(features, own)
+    if len(strengths) > 1:
+        parts = [] if real.groups is None else _parts(own, np.unique(real.groups, return_inverse=True)[1][images], seed)
+        strengths = [_best_strength(features, own, parts or _parts(own, images, seed), strengths)]
+    regression = LogisticRegression(max_iter=1000, C=strengths[0])
     if synthetic is None:
-        fitted = search.best_estimator_
+        fitted = regression.fit(features, own)
     else:
         turned = orient(synthetic.images, [orientations[i % len(orientations)] for i in range(len(synthetic))])
         more, soft = (features_of(turned).numpy() - mean) / spread, synthetic.labels.numpy()
         rows, places = np.nonzero(soft)
         weights = np.concatenate([np.full(len(own), 1 - share), share * len(own) / len(more) * soft[rows, places]])
-        fitted = LogisticRegression(max_iter=1000, C=search.best_params_["C"]).fit(
-            np.concatenate([features, more[rows]]), np.concatenate([own, places]), sample_weight=weights)
+        fitted = regression.fit(np.concatenate([features, more[rows]]), np.concatenate([own, places]),
+                                sample_weight=weights)
     return as_network(fitted.coef_ / spread, fitted.intercept_ - fitted.coef_ @ (mean / spread), real.labels.shape[1])
+
+
+def _best_strength(features, classes, parts, strengths):
+    """Return the strength whose regressions lose least on the held-out rows of `_parts`."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss, make_scorer
+    from sklearn.model_selection import GridSearchCV
+
+    loss = make_scorer(log_loss, response_method="predict_proba", greater_is_better=False, labels=np.unique(classes))
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": strengths}, scoring=loss, cv=parts, refit=False)
+    return search.fit(features, classes).best_params_["C"]
 
 
 def _parts(classes, groups, seed):
