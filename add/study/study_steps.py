@@ -13,6 +13,7 @@ from add.data.files import save_json
 from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import Note, PathLike, Row
+from add.runtime.child_process import wait_for
 
 PROGRAM = (sys.executable, "-P", "-m", "add")  # in front of every command
 DONE, LOGS = "done", "logs"  # folders below that of the steps
@@ -88,7 +89,7 @@ def execute(name: str, arguments: Sequence[str], log: Path | None = None,
             program: Sequence[str] | None = None) -> int:
     """Run a command of the project in a process of its own and return its exit status.
 
-    A Ctrl-C reaches that process, too: it is waited for, since a training saves what it has.
+    A Ctrl-C and what else ends this process reach that one, too: it is waited for, since a training saves what it has.
 
     Args:
         log: file that its output goes to; left out, it passes through. program: left out: PROGRAM.
@@ -96,24 +97,16 @@ def execute(name: str, arguments: Sequence[str], log: Path | None = None,
     command = [*(program or PROGRAM), name, *arguments]
     environment = own_environment()
     if log is None:
-        return _wait(subprocess.Popen(command, env=environment))
+        return wait_for(subprocess.Popen(command, env=environment))
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as file:
-        return _wait(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
+        return wait_for(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
 
 
 def own_environment() -> dict[str, str]:
     """Return an environment by which this very package runs, whatever else of its name lies in the working folder."""
     paths = [str(Path(add.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _wait(process):
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
 
 
 def is_done(folder: Path, step: Step) -> bool:

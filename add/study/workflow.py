@@ -16,6 +16,7 @@ from add.data.files import save_json
 from add.data.read_back import read_json
 from add.errors import UserError
 from add.interfaces import PathLike, Row
+from add.runtime.child_process import wait_for
 from add.study import study_steps
 from add.study.study_steps import LOGS, Step, done_file, is_done, own_environment, step_failed
 
@@ -66,7 +67,8 @@ def run_workflow(path: Path, jobs: int, restarts: int = 0, gpus: int = 0) -> Non
     Raises:
         UserError: Snakemake is not installed, or a step failed; those that were running are waited for, and no other is
             begun.
-        KeyboardInterrupt: as it came, when the running steps have ended; they do not count as finished.
+        KeyboardInterrupt, SystemExit: a Ctrl-C or another signal came, and the running steps have ended; they do not
+            count as finished.
     """
     if importlib.util.find_spec("snakemake") is None:
         raise UserError(f"--jobs {jobs} needs Snakemake, which is not installed: expected it to import; run "
@@ -78,12 +80,8 @@ def run_workflow(path: Path, jobs: int, restarts: int = 0, gpus: int = 0) -> Non
     command = [sys.executable, "-m", *engine_words(path), "--cores", str(jobs), "--directory", str(own), "--retries",
                str(restarts), *(["--resources", f"gpu={gpus}"] if gpus else [])]
     with open(own / MESSAGES, "w", encoding="utf-8") as messages:
-        engine = subprocess.Popen(command, env=own_environment(), stderr=messages)
-        try:
-            status = engine.wait()
-        except KeyboardInterrupt:
-            engine.wait()
-            raise
+        status = wait_for(subprocess.Popen(command, env=own_environment(), stderr=messages, start_new_session=True),
+                          leads_group=True)
     if status and failed.exists():
         found = read_json(failed, FAILURE)
         raise step_failed(found["step"], found["status"], found["log"])

@@ -1,10 +1,9 @@
 """One step of a study's workflow: `python -m add.study.workflow_step OUT/workflow.json RULE`, as Snakemake starts it.
 
 Runs the step's command, keeps its output in a log, and writes the file that says that it has ended. The last lines of
-a failed command's log are printed. A step that gets a Ctrl-C waits for its command, and does not count as finished.
+a failed command's log are printed. A step that a signal ends waits for its command, and does not count as finished.
 """
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -27,7 +26,6 @@ def main(path: str, rule: str) -> int:
     found = next(step for step in workflow["steps"] if step["rule"] == rule)
     step, log = Step(found["name"], found["script"], tuple(found["arguments"])), Path(found["log"])
     os.chdir(workflow["directory"])  # where the study was started: its commands name files from there
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"\n{step.command}\n  > {log}", flush=True)
     start = time.monotonic()
     try:

@@ -14,9 +14,13 @@ from add.study.study_steps import Step, read_done, run_steps
 from add.study.workflow import FILE, engine_words, own_environment, run_workflow, write_workflow
 
 pytest.importorskip("snakemake")
-# A command of a study: notes when it began and ended; waits for others to begin, fails, or saves after a Ctrl-C.
+# A command of a study: notes when it began and ended; waits for others to begin, fails, or saves when a signal ends it.
 PROGRAM = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+def stop(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, stop)
 root, (name, *words) = pathlib.Path(sys.argv[0]).parent, sys.argv[1:]
 with open(root / "order.txt", "a") as file:
     file.write(f"{name} begins\\n")
@@ -87,19 +91,28 @@ def test_a_failure_lets_the_others_end_begins_no_more_and_is_told(place, capfd):
     assert set(read_done(place)) == {"good"} and "later begins" not in order(place)
 
 
-def test_a_step_that_a_ctrl_c_ends_does_not_count_as_finished(place):
-    """As a terminal sends it, to all processes of the group: the command saves, and the study goes on with it later."""
-    path = write_workflow(place, [(place, Step("slow", "slow", ("60",))),
-                                  (place, Step("after", "after", (), ("slow",)))])
-    code = f"import pathlib\nfrom add.study.workflow import run_workflow\nrun_workflow(pathlib.Path({str(path)!r}), 2)"
+@pytest.mark.parametrize(("ends", "number", "jobs"), [(os.killpg, signal.SIGINT, 2), (os.kill, signal.SIGTERM, 2),
+                                                      (os.kill, signal.SIGTERM, 1)])
+def test_a_step_that_a_signal_ends_saves_and_does_not_count_as_finished(place, ends, number, jobs):
+    """A Ctrl-C, as a terminal sends it, to all processes of the group; `kill`, to the study alone: none goes on."""
+    steps = [(place, Step("slow", "slow", ("60",))), (place, Step("after", "after", (), ("slow",)))]
+    path = write_workflow(place, steps)
+    code = f"""
+import pathlib
+from add.study import study_steps, workflow
+study_steps.PROGRAM = {study_steps.PROGRAM!r}
+path, steps = pathlib.Path({str(path)!r}), [(pathlib.Path({str(place)!r}), study_steps.Step("slow", "slow", ("60",)))]
+study_steps.run_steps(steps) if {jobs} == 1 else workflow.run_workflow(path, {jobs})
+"""
     command = subprocess.Popen([sys.executable, "-c", code], env=own_environment(), start_new_session=True,
                                preexec_fn=heeding)
     end = time.monotonic() + 60
     while not (place / "slow.begun").exists() and time.monotonic() < end:
         time.sleep(0.05)
     time.sleep(0.3)
-    os.killpg(command.pid, signal.SIGINT)
-    assert command.wait(60) != 0
+    ends(command.pid, number)
+    status = command.wait(60)
+    assert status == 143 if number == signal.SIGTERM else status != 0
     assert (place / "slow.saved").exists() and "after begins" not in order(place) and read_done(place) == {}
 
 

@@ -21,6 +21,7 @@ from add.data.read_images import read_each
 from add.diffusion import DiffusionConfig
 from add.errors import UserError
 from add.results.report_page import page_line
+from add.runtime.child_process import SIGNALLED
 from add.runtime.next_steps import next_steps
 from add.runtime.options import Parsed
 from add.runtime.processes import process_group, stop_on_signal
@@ -34,7 +35,6 @@ from add.training.time_budget import budget_words
 
 RIVALS_OF_BUDGET = {"max_steps", "lr_anneal_steps", "lr_anneal_start", "iterations", "anneal_lr"}
 
-SIGNALLED = 128  # added to the number of a signal in the exit status of a process that it ended
 MANY_PARAMETERS = 20_000_000  # of a network that a CPU does not train in a day
 ONE_DOMAIN = "."  # as --domain: the folder is one domain, its subfolders are slides or patients
 AnyLoop = TypeVar("AnyLoop", bound=Loop)
