@@ -17,6 +17,7 @@ from add.classification.grading import (
     DomainSeverities,
     border_log_odds,
     fit_link,
+    fit_shrinkage,
     head_scores,
     linked_scores,
     of_a_class,
@@ -155,7 +156,9 @@ class ClassifierRuns:
         clear = of_a_class(test.severity, known, len(classes))
         scores = classification_scores(reading.logits[clear], classes[clear])
         if ordered:
-            scores |= linked_scores(reading.logits, classes, self._link(reading), test.severity, known)
+            link = self._link(reading)
+            shrinkage = fit_shrinkage(link.positions(reading.validation), _classes_of(self.validation), num_classes)
+            scores |= linked_scores(reading.logits, classes, link, test.severity, known, shrinkage)
             if reading.severities is not None:
                 scores |= head_scores(reading.severities, classes, num_classes, test.severity, known)
         return scores

@@ -8,6 +8,10 @@ their direction leaves places as they are: of two classes, any temperature and a
 Of K > 2 classes there are K - 1 log-odds, one for each border: of the classes above it against those below. A grade's
 mean is the sum of the probabilities to lie above each border; so the place is the mean of the borders' places. Here a
 temperature is no straight change any more, but one that tends to it the surer a classifier is: places do not saturate.
+
+A place read off a line spreads over [0, 1] however little a classifier knows, and then errs more than who says "half
+way" of every image. `Shrinkage` takes that back: it draws places towards the middle, the more the more those of one
+class scatter among the same validation images.
 """
 import dataclasses
 import math
@@ -22,6 +26,7 @@ from add.classification.labelled_images import expected_positions
 from add.errors import UserError
 from add.metrics.severity_meter import relative_severity
 
+SHRUNK = "severity_rmse_shrunk"  # the score of places by a Shrinkage
 TIE = 1e-9  # of the way between the first and the last domain: distances that differ by less are the same
 
 
@@ -94,6 +99,41 @@ def fit_link(logits: torch.Tensor, classes: torch.Tensor) -> Link:
     return Link(low, high, (means[1:] + means[:-1]) / 2)
 
 
+class Shrinkage(NamedTuple):
+    """The line from places by a `Link` to those with the least squared error, made by `fit_shrinkage`.
+
+    middle: the place that goes half way. slope: of the line, 0 or more; the smaller, the more the places of a class
+    scatter.
+    """
+
+    middle: float
+    slope: float
+
+    def places(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the places float64 [n] in [0, 1] of places by a link [n]."""
+        return (0.5 + self.slope * (positions.double() - self.middle)).clamp(0, 1)
+
+
+def fit_shrinkage(positions: torch.Tensor, classes: torch.Tensor, num_classes: int) -> Shrinkage:
+    """Return the `Shrinkage` of places by a link, [n], of validation images of all classes int64 [n].
+
+    A place p of an image whose true place is t counts as p = middle + rise (t - 1/2) + noise. The classes' means, t
+    evenly from 0 to 1, give middle and rise; what images lie off that line, the variance of the noise. Of all lines
+    t = 1/2 + slope (p - middle) the one with slope = rise / (rise^2 + 12 noise) errs least where every t from 0 to 1
+    is equally likely, with a variance of 1/12 (the linear Bayes estimate, Hartigan 1969, J. R. Statist. Soc. B 31,
+    446). No severity is used. Where places say nothing, all images go half way.
+    """
+    truth = torch.linspace(-0.5, 0.5, num_classes, dtype=torch.float64)
+    own = [positions[classes == k].double() for k in range(num_classes)]
+    means = torch.stack([places.mean() for places in own])
+    middle = means.mean()
+    rise = ((means * truth).sum() / (truth ** 2).sum()).clamp(min=0)
+    line = middle + rise * truth
+    noise = torch.stack([((places - at) ** 2).sum() / max(len(places) - 1, 1)
+                         for places, at in zip(own, line, strict=True)]).mean()
+    return Shrinkage(middle.item(), (rise / (rise ** 2 + 12 * noise)).item() if rise > 0 else 0.0)
+
+
 def border_log_odds(logits: torch.Tensor) -> torch.Tensor:
     """Return the log-odds float64 [n, K - 1] that the class lies above each border, of logits [n, K]."""
     logits = logits.double()
@@ -102,25 +142,29 @@ def border_log_odds(logits: torch.Tensor) -> torch.Tensor:
 
 
 def linked_scores(logits: torch.Tensor, classes: torch.Tensor, link: Link, severity: np.ndarray | None = None,
-                  known: DomainSeverities | None = None) -> dict[str, float]:
+                  known: DomainSeverities | None = None, shrinkage: Shrinkage | None = None) -> dict[str, float]:
     """Return how a classifier of ordered classes does by its `Link`.
 
     halfway_accuracy: share of images, of those `of_a_class`, on the right side of the borders half way between the
     classes' validation means; kappa_quadratic, of three or more classes: agreement of these classes with the true ones,
     see `quadratic_kappa`.
     Where severities are known, those of `severity_scores`: severity_spearman of the mean log-odds, which needs no
-    link; severity_rmse_linked of the places; severity_rmse of the softmax's mean grade, in place of which it came.
+    link; severity_rmse_linked of the places; severity_rmse_shrunk of those by `shrinkage`; severity_rmse of the
+    softmax's mean grade, in place of which severity_rmse_linked came.
 
     Args:
         logits: [n, K], of the test images. classes: int64 [n].
         severity, known: of the test images, float64 [n], and of the training images; or None.
+        shrinkage: of the same validation images as `link`; or None, then its score is left out.
     """
     clear = of_a_class(severity, known, len(classes))
     scores = class_scores(link.classes(logits)[clear], classes[clear], logits.shape[1])
     if severity is None or known is None:
         return scores
-    places = {"severity_rmse_linked": link.positions(logits),
-              "severity_rmse": expected_positions(logits.double().softmax(dim=1))}
+    linked = link.positions(logits)
+    places = {"severity_rmse_linked": linked}
+    places |= {SHRUNK: shrinkage.places(linked)} if shrinkage else {}
+    places |= {"severity_rmse": expected_positions(logits.double().softmax(dim=1))}
     return scores | severity_scores({"severity_spearman": border_log_odds(logits).mean(dim=1)}, places, severity, known)
 
 

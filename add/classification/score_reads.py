@@ -17,6 +17,9 @@ READS = {  # in the order of the tables
     "severity_spearman": "larger is better: rank correlation of log-odds and severity; it needs no scale",
     "severity_rmse_linked": "smaller is better: error of the place of the log-odds between the validation means of the "
                             "first class, 0, and the last, 1; compare methods by this one",
+    "severity_rmse_shrunk": "smaller is better: error of these places drawn towards the middle, by how much those of "
+                            "one class scatter among the validation images; to be held against placing every image "
+                            "half way",
     "severity_rmse": "not to compare methods by: error of the probability, which is large for hard labels however "
                      "well they grade",
     "severity_spearman_head": "larger is better: rank correlation of the severity head's output and severity",

@@ -2,6 +2,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from add.classification.grading import SHRUNK
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.scores import interval, paired_difference
 from add.data.files import save_csv
@@ -10,7 +11,8 @@ from add.metrics.set_comparison import FEWEST_IMAGES
 
 GRADING = "severity_"  # begins the names of scores that stand in a table of their own
 GRADED_BY = "severity_rmse_linked"  # what methods are compared by there
-OF_ENSEMBLES = ("accuracy", "auc", "nll", "halfway_accuracy", "kappa_quadratic", "severity_spearman", GRADED_BY)
+OF_ENSEMBLES = ("accuracy", "auc", "nll", "halfway_accuracy", "kappa_quadratic", "severity_spearman", GRADED_BY,
+                SHRUNK)
 FEWEST_ERRORS = 6  # McNemar's exact test needs six images that only one of two methods errs on for p < 0.05
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from add.classification.grading import SHRUNK
 from add.classification.score_tables import GRADED_BY
 from add.data.files import save_json
 from add.data.read_back import read_json
@@ -20,7 +21,7 @@ from add.study.study_data import StudyImages
 PLAN = "plan.json"
 UNGRADED_BY = "auc"  # the endpoint where no severity is known
 SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", "severity_spearman",
-             f"{GRADED_BY}_middle", f"{GRADED_BY}_ends")
+             f"{GRADED_BY}_middle", f"{GRADED_BY}_ends", SHRUNK)
 IRRELEVANT = ("threads", "jobs", "restarts", "prepare_only", "out_dir", "estimate", "max_pixels",
               "backend")  # options that change no result
 CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int, "noted?": str, "plan?": {str: object}}

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from add.classification.grading import SHRUNK
 from add.classification.places_file import PLACES, read_places
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.score_tables import GRADED_BY
@@ -18,7 +19,7 @@ from add.study.study_report import read_scores
 
 ALONE = "one of several classifiers"
 AS_ONE = "all classifiers of a draw as one"
-SHOWN = ("severity_spearman", "halfway_accuracy", "accuracy", "nll")  # beside the endpoint in the table of all methods
+SHOWN = (SHRUNK, "severity_spearman", "halfway_accuracy", "accuracy", "nll")  # beside the endpoint, of all methods
 
 
 def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
@@ -164,10 +165,13 @@ def _method_lines(own, endpoint, half_way):
         lines.append(f"| {method} | {' | '.join(cells)} |")
     if half_way is None:
         return lines
-    better = [method for method in order if compare_draws(own[method][endpoint]["draws"], half_way, 0.0, True).verdict
-              == BETTER]
-    return [*lines, "", f"Placing every image half way between the ends, which needs no classifier, has {endpoint} "
-                        f"{_mean(half_way)}. Better than that by their interval: {', '.join(better) or 'none'}."]
+    sentence = f"Placing every image half way between the ends, which needs no classifier, has an error of " \
+               f"{_mean(half_way)}."
+    for score in (score for score in (endpoint, SHRUNK) if score in own[order[0]]):
+        better = [method for method in order if compare_draws(own[method][score]["draws"], half_way, 0.0, True).verdict
+                  == BETTER]
+        sentence += f" Better than that by their interval, in {score}: {', '.join(better) or 'none'}."
+    return [*lines, "", sentence]
 
 
 def _mean(values):

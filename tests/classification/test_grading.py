@@ -11,6 +11,7 @@ from add.classification.grading import (
     DomainSeverities,
     border_log_odds,
     fit_link,
+    fit_shrinkage,
     head_scores,
     linked_scores,
     of_a_class,
@@ -158,6 +159,54 @@ def test_better_grading_is_seen(num_classes):
 def test_a_classifier_that_can_not_tell_the_ends_apart_places_everything_half_way():
     found = scores_of(log_odds(-1, 3), [0.0, 1.0], (0, 1), validation=log_odds(2, 1))
     assert (found["halfway_accuracy"], found["severity_rmse_linked"]) == (0.5, 0.5)
+
+
+def test_shrunk_places_by_hand():
+    """Places 0.1, 0.3 and 0.7, 0.9: a rise of 0.6, a noise of 0.02, and 0.6 / (0.36 + 0.24) = 1; others likewise."""
+    apart = fit_shrinkage(torch.tensor([0.1, 0.3, 0.7, 0.9]), ENDS, 2)
+    assert apart == pytest.approx((0.5, 1))
+    assert apart.places(torch.tensor([0, 0.1, 1])).tolist() == pytest.approx([0, 0.1, 1])
+    mixed = fit_shrinkage(torch.tensor([0, 0.6, 0.2, 1]), ENDS, 2)  # rise 0.3, noise (0.18 + 0.32) / 2
+    assert mixed == pytest.approx((0.45, 0.3 / 3.09))
+    near = [0.5 - 0.135 / 3.09, 0.5, 0.5 + 0.165 / 3.09]
+    assert mixed.places(torch.tensor([0, 0.45, 1])).tolist() == pytest.approx(near)
+    classes = torch.tensor([0, 0, 0, 0, 1, 1])  # twice as many of the first: noise (0.36 / 3 + 0.32) / 2
+    assert fit_shrinkage(torch.tensor([0, 0.6, 0, 0.6, 0.2, 1]), classes, 2) == pytest.approx((0.45, 0.3 / 2.73))
+    exact = fit_shrinkage(torch.tensor([0, 0.3, 0.6]), torch.arange(3), 3)  # no noise: the line from ends to ends
+    assert exact.places(torch.tensor([0, 0.15, 0.6, 0.9])).tolist() == pytest.approx([0, 0.25, 1, 1])
+    bent = fit_shrinkage(torch.tensor([0, 0.2, 1]), torch.arange(3), 3)  # how far means are from their line is noise
+    assert bent == pytest.approx((0.4, 1 / (1 + 4 * (0.01 + 0.04 + 0.01))))
+
+
+def test_shrunk_places_err_least_of_all_lines_where_all_places_are_equally_likely():
+    generator = torch.Generator().manual_seed(0)
+    truth, noise = torch.rand(20000, generator=generator).double(), 0.4 * torch.randn(20000, generator=generator)
+    read = 0.2 + 0.6 * truth + noise
+    classes = torch.arange(20000) % 2  # of the ends, as far off
+    found = fit_shrinkage(0.2 + 0.6 * classes + noise, classes, 2)
+    slope = np.cov(read, truth)[0, 1] / read.var().item()
+    assert found.slope == pytest.approx(slope, rel=0.05) and found.middle == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("places", [[0.5] * 4, [0.6, 0.6, 0.4, 0.4]])
+def test_places_that_say_nothing_shrink_to_the_middle(places):
+    assert fit_shrinkage(torch.tensor(places), ENDS, 2).places(torch.tensor([0, 0.3, 1])).tolist() == [0.5] * 3
+
+
+def test_shrunk_places_of_a_poor_classifier_err_less_than_half_way_and_those_of_a_good_one_stay():
+    generator = torch.Generator().manual_seed(0)
+    severity = torch.cat([torch.linspace(0, 0.3, 100), torch.linspace(0.7, 1, 100)]).double()
+    noise, classes = torch.randn(200, generator=generator), (severity > 0.5).long()
+    errors = {}
+    for scatter in (0.05, 0.6):
+        logits = torch.stack([torch.zeros(200), severity - 0.5 + scatter * noise], dim=1)
+        link = fit_link(logits[::2], classes[::2])
+        shrinkage = fit_shrinkage(link.positions(logits[::2]), classes[::2], 2)
+        errors[scatter] = linked_scores(logits[1::2], classes[1::2], link, severity[1::2].numpy(), known(0.15, 0.85),
+                                        shrinkage)
+    half_way = math.sqrt(((known(0.15, 0.85).positions(severity[1::2].numpy()) - 0.5) ** 2).mean())
+    assert errors[0.05]["severity_rmse_shrunk"] == pytest.approx(errors[0.05]["severity_rmse_linked"], abs=0.02)
+    assert errors[0.6]["severity_rmse_shrunk"] < half_way - 0.02 < errors[0.6]["severity_rmse_linked"] - 0.02
 
 
 def test_the_softmax_error_by_hand():

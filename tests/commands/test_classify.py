@@ -31,7 +31,7 @@ from tests.tiny import make_images
 SHORT = ClassifierConfig(steps=4, batch_size=8, lr=5e-3)
 METHODS = ("plain", "mixup", "progressive", "progressive@depth", "full")
 SCORES = ["accuracy", "macro_f1", "auc", "calibration_error", "nll"]
-SEVERITY_SCORES = ["severity_spearman", "severity_rmse_linked", "severity_rmse"]
+SEVERITY_SCORES = ["severity_spearman", "severity_rmse_linked", "severity_rmse_shrunk", "severity_rmse"]
 PARTED = [f"{score}{part}" for score in SEVERITY_SCORES for part in ("", "_ends", "_middle")]  # of the test set all
 QUICK = ["--steps", 2, "--batch_size", 4, "--num_seeds", 1, "--methods", "plain,flips"]
 

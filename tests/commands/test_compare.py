@@ -123,7 +123,8 @@ def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
     truths = [read_places(drawn / f"draw_{number}" / "n6" / "classification" / PLACES, "all", []).truth
               for number in (0, 1)]
     half_way = np.mean([np.sqrt(np.mean((truth - 0.5) ** 2)) for truth in truths])
-    assert f"which needs no classifier, has severity_rmse_linked {half_way:.4f} ± " in text
+    assert f"which needs no classifier, has an error of {half_way:.4f} ± " in text
+    assert text.index("interval, in severity_rmse_linked: ") < text.index("interval, in severity_rmse_shrunk: ")
     rows = list(csv.DictReader((drawn / "draws.csv").read_text().splitlines()))
     assert {(row["method"], row["draw"]) for row in rows} == {(method, str(draw)) for method in
                                                               ("flips", "mixup", "cutmix") for draw in (0, 1)}
