@@ -2,7 +2,7 @@
 from collections.abc import Sequence
 
 from add.interfaces import PathLike
-from add.results.figures import new_figure, save_figure, scale_by_factors
+from add.results.figures import new_figure, save_figure, scale_by_factors, set_margins
 from add.results.page_plots import LOGARITHMIC
 from add.results.run_view import LABELS, panels_of
 
@@ -32,9 +32,10 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
         if title == "error" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
             scale_by_factors(axes[row][0])
         axes[row][0].set_ylabel(title)
+        axes[row][0].yaxis.set_label_coords(-0.16, 0.5)
     if axes[0][0].lines:
         axes[0][0].legend(fontsize=8, frameon=False)
     axes[-1][0].set_xlabel("step")
     axes[-1][1].set_xlabel("minutes of training")
-    figure.tight_layout()
+    set_margins(figure, left=0.95, right=0.15, bottom=0.55, top=0.15, between=(0.2, 0.25))
     save_figure(path, figure)
