@@ -1,4 +1,4 @@
-"""Waiting for a child process, so that whatever ends the parent reaches it, too: none goes on alone, unseen."""
+"""Waiting for a child process, so that what asks the parent to stop reaches the child, too, and both end together."""
 import contextlib
 import os
 import signal
@@ -10,15 +10,16 @@ SIGNALLED = 128  # added to the number of a signal in the exit status of a proce
 PASSED_ON = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]  # Windows lacks one
 
 
-def wait_for(process: subprocess.Popen, leads_group: bool = False) -> int:
+def wait_for(process: subprocess.Popen, own_session: bool = False, whole_group: bool = False) -> int:
     """Wait for a child and return its exit status.
 
-    SIGTERM and SIGHUP, which a terminal does not send to all processes, are passed on to it. SIGHUP stays ignored
-    where it was, as nohup has it.
+    SIGTERM and SIGHUP that reach this process are passed on as SIGTERM, for not every program heeds the other. SIGHUP
+    stays ignored where it was, as nohup has it. In another thread than the main one nothing is passed on.
 
     Args:
-        leads_group: whether it was started with `start_new_session`: then its whole group gets them, and a Ctrl-C, too,
-            which else it gets from the terminal.
+        own_session: whether it was started with `start_new_session`: a Ctrl-C, which a terminal sends to the processes
+            of its own group alone, is passed on, too.
+        whole_group: pass signals on to all processes of the child's session that stayed in its group.
 
     Raises:
         KeyboardInterrupt: a Ctrl-C came, and the child has ended; it may have saved what it had. At a second one, at
@@ -29,13 +30,13 @@ def wait_for(process: subprocess.Popen, leads_group: bool = False) -> int:
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        _send(process, number, leads_group)
+        _send(process, signal.SIGTERM, whole_group)
 
     heeded = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]
     in_main = threading.current_thread() is threading.main_thread()  # no other thread may set what a signal does
     previous = {number: signal.signal(number, note) for number in heeded} if in_main else {}
     try:
-        status = _wait(process, leads_group)
+        status = _wait(process, own_session, whole_group)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -44,23 +45,23 @@ def wait_for(process: subprocess.Popen, leads_group: bool = False) -> int:
     return status
 
 
-def _wait(process, leads_group):
+def _wait(process, own_session, whole_group):
     try:
         return process.wait()
     except KeyboardInterrupt:
         try:
-            if leads_group:
-                _send(process, signal.SIGINT, leads_group)
+            if own_session:
+                _send(process, signal.SIGINT, whole_group)
             process.wait()
         except KeyboardInterrupt:
-            if leads_group:
-                _send(process, signal.SIGINT, leads_group)
+            if own_session:
+                _send(process, signal.SIGINT, whole_group)
         raise
 
 
-def _send(process, number, leads_group):
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
-        if leads_group and hasattr(os, "killpg"):
+def _send(process, number, whole_group):
+    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):  # just ended; Windows knows no SIGINT
+        if whole_group and hasattr(os, "killpg"):
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)

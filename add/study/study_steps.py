@@ -86,21 +86,24 @@ def read_done(folder: Path) -> dict[str, Row]:
 
 
 def execute(name: str, arguments: Sequence[str], log: Path | None = None,
-            program: Sequence[str] | None = None) -> int:
+            program: Sequence[str] | None = None, own_session: bool = False) -> int:
     """Run a command of the project in a process of its own and return its exit status.
 
     A Ctrl-C and what else ends this process reach that one, too: it is waited for, since a training saves what it has.
 
     Args:
         log: file that its output goes to; left out, it passes through. program: left out: PROGRAM.
+        own_session: keep from it, and from its reading processes, what is sent to all processes of this one's group:
+            it gets each signal once, from here.
     """
     command = [*(program or PROGRAM), name, *arguments]
     environment = own_environment()
     if log is None:
-        return wait_for(subprocess.Popen(command, env=environment))
+        return wait_for(subprocess.Popen(command, env=environment, start_new_session=own_session), own_session)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as file:
-        return wait_for(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
+        return wait_for(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment,
+                                         start_new_session=own_session), own_session)
 
 
 def own_environment() -> dict[str, str]:

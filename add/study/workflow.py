@@ -81,7 +81,7 @@ def run_workflow(path: Path, jobs: int, restarts: int = 0, gpus: int = 0) -> Non
                str(restarts), *(["--resources", f"gpu={gpus}"] if gpus else [])]
     with open(own / MESSAGES, "w", encoding="utf-8") as messages:
         status = wait_for(subprocess.Popen(command, env=own_environment(), stderr=messages, start_new_session=True),
-                          leads_group=True)
+                          own_session=True, whole_group=True)
     if status and failed.exists():
         found = read_json(failed, FAILURE)
         raise step_failed(found["step"], found["status"], found["log"])

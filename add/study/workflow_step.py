@@ -1,7 +1,8 @@
 """One step of a study's workflow: `python -m add.study.workflow_step OUT/workflow.json RULE`, as Snakemake starts it.
 
 Runs the step's command, keeps its output in a log, and writes the file that says that it has ended. The last lines of
-a failed command's log are printed. A step that a signal ends waits for its command, and does not count as finished.
+a failed command's log are printed. A step that a signal ends hands it on to its command, waits for it,
+and does not count as finished.
 """
 import os
 import sys
@@ -29,7 +30,7 @@ def main(path: str, rule: str) -> int:
     print(f"\n{step.command}\n  > {log}", flush=True)
     start = time.monotonic()
     try:
-        status = execute(step.script, step.arguments, log, workflow["program"])
+        status = execute(step.script, step.arguments, log, workflow["program"], own_session=True)
     except KeyboardInterrupt:
         return INTERRUPTED
     if status:
