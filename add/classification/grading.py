@@ -10,8 +10,8 @@ mean is the sum of the probabilities to lie above each border; so the place is t
 temperature is no straight change any more, but one that tends to it the surer a classifier is: places do not saturate.
 
 A place read off a line spreads over [0, 1] however little a classifier knows, and then errs more than who says "half
-way" of every image. `Shrinkage` takes that back: it draws places towards the middle, the more the more those of one
-class scatter among the same validation images.
+way" of every image. `Shrinkage` takes that back: the wider the places of one class scatter among the same validation
+images, the nearer to the middle it draws all places.
 """
 import dataclasses
 import math
@@ -121,7 +121,8 @@ def fit_shrinkage(positions: torch.Tensor, classes: torch.Tensor, num_classes: i
     evenly from 0 to 1, give middle and rise; what images lie off that line, the variance of the noise. Of all lines
     t = 1/2 + slope (p - middle) the one with slope = rise / (rise^2 + 12 noise) errs least where every t from 0 to 1
     is equally likely, with a variance of 1/12 (the linear Bayes estimate, Hartigan 1969, J. R. Statist. Soc. B 31,
-    446). No severity is used. Where places say nothing, all images go half way.
+    446). That they are is an assumption; and as a link cuts places off, the noise of sure ones is taken for less than
+    it is. No severity is used. Where places say nothing, or no class has two images, all images go half way.
     """
     truth = torch.linspace(-0.5, 0.5, num_classes, dtype=torch.float64)
     own = [positions[classes == k].double() for k in range(num_classes)]
@@ -129,9 +130,11 @@ def fit_shrinkage(positions: torch.Tensor, classes: torch.Tensor, num_classes: i
     middle = means.mean()
     rise = ((means * truth).sum() / (truth ** 2).sum()).clamp(min=0)
     line = middle + rise * truth
-    noise = torch.stack([((places - at) ** 2).sum() / max(len(places) - 1, 1)
-                         for places, at in zip(own, line, strict=True)]).mean()
-    return Shrinkage(middle.item(), (rise / (rise ** 2 + 12 * noise)).item() if rise > 0 else 0.0)
+    squares = torch.stack([((places - at) ** 2).sum() for places, at in zip(own, line, strict=True)]).sum()
+    spare = len(positions) - num_classes
+    if rise <= 0 or spare <= 0:
+        return Shrinkage(middle.item(), 0.0)
+    return Shrinkage(middle.item(), (rise / (rise ** 2 + 12 * squares / spare)).item())
 
 
 def border_log_odds(logits: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,8 @@ def analysis_plan(config: Any, images: StudyImages) -> Row:
 def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
     """Write the plan below `out_dir`; where it differs from the one that is there, note what was changed.
 
+    The secondary scores stay those that were noted first: a later version's further ones were not asked beforehand.
+
     Args:
         defaults: values of options that the plan of an earlier version, which had fewer of them, did not name.
     """
@@ -64,6 +66,8 @@ def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
     if path.exists():
         before = read_plan(out_dir)
         unnamed = {name: value for name, value in (defaults or {}).items() if name in plan["options"]}
+        plan = plan | {"secondary": before["plan"].get("secondary", plan["secondary"])}
+        digest = digest_of_plan(plan)
         if digest in (before["sha256"], digest_of_plan(
                 before["plan"] | {"options": unnamed | before["plan"].get("options", {})})):
             return

@@ -48,7 +48,8 @@ def _collect(plan, folders):
     common = [method for method in found[0] if all(method in tests for tests in found)]
     return {method: {score: {"draws": [tests[method][score]["mean"] for tests in found],
                              "ensembles": _known([tests[method][score].get("ensemble") for tests in found])}
-                     for score in found[0][method]} for method in common}
+                     for score in found[0][method] if all(score in tests[method] for tests in found)}
+            for method in common}
 
 
 def _known(values):
@@ -170,7 +171,7 @@ def _method_lines(own, endpoint, half_way):
     for score in (score for score in (endpoint, SHRUNK) if score in own[order[0]]):
         better = [method for method in order if compare_draws(own[method][score]["draws"], half_way, 0.0, True).verdict
                   == BETTER]
-        sentence += f" Better than that by their interval, in {score}: {', '.join(better) or 'none'}."
+        sentence += f" Better than that by the interval of the difference, in {score}: {', '.join(better) or 'none'}."
     return [*lines, "", sentence]
 
 

@@ -170,12 +170,15 @@ def test_shrunk_places_by_hand():
     assert mixed == pytest.approx((0.45, 0.3 / 3.09))
     near = [0.5 - 0.135 / 3.09, 0.5, 0.5 + 0.165 / 3.09]
     assert mixed.places(torch.tensor([0, 0.45, 1])).tolist() == pytest.approx(near)
-    classes = torch.tensor([0, 0, 0, 0, 1, 1])  # twice as many of the first: noise (0.36 / 3 + 0.32) / 2
-    assert fit_shrinkage(torch.tensor([0, 0.6, 0, 0.6, 0.2, 1]), classes, 2) == pytest.approx((0.45, 0.3 / 2.73))
-    exact = fit_shrinkage(torch.tensor([0, 0.3, 0.6]), torch.arange(3), 3)  # no noise: the line from ends to ends
+    classes = torch.tensor([0, 0, 0, 0, 1, 1])  # twice as many of the first: noise (0.36 + 0.32) / 4
+    assert fit_shrinkage(torch.tensor([0, 0.6, 0, 0.6, 0.2, 1]), classes, 2) == pytest.approx((0.45, 0.3 / 2.13))
+    threes = torch.arange(6) % 3
+    exact = fit_shrinkage(torch.tensor([0, 0.3, 0.6] * 2), threes, 3)  # no noise: the line from ends to ends
     assert exact.places(torch.tensor([0, 0.15, 0.6, 0.9])).tolist() == pytest.approx([0, 0.25, 1, 1])
-    bent = fit_shrinkage(torch.tensor([0, 0.2, 1]), torch.arange(3), 3)  # how far means are from their line is noise
-    assert bent == pytest.approx((0.4, 1 / (1 + 4 * (0.01 + 0.04 + 0.01))))
+    bent = fit_shrinkage(torch.tensor([0, 0.2, 1] * 2), threes, 3)  # how far means are from their line is noise
+    assert bent == pytest.approx((0.4, 1 / (1 + 12 * 2 * (0.01 + 0.04 + 0.01) / 3)))
+    alone = fit_shrinkage(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]), 2)  # nothing tells how far places scatter
+    assert alone.places(torch.tensor([0, 1])).tolist() == [0.5, 0.5]
 
 
 def test_shrunk_places_err_least_of_all_lines_where_all_places_are_equally_likely():

@@ -124,7 +124,8 @@ def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
               for number in (0, 1)]
     half_way = np.mean([np.sqrt(np.mean((truth - 0.5) ** 2)) for truth in truths])
     assert f"which needs no classifier, has an error of {half_way:.4f} ± " in text
-    assert text.index("interval, in severity_rmse_linked: ") < text.index("interval, in severity_rmse_shrunk: ")
+    linked, shrunk = (text.index(f"the difference, in severity_rmse_{score}: ") for score in ("linked", "shrunk"))
+    assert linked < shrunk
     rows = list(csv.DictReader((drawn / "draws.csv").read_text().splitlines()))
     assert {(row["method"], row["draw"]) for row in rows} == {(method, str(draw)) for method in
                                                               ("flips", "mixup", "cutmix") for draw in (0, 1)}

@@ -59,6 +59,17 @@ def test_an_option_that_an_earlier_version_did_not_have_is_no_change(tmp_path):
     assert read_plan(tmp_path)["changes"][0]["changed"] == ["options.unlabelled_dir"]
 
 
+def test_secondary_scores_stay_those_that_an_earlier_version_noted(tmp_path):
+    plan = analysis_plan(CONFIG, GRADED)
+    earlier = plan | {"secondary": plan["secondary"][:-1]}
+    write_plan(tmp_path, earlier)
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path)["plan"] == earlier and read_plan(tmp_path)["changes"] == []
+    other = analysis_plan(dataclasses.replace(CONFIG, margin=0.02), GRADED)
+    write_plan(tmp_path, other)
+    assert read_plan(tmp_path)["plan"] == other | {"secondary": earlier["secondary"]}
+
+
 def test_a_plan_of_another_shape_is_refused(tmp_path):
     (tmp_path / PLAN).write_text(json.dumps({"plan": {}}))
     with pytest.raises(UserError, match="plan.json .*restore it, or give another --out_dir"):
