@@ -1,4 +1,5 @@
 """Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
+from add.classification.grading import SHRUNK
 from add.classification.score_reads import lower_is_better
 from add.classification.scores import interval
 from add.errors import UserError
@@ -63,46 +64,50 @@ def plot_labels(path: PathLike, result: Row) -> None:
 
 
 def plot_draws(path: PathLike, result: Row) -> None:
-    """Write a PNG: a column per size, for each method the endpoint in every draw and its mean with a 95 % interval.
+    """Write a PNG: for each method and size the endpoint in every draw and its mean with a 95 % interval.
 
-    Methods without generated images, the rivals of the plan, have a colour and a mark of their own; the primary
-    method's name is bold; a dashed line stands where placing every image half way would.
+    Where grading is the endpoint, the error of shrunk places stands beside it. Methods without generated images, the
+    rivals of the plan, have a colour and a mark of their own; the primary method's name is bold; a dashed line stands
+    where placing every image half way would.
     """
-    primary, half_way = result["plan"]["plan"]["primary"], result["half_way"]
-    endpoint, rivals, sizes = primary["endpoint"], primary["rivals"], result["sizes"]
+    primary, half_way, sizes = result["plan"]["plan"]["primary"], result["half_way"], result["sizes"]
+    panels = [(size, score) for size, own in sizes.items() for score in (primary["endpoint"], SHRUNK)
+              if all(score in found for found in own.values())]
     height = 2.0 + 0.32 * max(map(len, sizes.values()))
-    figure, axes = _new_figure(1, len(sizes), (6.4 * len(sizes), height))
-    for axis, (size, own) in zip(axes[0], sizes.items(), strict=True):
-        order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
-                       reverse=not lower_is_better(endpoint))
+    figure, axes = _new_figure(1, len(panels), (2 + 4.4 * len(panels), height), sharex=True)
+    for axis, (size, score) in zip(axes[0], panels, strict=True):
+        first = score == primary["endpoint"]
+        order = sorted(sizes[size], key=lambda method: interval(sizes[size][method][primary["endpoint"]]["draws"]).mean,
+                       reverse=not lower_is_better(primary["endpoint"]))
         for place, method in enumerate(order):
-            values = own[method][endpoint]["draws"]
+            values = sizes[size][method][score]["draws"]
             found = interval(values)
             axis.plot(values, [place] * len(values), "o", color="0.75", markersize=4)
-            color, mark = ("C1", "s") if method in rivals else ("C0", "o")
+            color, mark = ("C1", "s") if method in primary["rivals"] else ("C0", "o")
             axis.errorbar(found.mean, place, xerr=None if found.low is None else found.mean - found.low, fmt=mark,
                           color=color, capsize=3, markersize=5.5)
         if half_way[size] is not None:
             axis.axvline(interval(half_way[size]).mean, color="0.4", linestyle="--", linewidth=1)
-        axis.set_yticks(range(len(order)), order)
+        axis.set_yticks(range(len(order)), order if first else [""] * len(order))
         axis.invert_yaxis()  # the best at the top
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text() == primary["method"] else "normal")
-        axis.set_title(f"{size} training images per domain", fontsize=10)
-        axis.set_xlabel(f"{endpoint} ({'smaller' if lower_is_better(endpoint) else 'larger'} is better)")
+        axis.set_title(f"{size} training images per domain" if first else "drawn towards the middle", fontsize=10)
+        axis.set_xlabel(f"{score} ({'smaller' if lower_is_better(score) else 'larger'} is better)")
         axis.grid(axis="x", alpha=0.3)
     marks = {"single draws": ("o", "0.75"), "without generated images": ("s", "C1"),
              "with generated images": ("o", "C0")}
     marks |= {"every image half way": ("--", "0.4")} if any(half_way.values()) else {}
     handles = [axes[0][0].plot([], [], mark, color=color)[0] for mark, color in marks.values()]
-    figure.legend(handles, list(marks), loc="lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles, list(marks), loc="lower center", ncols=4 if len(panels) > 1 else 2, fontsize=8,
+                  frameon=False)
     figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
     save_figure(path, figure)
 
 
-def _new_figure(rows, columns, size):
+def _new_figure(rows, columns, size, **options):
     try:
-        return new_figure(rows, columns, size)
+        return new_figure(rows, columns, size, **options)
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
                         "`pip install \"add-diffusion[eval]\"`, and the same command again") from error

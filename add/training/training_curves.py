@@ -32,10 +32,10 @@ def draw_curves(path: PathLike, rows: Sequence[dict[str, str]]) -> None:
         if title == "error" and values and min(values) > 0 and max(values) > LOGARITHMIC * min(values):
             scale_by_factors(axes[row][0])
         axes[row][0].set_ylabel(title)
-        axes[row][0].yaxis.set_label_coords(-0.16, 0.5)
+        axes[row][0].yaxis.set_label_coords(-0.18, 0.5)
     if axes[0][0].lines:
         axes[0][0].legend(fontsize=8, frameon=False)
     axes[-1][0].set_xlabel("step")
     axes[-1][1].set_xlabel("minutes of training")
-    set_margins(figure, left=0.95, right=0.15, bottom=0.55, top=0.15, between=(0.2, 0.25))
+    set_margins(figure, left=1.0, right=0.15, bottom=0.55, top=0.15, between=(0.2, 0.25))
     save_figure(path, figure)

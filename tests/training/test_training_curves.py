@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from add.results.figures import new_figure, set_margins
 from add.results.run_view import panels_of
 from add.training import loop
 from add.training.training_curves import draw_curves
@@ -39,6 +40,16 @@ def test_curves_of_one_panel_are_in_the_same_unit():
     """A weighted loss is not drawn beside the plain held-out error; a classifier's cross-entropy is."""
     assert panels_of([{"loss": "0.01", "mse": "0.1", "val_loss": "0.1"}])["error"] == ("mse", "val_loss")
     assert panels_of([{"loss": "0.7", "accuracy": "0.5", "val_loss": "0.7"}])["error"] == ("loss", "val_loss")
+
+
+def test_margins_and_gaps_are_in_inches():
+    pytest.importorskip("matplotlib")
+    figure, axes = new_figure(3, 2, (10, 8))
+    set_margins(figure, left=1.0, right=0.5, bottom=0.6, top=0.2, between=(0.3, 0.4))
+    boxes = [[axis.get_position().extents * [10, 8, 10, 8] for axis in row] for row in axes]
+    assert boxes[2][0][:2] == pytest.approx([1, 0.6]) and boxes[0][1][2:] == pytest.approx([9.5, 7.8])
+    gaps = boxes[0][1][0] - boxes[0][0][2], boxes[0][0][1] - boxes[1][0][3]
+    assert gaps == pytest.approx((0.3, 0.4))
 
 
 def test_kid_has_a_panel_of_its_own_where_there_is_any(tmp_path):
