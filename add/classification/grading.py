@@ -125,16 +125,15 @@ def fit_shrinkage(positions: torch.Tensor, classes: torch.Tensor, num_classes: i
     it is. No severity is used. Where places say nothing, or no class has two images, all images go half way.
     """
     truth = torch.linspace(-0.5, 0.5, num_classes, dtype=torch.float64)
-    own = [positions[classes == k].double() for k in range(num_classes)]
-    means = torch.stack([places.mean() for places in own])
+    positions = positions.double()
+    means = torch.stack([positions[classes == k].mean() for k in range(num_classes)])
     middle = means.mean()
     rise = ((means * truth).sum() / (truth ** 2).sum()).clamp(min=0)
-    line = middle + rise * truth
-    squares = torch.stack([((places - at) ** 2).sum() for places, at in zip(own, line, strict=True)]).sum()
     spare = len(positions) - num_classes
     if rise <= 0 or spare <= 0:
         return Shrinkage(middle.item(), 0.0)
-    return Shrinkage(middle.item(), (rise / (rise ** 2 + 12 * squares / spare)).item())
+    noise = ((positions - (middle + rise * truth)[classes]) ** 2).sum() / spare
+    return Shrinkage(middle.item(), (rise / (rise ** 2 + 12 * noise)).item())
 
 
 def border_log_odds(logits: torch.Tensor) -> torch.Tensor:

@@ -61,21 +61,20 @@ def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
     Args:
         defaults: values of options that the plan of an earlier version, which had fewer of them, did not name.
     """
-    path, digest = out_dir / PLAN, digest_of_plan(plan)
+    path = out_dir / PLAN
     changes: list[Row] = []
     if path.exists():
         before = read_plan(out_dir)
         unnamed = {name: value for name, value in (defaults or {}).items() if name in plan["options"]}
         plan = plan | {"secondary": before["plan"].get("secondary", plan["secondary"])}
-        digest = digest_of_plan(plan)
-        if digest in (before["sha256"], digest_of_plan(
+        if digest_of_plan(plan) in (before["sha256"], digest_of_plan(
                 before["plan"] | {"options": unnamed | before["plan"].get("options", {})})):
             return
         changes = [*before["changes"], {
             "date": _now(), "changed": _changed(before["plan"], plan), "sha256": before["sha256"],
             "results": len(list(out_dir.glob("draw_*/n*/classification/classification.json"))),
             "noted": before["date"], "plan": before["plan"]}]
-    save_json(path, {"plan": plan, "sha256": digest, "date": _now(), "changes": changes})
+    save_json(path, {"plan": plan, "sha256": digest_of_plan(plan), "date": _now(), "changes": changes})
 
 
 def read_plan(out_dir: Path) -> Row:

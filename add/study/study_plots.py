@@ -71,16 +71,17 @@ def plot_draws(path: PathLike, result: Row) -> None:
     where placing every image half way would.
     """
     primary, half_way, sizes = result["plan"]["plan"]["primary"], result["half_way"], result["sizes"]
-    panels = [(size, score) for size, own in sizes.items() for score in (primary["endpoint"], SHRUNK)
+    endpoint = primary["endpoint"]
+    panels = [(size, score) for size, own in sizes.items() for score in (endpoint, SHRUNK)
               if all(score in found for found in own.values())]
     height = 2.0 + 0.32 * max(map(len, sizes.values()))
     figure, axes = _new_figure(1, len(panels), (2 + 4.4 * len(panels), height), sharex=True)
     for axis, (size, score) in zip(axes[0], panels, strict=True):
-        first = score == primary["endpoint"]
-        order = sorted(sizes[size], key=lambda method: interval(sizes[size][method][primary["endpoint"]]["draws"]).mean,
-                       reverse=not lower_is_better(primary["endpoint"]))
+        first, own = score == endpoint, sizes[size]
+        order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
+                       reverse=not lower_is_better(endpoint))
         for place, method in enumerate(order):
-            values = sizes[size][method][score]["draws"]
+            values = own[method][score]["draws"]
             found = interval(values)
             axis.plot(values, [place] * len(values), "o", color="0.75", markersize=4)
             color, mark = ("C1", "s") if method in primary["rivals"] else ("C0", "o")
