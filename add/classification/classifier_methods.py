@@ -1,7 +1,7 @@
 """Methods of a classification comparison: what one classifier is trained on, with and without generated images.
 
 Every method trains the same network with the same number of steps, batch size and learning rates; only the images in
-a batch differ. A method is one of METHODS, and one with synthetic images may be followed by +mixup or +cutmix:
+a batch differ. A method is one of METHODS, and one with synthetic images may be followed by one of ADDED:
 
 - `plain`: the real images as they are; `flips`: with flips and quarter turns, as in all that follow;
 - `mixup`, `cutmix`: real images, mixed;
@@ -51,6 +51,7 @@ ON_FEATURES = tuple(FEATURES + images for images in (MIXED, *SYNTHETIC))
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
 PUPILS = tuple(TAUGHT + images for images in ("real", MIXED, "unconditional", "full", "unlabelled"))
 CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
+ADDED = tuple("+" + kind for kind in (*MIXINGS[1:], *CHANGES))  # what is done to real and synthetic images alike
 SMOOTHING = 0.1
 MIXED_EACH = 10  # images of the source MIXED, for each real one
 
@@ -59,7 +60,7 @@ class Method(NamedTuple):
     """Method of a comparison.
 
     source: "" or the kind of further images, one of SYNTHETIC (then @RULE), MIXED or one of PUPILS.
-    further: "" or the one of FURTHER that it is.
+    further: "" or the one of FURTHER that it is, or, of CHANGES, that is done to its images as well.
     """
 
     name: str
@@ -87,13 +88,13 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
         samples: names of further sets of samples with hard labels, methods like `unconditional`.
     """
     known, synthetic = (*METHODS, *FURTHER, *ON_FEATURES, *PUPILS, *samples), (*SYNTHETIC, *samples)
-    source, plus, mixing = name.partition("+")
+    source, plus, added = name.partition("+")
     base, at, rule = source.partition("@")
-    if (base not in known or plus and (base not in synthetic or mixing not in MIXINGS[1:])
+    if (base not in known or plus and (base not in synthetic or plus + added not in ADDED)
             or at and (base.removeprefix(FEATURES) != "progressive" or rule not in READABLE_RULES)):
         raise UserError(f"method {name!r} is unknown: expected one of {', '.join(known)}; those with synthetic "
                         f"images ({', '.join(synthetic)}) may be followed by "
-                        f"{' or '.join('+' + kind for kind in MIXINGS[1:])}, and progressive by @RULE, one of "
+                        f"one of {', '.join(ADDED)}, and progressive by @RULE, one of "
                         f"{', '.join(READABLE_RULES)}")
     if base in FURTHER:
         return Method(name, "", "none", True, base)
@@ -101,7 +102,10 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
         return Method(name, source.removeprefix(FEATURES), "none", True, "features")
     if base in MIXINGS:
         return Method(name, "", base, True)
-    return Method(name, source if base in (*synthetic, *PUPILS) else "", mixing or "none", base != "plain")
+    source = source if base in (*synthetic, *PUPILS) else ""
+    if added in CHANGES:
+        return Method(name, source, "none", True, added)
+    return Method(name, source, added or "none", base != "plain")
 
 
 def check_synthetic(methods: Iterable[Method], synthetic: Container[str]) -> None:

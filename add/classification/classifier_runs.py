@@ -157,8 +157,8 @@ class ClassifierRuns:
         scores = classification_scores(reading.logits[clear], classes[clear])
         if ordered:
             link = self._link(reading)
-            shrinkage = fit_shrinkage(link.positions(reading.validation), _classes_of(self.validation), num_classes)
-            scores |= linked_scores(reading.logits, classes, link, test.severity, known, shrinkage)
+            scores |= linked_scores(reading.logits, classes, link, test.severity, known,
+                                    self._shrinkage(link, reading, num_classes))
             if reading.severities is not None:
                 scores |= head_scores(reading.severities, classes, num_classes, test.severity, known)
         return scores
@@ -193,12 +193,17 @@ class ClassifierRuns:
 
         return grouped_intervals(score, test.groups)
 
-    def places(self, reading: Reading) -> np.ndarray:
-        """Return the places float64 [n] in [0, 1] that the link gives to the images of a `Reading`."""
-        return self._link(reading).positions(reading.logits).numpy()
+    def places(self, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places float64 [n] in [0, 1] of the images of a `Reading`: by the link, and these shrunk."""
+        link = self._link(reading)
+        linked = link.positions(reading.logits)
+        return linked.numpy(), self._shrinkage(link, reading, reading.logits.shape[1]).places(linked).numpy()
 
     def _link(self, reading):
         return fit_link(reading.validation, _classes_of(self.validation))
+
+    def _shrinkage(self, link, reading, num_classes):
+        return fit_shrinkage(link.positions(reading.validation), _classes_of(self.validation), num_classes)
 
     def _predict(self, network, method, data):
         """Return (logits [n, K], severities [n] or None) of labelled images."""

@@ -17,8 +17,9 @@ AGAIN = "remove it, and the same command makes it again"
 class Places(NamedTuple):
     """Places that the classifiers of a comparison give to the images of one test set.
 
-    by_method: {method: float32 [seeds, n] in [0, 1]}. truth: float64 [n], the true ones. groups: int64 [n]; images
-        that belong together, such as those of a patient, share a number, and no others do.
+    by_method: {method: float32 [seeds, n] in [0, 1]}, by the link, or these by a `Shrinkage`. truth: float64 [n], the
+        true ones. groups: int64 [n]; images that belong together, such as those of a patient, share a number, and no
+        others do.
     """
 
     by_method: dict[str, np.ndarray]
@@ -26,9 +27,9 @@ class Places(NamedTuple):
     groups: np.ndarray
 
 
-def places_name(test: str, method: str) -> str:
-    """Return the name of a method's places on a test set."""
-    return f"{test}/place/{method}"
+def places_name(test: str, method: str, shrunk: bool = False) -> str:
+    """Return the name of a method's places on a test set, by the link, or those drawn towards the middle."""
+    return f"{test}/{'shrunk' if shrunk else 'place'}/{method}"
 
 
 def truths_of(test: TestSet, known: DomainSeverities | None) -> dict[str, np.ndarray]:
@@ -45,15 +46,19 @@ def write_places(path: PathLike, places: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **places))
 
 
-def read_places(path: PathLike, test: str, methods: Sequence[str]) -> Places | None:
+def read_places(path: PathLike, test: str, methods: Sequence[str], shrunk: bool = False) -> Places | None:
     """Return the `Places` of a test set, or None where its images' true places are not known.
+
+    Args:
+        shrunk: whether to read those drawn towards the middle.
 
     Raises:
         UserError: a damaged file, or one that lacks a method.
     """
     truth, groups = f"{test}/truth", f"{test}/groups"
-    wanted = {places_name(test, method): (np.floating, (None, None)) for method in methods}
+    names = {method: places_name(test, method, shrunk) for method in methods}
+    wanted = dict.fromkeys(names.values(), (np.floating, (None, None)))
     found = read_npz(path, {**wanted, f"{truth}?": (np.floating, (None,)), groups: (np.integer, (None,))}, AGAIN)
     if truth not in found:
         return None
-    return Places({method: found[places_name(test, method)] for method in methods}, found[truth], found[groups])
+    return Places({method: found[name] for method, name in names.items()}, found[truth], found[groups])

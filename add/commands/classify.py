@@ -13,6 +13,7 @@ import numpy as np
 
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import (
+    ADDED,
     FURTHER,
     METHODS,
     ON_FEATURES,
@@ -87,9 +88,9 @@ class ClassificationConfig(Checked):
                                        "names", many=True)
     unlabelled_dir: str = path_option("", "images of unknown class, for the method taught_unlabelled", "unlabelled")
     methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
-                                             "by +mixup or +cutmix, progressive by @RULE for other labels than "
-                                             f"--label_rule; {', '.join(FURTHER)} need no generated images, either; "
-                                             f"features of generated images are "
+                                             f"by one of {', '.join(ADDED)}, progressive by @RULE for other labels "
+                                             f"than --label_rule; {', '.join(FURTHER)} need no generated images, "
+                                             "either; features of generated images are "
                                              f"learnt from by {', '.join(ON_FEATURES)}; controls are "
                                              f"{', '.join(PUPILS)}")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
@@ -208,8 +209,8 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
                 ensembles[test.name][method.name] = runs.score(together, test, known, images.ordered)
                 intervals[test.name][method.name] = runs.group_intervals(together, test, known, images.ordered)
                 if images.ordered:
-                    own = np.stack([runs.places(reading) for reading in readings])
-                    places[places_name(test.name, method.name)] = own.astype(np.float32)
+                    for shrunk, own in enumerate(zip(*map(runs.places, readings), strict=True)):
+                        places[places_name(test.name, method.name, bool(shrunk))] = np.stack(own).astype(np.float32)
                 bar.add(1)
             places |= truths_of(test, known) if images.ordered else {}
     sets = {"train": real.data, "validation": validation, **{test.name: test.data for test in images.tests},

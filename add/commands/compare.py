@@ -42,7 +42,7 @@ from add.results.report_page import page_line
 from add.runtime.options import Options
 from add.runtime.processes import set_threads
 from add.runtime.progress import say
-from add.study.analysis_plan import PLAN, analysis_plan, write_plan
+from add.study.analysis_plan import ENDPOINTS, PLAN, analysis_plan, write_plan
 from add.study.draw_report import write_draw_report
 from add.study.image_draws import ONLY_DRAW, Draw
 from add.study.study_data import prepare_data, refuse_tested
@@ -62,7 +62,7 @@ class StudyConfig(Checked):
                    "unlabelled_dir", "max_pixels"),
         "models and generated images": ("train_config", "train_steps", "augment", "amount", "path", "num_sources",
                                         "num_samples", "sample_steps", "backend"),
-        "draws": ("draws", "primary", "margin"),
+        "draws": ("draws", "primary", "endpoint", "margin"),
         "classifiers and labels": ("methods", "heads", "num_seeds", "synthetic_share", "label_rule", "label_rules",
                                    "network", "classifier_steps", "max_images"),
         "methods of other papers": ("rival_minutes", "rival_config", "rival_sample_steps"),
@@ -103,8 +103,11 @@ class StudyConfig(Checked):
                         least=1, most=1000)
     primary: str = option("progressive", "the method that several draws are to tell about: is it better than every one "
                                          "without generated images?")
-    margin: float = option(0.005, "difference in the primary endpoint, the linked severity error, up to which methods "
-                                  "of several draws count as the same", least=0, most=1)
+    endpoint: str = option("linked", "what several draws are compared by, where severities are known: the error of "
+                                     "places by the line between the ends, or of these drawn towards the middle by as "
+                                     "much as they scatter, shrunk; else always the AUC", tuple(ENDPOINTS))
+    margin: float = option(0.005, "difference in the endpoint up to which methods of several draws count as the same",
+                           least=0, most=1)
     rival_minutes: float = option(8.0, "minutes that a model of another paper is trained for each domain; lofgan, "
                                        "which learns all domains at once, gets them together", above=0, most=10**6)
     rival_config: str = path_option("configs/iddpm.yaml", "YAML file of IDDPM's training options")
@@ -254,7 +257,7 @@ def _check_same_study(config, out_dir):
     path = out_dir / "study_options.json"
     given = dataclasses.asdict(config)
     adding = {"num_train", "methods", "num_seeds", "label_rules", "threads", "jobs", "out_dir", "estimate",
-              "max_pixels", "primary", "margin", "restarts", "prepare_only"}
+              "max_pixels", "primary", "endpoint", "margin", "restarts", "prepare_only"}
     adding |= {"draws"} if config.dataset == "phantom" else set()  # others deal their images out anew
     earlier = {"rival_augment": config.augment}  # an option once, of the methods of other papers alone
     if changed := changed_settings(path, given | earlier, adding, dataclasses.asdict(StudyConfig()) | earlier):

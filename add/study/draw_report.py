@@ -12,14 +12,14 @@ from add.classification.score_tables import GRADED_BY
 from add.classification.scores import Interval, interval
 from add.data.files import save_csv, save_json, write_atomically
 from add.interfaces import Row
-from add.study.analysis_plan import plan_lines, read_plan
+from add.study.analysis_plan import ENDPOINTS, plan_lines, read_plan
 from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm
 from add.study.study_plots import plot_draws
 from add.study.study_report import read_scores
 
 ALONE = "one of several classifiers"
 AS_ONE = "all classifiers of a draw as one"
-SHOWN = (SHRUNK, "severity_spearman", "halfway_accuracy", "accuracy", "nll")  # beside the endpoint, of all methods
+SHOWN = (GRADED_BY, SHRUNK, "severity_spearman", "halfway_accuracy", "accuracy", "nll")  # of all methods
 
 
 def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[int]) -> list[Path]:
@@ -58,7 +58,7 @@ def _known(values):
 
 def _half_way(primary, folders):
     """Return the error in every draw of placing every image half way, which needs no classifier; None if not graded."""
-    known = [] if primary["endpoint"] != GRADED_BY else [
+    known = [] if primary["endpoint"] not in ENDPOINTS.values() else [
         read_places(folder / "classification" / PLACES, primary["test"], []) for folder in folders]
     truths = [places.truth for places in known if places is not None]
     return [float(np.sqrt(((truth - 0.5) ** 2).mean())) for truth in truths] or None
@@ -71,8 +71,9 @@ def _primary(result, folders):
     own = result["sizes"][str(size)]
     method, endpoint = primary["method"], primary["endpoint"]
     rivals = [rival for rival in primary["rivals"] if rival in own and rival != method]
-    places = [read_places(folder / f"n{size}" / "classification" / PLACES, primary["test"], [method, *rivals])
-              for folder in folders] if endpoint == GRADED_BY and method in own else []
+    places = [read_places(folder / f"n{size}" / "classification" / PLACES, primary["test"], [method, *rivals],
+                          endpoint == SHRUNK)
+              for folder in folders] if endpoint in ENDPOINTS.values() and method in own else []
     same_tests = result["plan"]["plan"]["options"]["dataset"] != "phantom"  # which are drawn anew
     rows = []
     for rival in rivals if method in own else []:
@@ -153,7 +154,7 @@ def claim(result: Row) -> str:
 
 def _method_lines(own, endpoint, half_way):
     """Return the lines of a table of all methods, the best in the endpoint first, and of placing all half way."""
-    shown = [score for score in SHOWN if score in next(iter(own.values()))]
+    shown = [score for score in SHOWN if score in next(iter(own.values())) and score != endpoint]
     sign = 1 if lower_is_better(endpoint) else -1
     order = sorted(own, key=lambda method: sign * interval(own[method][endpoint]["draws"]).mean)
     head = [f"{endpoint}, {ALONE}", AS_ONE, *shown]
@@ -168,7 +169,7 @@ def _method_lines(own, endpoint, half_way):
         return lines
     sentence = f"Placing every image half way between the ends, which needs no classifier, has an error of " \
                f"{_mean(half_way)}."
-    for score in (score for score in (endpoint, SHRUNK) if score in own[order[0]]):
+    for score in (score for score in dict.fromkeys((endpoint, GRADED_BY, SHRUNK)) if score in own[order[0]]):
         better = [method for method in order if compare_draws(own[method][score]["draws"], half_way, 0.0, True).verdict
                   == BETTER]
         sentence += f" Better than that by the interval of the difference, in {score}: {', '.join(better) or 'none'}."

@@ -1,12 +1,13 @@
 """Plots of a study (matplotlib): scores by the number of training images, and labels against what was measured."""
-from add.classification.grading import SHRUNK
 from add.classification.score_reads import lower_is_better
 from add.classification.scores import interval
 from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.figures import label_plainly, new_figure, save_figure
+from add.study.analysis_plan import ENDPOINTS
 
 PLOTTED = ("accuracy", "auc", "severity_rmse_linked", "severity_rmse_linked_middle")
+BESIDE = {"linked": "by the line between the ends", "shrunk": "drawn towards the middle"}  # beside the endpoint
 LEAST_SPAN = 0.02  # of an axis of scores: less is a matter of chance, and shall not fill the picture
 
 
@@ -66,13 +67,14 @@ def plot_labels(path: PathLike, result: Row) -> None:
 def plot_draws(path: PathLike, result: Row) -> None:
     """Write a PNG: for each method and size the endpoint in every draw and its mean with a 95 % interval.
 
-    Where grading is the endpoint, the error of shrunk places stands beside it. Methods without generated images, the
-    rivals of the plan, have a colour and a mark of their own; the primary method's name is bold; a dashed line stands
-    where placing every image half way would.
+    Where grading is the endpoint, the errors of linked and of shrunk places stand side by side. Methods without
+    generated images, the rivals of the plan, have a colour and a mark of their own; the primary method's name is bold;
+    a dashed line stands where placing every image half way would.
     """
     primary, half_way, sizes = result["plan"]["plan"]["primary"], result["half_way"], result["sizes"]
     endpoint = primary["endpoint"]
-    panels = [(size, score) for size, own in sizes.items() for score in (endpoint, SHRUNK)
+    titles = {endpoint: ""} | {score: BESIDE[name] for name, score in ENDPOINTS.items() if score != endpoint}
+    panels = [(size, score) for size, own in sizes.items() for score in titles
               if all(score in found for found in own.values())]
     height = 2.0 + 0.32 * max(map(len, sizes.values()))
     figure, axes = _new_figure(1, len(panels), (2 + 4.4 * len(panels), height), sharex=True)
@@ -93,7 +95,7 @@ def plot_draws(path: PathLike, result: Row) -> None:
         axis.invert_yaxis()  # the best at the top
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text() == primary["method"] else "normal")
-        axis.set_title(f"{size} training images per domain" if first else "drawn towards the middle", fontsize=10)
+        axis.set_title(titles[score] or f"{size} training images per domain", fontsize=10)
         axis.set_xlabel(f"{score} ({'smaller' if lower_is_better(score) else 'larger'} is better)")
         axis.grid(axis="x", alpha=0.3)
     marks = {"single draws": ("o", "0.75"), "without generated images": ("s", "C1"),

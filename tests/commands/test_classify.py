@@ -1,6 +1,7 @@
 """classify: a comparison of classifiers on toy domains, dark and bright: what is written, kept, chosen and refused."""
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -195,12 +196,13 @@ def test_the_classifiers_of_a_method_are_scored_as_one(config, finished):
 
 
 def test_every_place_is_kept(config, finished):
-    """Those of all classifiers on all test images give the errors that the tables have."""
-    for test in ("ends", "all"):
-        places = read_places(Path(config.out_dir, PLACES), test, METHODS)
+    """Those of all classifiers on all test images give the errors that the tables have, shrunk or not."""
+    for test, shrunk in itertools.product(("ends", "all"), (False, True)):
+        places = read_places(Path(config.out_dir, PLACES), test, METHODS, shrunk)
         for method, own in places.by_method.items():
             errors = np.sqrt(((own - places.truth) ** 2).mean(axis=1))
-            assert errors == pytest.approx(finished[0]["tests"][test][method]["severity_rmse_linked"]["values"], 1e-5)
+            score = f"severity_rmse_{'shrunk' if shrunk else 'linked'}"
+            assert errors == pytest.approx(finished[0]["tests"][test][method][score]["values"], 1e-5)
         assert sorted(set(places.groups.tolist())) == list(range(10))  # no group is known: each image is one
 
 

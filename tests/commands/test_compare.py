@@ -1,13 +1,18 @@
 """A whole study on tiny images: every command is run, in this process, and the report holds what they found."""
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from add.classification.places_file import PLACES, read_places
+from add.commands.compare import StudyConfig
 from add.study import study_steps
+from add.study.analysis_plan import analysis_plan, read_plan, write_plan
+from add.study.draw_report import write_draw_report
+from add.study.study_data import StudyImages
 from tests.commands import commands
 
 OPTIONS = ["--dataset", "phantom", "--image_size", 16, "--num_train", 6, "--num_test", 8, "--amount", 3,
@@ -131,6 +136,26 @@ def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
                                                               ("flips", "mixup", "cutmix") for draw in (0, 1)}
     with Image.open(drawn / "draws.png") as picture:
         assert len(picture.convert("RGB").getcolors(2**24)) > 10
+
+
+def test_draws_are_judged_by_the_endpoint_that_was_chosen(drawn, tmp_path):
+    """The verdicts, the bootstrap and the order are of shrunk places then, and the plan's late change is said."""
+    folder = shutil.copytree(drawn, tmp_path / "out")
+    noted = read_plan(folder)["plan"]
+    assert noted["primary"]["endpoint"] == "severity_rmse_linked" and "severity_rmse_shrunk" in noted["secondary"]
+    config = StudyConfig(**{**noted["options"], "endpoint": "shrunk"})
+    write_plan(folder, analysis_plan(config, StudyImages(["mild", "severe"], "all", True, True)))
+    write_draw_report(folder, [folder / "draw_0", folder / "draw_1"], [6])
+    found, before = (json.loads((place / "draws.json").read_text()) for place in (folder, drawn))
+    assert found["sizes"] == before["sizes"]
+    flips, cutmix = (found["sizes"]["6"][method]["severity_rmse_shrunk"]["draws"] for method in ("flips", "cutmix"))
+    assert found["primary"][0]["by_draw"] == [cutmix[0] - flips[0], cutmix[1] - flips[1]]
+    assert found["primary"][0]["bootstrap"] != before["primary"][0]["bootstrap"]
+    lines = (folder / "draws.md").read_text().splitlines()
+    assert "in severity_rmse_shrunk" in lines[2] and any("results were there" in line for line in lines)
+    (head,) = (line for line in lines if line.startswith("| method |"))
+    assert head.startswith("| method | severity_rmse_shrunk, one of") and head.count("shrunk") == 1
+    assert "severity_rmse_linked" in head
 
 
 def test_a_primary_method_that_is_not_compared_is_refused(capsys):
