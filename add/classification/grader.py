@@ -6,6 +6,9 @@
 - **Severity** is the mean of the members' places between the first class, 0, and the last one, 1. A member's place is
   read off a straight line through the means of its validation images of these two, cut off at both ends: of the class
   log-odds (`add.classification.grading`), or of its severity head where it has one that learnt from images between.
+- **A shrunk severity**, drawn towards the middle by as much as the severities of one class scatter among the validation
+  images (`add.classification.grading.Shrinkage`): of a single image it errs less, as a rule. Means over a slide are
+  better taken of the severity itself, for a mean scatters less than its images.
 - **An interval** of the severity, by split conformal prediction with the spread of the members as its scale (Lei et al.
   2018, arXiv:1604.04173, section 5.2; ensembles: Lakshminarayanan et al. 2017, arXiv:1612.01474). Validation images
   fix it, and these are of known classes: images of the classes have theirs, 0 or 1, inside it with the stated chance.
@@ -27,7 +30,7 @@ from add.classification.classifier_methods import network_of, parse_method
 from add.classification.classifier_runs import Reading, as_one, predict
 from add.classification.familiarity import Familiarity, conformal_quantile
 from add.classification.feature_classifier import features_of
-from add.classification.grading import Link, fit_link
+from add.classification.grading import Link, Shrinkage, fit_link, fit_shrinkage
 from add.classification.label_rules import line_between
 from add.errors import UserError
 from add.interfaces import Row
@@ -40,12 +43,13 @@ MOST_TEMPERATURE, MOST_OFFSET = 20.0, 20.0
 class Grades(NamedTuple):
     """What a grader says of images, arrays of [n] rows.
 
-    probabilities: float64 [n, K]. severity, low, high: float64 in [0, 1]. distance: float64, from what is known; above
-    1 an image is unfamiliar.
+    probabilities: float64 [n, K]. severity, shrunk, low, high: float64 in [0, 1]; low and high are of severity.
+    distance: float64, from what is known; above 1 an image is unfamiliar.
     """
 
     probabilities: np.ndarray
     severity: np.ndarray
+    shrunk: np.ndarray
     low: np.ndarray
     high: np.ndarray
     distance: np.ndarray
@@ -67,7 +71,7 @@ class Calibration:
 
     temperature, offsets [K]: of the class probabilities. width: of an interval, in spreads.
     lines: float64 [members, 2], the mean severities that each member's head gives the first and the last class; or
-    None, and `links` place log-odds.
+    None, and `links` place log-odds. shrinkage: of the ensemble's severity.
     """
 
     temperature: float
@@ -75,6 +79,7 @@ class Calibration:
     width: float
     links: tuple[Link, ...]
     lines: torch.Tensor | None
+    shrinkage: Shrinkage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +114,9 @@ class Grader:
         severity, spread = place_ensemble(readings, self.calibration.links, self.calibration.lines)
         half = self.calibration.width * (spread + LEAST_SPREAD)
         logits = as_one(readings).logits / self.calibration.temperature + self.calibration.offsets
-        return Grades(logits.softmax(dim=1).numpy(), severity.numpy(), (severity - half).clamp(0, 1).numpy(),
-                      (severity + half).clamp(0, 1).numpy(),
+        return Grades(logits.softmax(dim=1).numpy(), severity.numpy(),
+                      self.calibration.shrinkage.places(severity).numpy(),
+                      (severity - half).clamp(0, 1).numpy(), (severity + half).clamp(0, 1).numpy(),
                       self.familiarity.distances(features_of(images)).double().numpy())
 
 
@@ -151,7 +157,8 @@ def fit_calibration(readings: Sequence[Reading], classes: torch.Tensor) -> Calib
     severity, spread = place_ensemble(readings, links, lines)
     errors = (severity - classes.double() / (num_classes - 1)).abs() / (spread + LEAST_SPREAD)
     temperature, offsets = fit_scaling(as_one(readings).logits, classes)
-    return Calibration(temperature, offsets, conformal_quantile(errors, COVERAGE), links, lines)
+    return Calibration(temperature, offsets, conformal_quantile(errors, COVERAGE), links, lines,
+                       fit_shrinkage(severity, classes, num_classes))
 
 
 def fit_scaling(logits: torch.Tensor, classes: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -6,7 +6,7 @@ import torch
 from add.classification.classifier_methods import parse_method
 from add.classification.familiarity import SHARE_OUTSIDE, Familiarity
 from add.classification.grader import COVERAGE, Calibration, Grader
-from add.classification.grading import Link
+from add.classification.grading import Link, Shrinkage
 from add.data.files import save_json, write_atomically
 from add.data.read_back import damaged, read_json
 from add.errors import UserError
@@ -17,7 +17,8 @@ WEIGHTS, SETTINGS, CARD = "grader.safetensors", "grader.json", "README.md"
 LINK = ("low", "high", "borders")  # what a Link consists of
 AGAIN = "copy the whole folder again, or train the grader anew in another --grader_dir"
 SHAPE = {"domains": [str], "image_size": int, "method": str, "network": str, "heads": str, "num_members": int,
-         "temperature": float, "width": float, "limit": float, "facts": {str: object}}
+         "temperature": float, "width": float, "shrinkage": {"middle": float, "slope": float}, "limit": float,
+         "facts": {str: object}}
 SCORES = {"accuracy": "accuracy", "auc": "area under the ROC curve", "calibration_error": "calibration error",
           "nll": "negative log-likelihood"}
 
@@ -37,8 +38,8 @@ def save_grader(folder: PathLike, grader: Grader) -> None:
     save_json(folder / SETTINGS, {
         "domains": list(grader.domains), "image_size": grader.image_size, "method": grader.method,
         "network": grader.network, "heads": grader.heads, "num_members": len(grader.states),
-        "temperature": calibration.temperature, "width": calibration.width, "limit": grader.familiarity.limit,
-        "facts": grader.facts})
+        "temperature": calibration.temperature, "width": calibration.width,
+        "shrinkage": calibration.shrinkage._asdict(), "limit": grader.familiarity.limit, "facts": grader.facts})
 
 
 def load_grader(folder: PathLike) -> Grader:
@@ -61,7 +62,7 @@ def load_grader(folder: PathLike) -> Grader:
         links = tuple(Link(*(tensors[f"link.{name}"][i] for name in LINK))
                       for i in range(found["num_members"]))
         calibration = Calibration(found["temperature"], tensors["offsets"], found["width"], links,
-                                  tensors.get("lines"))
+                                  tensors.get("lines"), Shrinkage(**found["shrinkage"]))
         grader = Grader(tuple(found["domains"]), found["image_size"], found["method"], found["network"],
                         found["heads"], tuple(states), calibration,
                         Familiarity(tensors["known"].half(), found["limit"]), found["facts"])

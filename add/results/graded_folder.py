@@ -18,15 +18,16 @@ BINS = 20  # of severity in the summary
 class Graded(NamedTuple):
     """Graded images, in rows of [n].
 
-    names: of the images. groups: of them, or None. probabilities: [n, K]. severity, low, high, distance: see
-    `add.classification.grader.Grades`. places: (x, y) of tiles of a slide on level 0, ints [n, 2]; of
-    other images [0, 2].
+    names: of the images. groups: of them, or None. probabilities: [n, K]. severity, shrunk, low, high, distance: see
+    `add.classification.grader.Grades`. places: (x, y) of tiles of a slide on level 0, ints [n, 2]; of other images
+    [0, 2].
     """
 
     names: list[str]
     groups: list[str] | None
     probabilities: np.ndarray
     severity: np.ndarray
+    shrunk: np.ndarray
     low: np.ndarray
     high: np.ndarray
     distance: np.ndarray
@@ -70,13 +71,13 @@ def _rows(graded: Graded, domains: Sequence[str]) -> Iterable[Sequence[Any]]:
     """Yield the rows of grades.csv, its header first."""
     grouped, placed = graded.groups is not None, len(graded.places) > 0
     yield ["image", *(["group"] if grouped else []), *(["x", "y"] if placed else []),
-           *(f"p_{name}" for name in domains), "class", "severity", "severity_low", "severity_high", "distance",
-           "out_of_domain"]
+           *(f"p_{name}" for name in domains), "class", "severity", "severity_shrunk", "severity_low", "severity_high",
+           "distance", "out_of_domain"]
     for i, name in enumerate(graded.names):
         yield [name, *([graded.groups[i]] if graded.groups is not None else []),
                *(graded.places[i].tolist() if placed else []),
                *(f"{p:.4f}" for p in graded.probabilities[i]), domains[int(graded.probabilities[i].argmax())],
-               f"{graded.severity[i]:.4f}", f"{graded.low[i]:.4f}", f"{graded.high[i]:.4f}",
+               f"{graded.severity[i]:.4f}", f"{graded.shrunk[i]:.4f}", f"{graded.low[i]:.4f}", f"{graded.high[i]:.4f}",
                f"{graded.distance[i]:.3f}", int(graded.unfamiliar[i])]
 
 

@@ -56,6 +56,21 @@ def test_intervals_hold_images_of_the_classes_as_often_as_promised(heads):
     assert COVERAGE - 0.02 < np.mean(inside) < COVERAGE + 0.05
 
 
+def test_shrunk_severities_of_noisy_members_err_less():
+    """Where members scatter alike, as on images that they tell little of, the ensemble scatters, too."""
+    def scattered(truth, seed):
+        noise = 1.5 * torch.randn(len(truth), generator=torch.Generator().manual_seed(seed))
+        logits = torch.stack([torch.zeros(len(truth)), 2 * truth.float() - 1 + noise], dim=1)
+        return [Reading(logits, logits[:0], None)] * 3
+
+    classes, truth = torch.arange(80) % 2, torch.linspace(0, 1, 500).double()
+    calibration = fit_calibration(scattered(classes, 0), classes)
+    severity, _ = place_ensemble(scattered(truth, 1), calibration.links, None)
+    error, shrunk = (((places - truth) ** 2).mean().sqrt() for places in (severity,
+                                                                          calibration.shrinkage.places(severity)))
+    assert 0 < calibration.shrinkage.slope < 0.7 and shrunk < 0.8 * error
+
+
 def test_a_conformal_quantile_is_the_order_statistic():
     scores = torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0, 7.0, 6.0, 9.0, 8.0])
     assert conformal_quantile(scores, 0.9) == 9  # ceil(10 * 0.9)

@@ -65,6 +65,9 @@ def test_images_between_the_classes_are_graded_in_order(data, graded):
         assert float(row["severity_low"]) <= float(row["severity"]) <= float(row["severity_high"])
         assert float(row["p_dark"]) + float(row["p_light"]) == pytest.approx(1, abs=2e-4)
         assert row["class"] == ("dark" if float(row["p_dark"]) > 0.5 else "light")
+    line = json.loads((graded[0] / "grader.json").read_text())["shrinkage"]
+    expected = np.clip(0.5 + line["slope"] * (severity - line["middle"]), 0, 1)
+    assert np.array([float(row["severity_shrunk"]) for row in rows]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_groups_and_scores_are_told(data, graded):
@@ -74,7 +77,7 @@ def test_groups_and_scores_are_told(data, graded):
     own = [float(row["severity"]) for row in rows if row["group"] == "p30"]
     assert float(groups[0]["severity"]) == pytest.approx(np.mean(own), abs=2e-4)
     scores = json.loads((graded[1] / "grades.json").read_text())["scores"]
-    assert set(scores) == {"severity_spearman", "severity_rmse_linked", "severity_in_interval"}
+    assert set(scores) == {"severity_spearman", "severity_rmse_linked", "severity_rmse_shrunk", "severity_in_interval"}
     assert all(own["low"] <= own["value"] <= own["high"] and own["low"] < own["high"] for name, own in scores.items()
                if name == "severity_rmse_linked")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from add.classification.grader import Grader, Grades
-from add.classification.grading import DomainSeverities, class_scores, rank_correlation
+from add.classification.grading import SHRUNK, DomainSeverities, class_scores, rank_correlation
 from add.classification.group_intervals import grouped_intervals
 from add.data.dataset import ImageSet
 from add.data.files import relative_name
@@ -108,8 +108,8 @@ def known_scores(grader: Grader, graded: Graded, source: str, paths: Sequence[st
         if severity is not None:
             found["severity_spearman"] = rank_correlation(graded.severity[chosen], severity[chosen])
         if positions is not None:
-            errors = graded.severity[chosen] - positions[chosen]
-            found["severity_rmse_linked"] = float(np.sqrt((errors ** 2).mean()))
+            for name, values in (("severity_rmse_linked", graded.severity), (SHRUNK, graded.shrunk)):
+                found[name] = float(np.sqrt(((values[chosen] - positions[chosen]) ** 2).mean()))
             inside = (graded.low[chosen] <= positions[chosen]) & (positions[chosen] <= graded.high[chosen])
             found["severity_in_interval"] = float(inside.mean())
         return found
@@ -218,7 +218,8 @@ def _together(tiles, name):
 
 def _tile_objects(graded: Graded, domains: Sequence[str], side: int) -> Iterator[TileObject]:
     for i, (x, y) in enumerate(graded.places.tolist()):
-        measured = {"severity": graded.severity[i], "severity low": graded.low[i], "severity high": graded.high[i],
-                    "distance": graded.distance[i], "out of domain": float(graded.unfamiliar[i])}
+        measured = {"severity": graded.severity[i], "severity shrunk": graded.shrunk[i], "severity low": graded.low[i],
+                    "severity high": graded.high[i], "distance": graded.distance[i],
+                    "out of domain": float(graded.unfamiliar[i])}
         measured |= {f"p {name}": p for name, p in zip(domains, graded.probabilities[i], strict=True)}
         yield TileObject(x, y, side, domains[int(graded.probabilities[i].argmax())], measured)
