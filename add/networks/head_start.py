@@ -52,12 +52,14 @@ class GaussianHeadStart(nn.Module):
         self.told_per_timestep = 1000 / diffusion.num_timesteps if diffusion.rescale_timesteps else 1.0
         self.register_buffer("mean", torch.zeros(rows, *shape))
         self.register_buffer("variances", torch.ones(rows, *shape))
-        self.register_buffer("axes", torch.eye(channels).reshape(1, -1, 1, 1).repeat(rows, 1, height, width))
+        axes = torch.zeros(rows, channels * channels, height, width)
+        axes[:, ::channels + 1] = 1  # the identity
+        self.register_buffer("axes", axes)
         levels = NoiseLevels(diffusion.alphas_cumprod).log_snr(np.arange(diffusion.num_timesteps))
         levels = np.where(diffusion.alphas_cumprod > 0, levels, PURE_NOISE)
         self.register_buffer("half_log_snr", torch.from_numpy(levels).float(), persistent=False)
-        self.register_buffer("rows_dct", dct_matrix(height, torch.float32), persistent=False)
-        self.register_buffer("columns_dct", dct_matrix(width, torch.float32), persistent=False)
+        self.register_buffer("rows_dct", _dct(height, axes.device), persistent=False)
+        self.register_buffer("columns_dct", _dct(width, axes.device), persistent=False)
 
     @torch.no_grad()
     def fit(self, prior: GaussianPrior, row: int | slice = slice(None)) -> None:
@@ -104,6 +106,11 @@ class GaussianHeadStart(nn.Module):
         half_log_snr = lower + (t - below) * (upper - lower)
         factors = torch.sigmoid(torch.stack([2 * half_log_snr, -2 * half_log_snr])).sqrt()
         return factors[:, :, None, None, None].to(x.dtype)
+
+
+def _dct(size, device):
+    """Return `dct_matrix`; on the device "meta" its shape alone, for its steps would load PyTorch's compiler there."""
+    return torch.empty(size, size) if device.type == "meta" else dct_matrix(size, torch.float32)
 
 
 def create_denoiser(model_config: NetworkConfig, diffusion_config: DiffusionConfig) -> nn.Module:

@@ -1,5 +1,7 @@
 """The Gaussian head start: exact on Gaussian data under every prediction, schedule, sampler and class."""
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -195,3 +197,12 @@ def test_another_image_size_is_refused():
 def test_networks_of_other_kinds_are_refused(config):
     with torch.device("meta"), pytest.raises(UserError, match="--head_start gaussian was given"):
         create_denoiser(config, DiffusionConfig(head_start="gaussian"))
+
+
+def test_the_shape_of_a_network_is_known_without_pytorchs_compiler():
+    """Every command that loads a network asks for its shape first, and the compiler takes a second to load."""
+    program = ("import sys, torch\nfrom add.diffusion import DiffusionConfig\n"
+               "from add.networks import ModelConfig, create_denoiser\nwith torch.device('meta'):\n"
+               "    network = create_denoiser(ModelConfig(), DiffusionConfig(head_start='gaussian'))\n"
+               "sys.exit('torch._dynamo' in sys.modules or not network.head_start.rows_dct.is_meta)")
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
