@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "first-steps.ipynb"
-QUICK = {"FIRST_STEPS_QUICK": "2", "FIRST_STEPS_IMAGES": "12"}
+QUICK = {"FIRST_STEPS_QUICK": "2", "FIRST_STEPS_IMAGES": "6"}
 
 
 def test_the_notebook_runs_as_it_stands(tmp_path, monkeypatch):

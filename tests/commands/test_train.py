@@ -292,7 +292,7 @@ def test_patients_in_subfolders_are_hinted_at_where_images_are_held_out(tmp_path
 
 def test_a_network_too_large_for_a_cpu_is_told_of(tmp_path, capsys):
     images = make_images(tmp_path / "images", count=2)
-    large = with_changes(TINY, ["--num_channels", 256, "--channel_mult", "1,2"])
+    large = with_changes(TINY, ["--num_channels", 352])
     assert run("train", "--data_dir", images, "--run_dir", tmp_path / "run", *large, "--estimate") == 0
     assert "parameters take days on a CPU" in capsys.readouterr().out
 
