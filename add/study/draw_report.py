@@ -15,7 +15,8 @@ from add.interfaces import Row
 from add.study.analysis_plan import ENDPOINTS, plan_lines, read_plan
 from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm
 from add.study.study_plots import plot_draws
-from add.study.study_report import read_scores
+from add.study.study_report import read_metrics, read_scores
+from add.study.study_tables import COMPARED, NO_GENERATORS, REAL_SETS, generator_means
 
 ALONE = "one of several classifiers"
 AS_ONE = "all classifiers of a draw as one"
@@ -32,6 +33,8 @@ def write_draw_report(out_dir: Path, folders: Sequence[Path], sizes: Sequence[in
     result = {"plan": noted, "sizes": {str(size): _collect(noted["plan"], [folder / f"n{size}" for folder in folders])
                                        for size in sizes}}
     result |= {"primary": _primary(result, folders), "secondary": _secondary(result),
+               "generators": {size: _generators([folder / f"n{size}" for folder in folders])
+                              for size in result["sizes"]},
                "half_way": {size: _half_way(noted["plan"]["primary"], [folder / f"n{size}" for folder in folders])
                             for size in result["sizes"]}}
     paths = {name: out_dir / f"draws.{name}" for name in ("md", "csv", "json", "png")}
@@ -54,6 +57,14 @@ def _collect(plan, folders):
 
 def _known(values):
     return values if all(value is not None for value in values) else None
+
+
+def _generators(folders):
+    """Return {generator or set of real images: {metric: [mean over the domains in each draw]}}."""
+    found = [generator_means(read_metrics(folder), read_scores(folder)["settings"]["domains"]) for folder in folders]
+    return {name: {metric: values for metric in COMPARED
+                   if (values := _known([own[name][metric] for own in found])) is not None}
+            for name in found[0] if all(name in own for own in found)}
 
 
 def _half_way(primary, folders):
@@ -128,6 +139,8 @@ def draw_tables(result: Row) -> str:
               *(f"| {row['rival']} | {_interval(row['difference'])} | {_bounds(row['bootstrap'])} | {_p(row['p'])} | "
                 f"{row['verdict']} | {', '.join(f'{value:+.4f}' for value in row['by_draw'])} |"
                 for row in result["primary"]), ""]
+    for size, own in result["generators"].items():
+        lines += _generator_lines(size, own)
     lines += ["## Secondary: against the best of them in each score", "",
               "| training images | score | best rival | difference | p | p, Holm |", "| --- " * 6 + "|",
               *(f"| {row['num_train']} | {row['score']} | {row['rival']} | {_interval(row['difference'])} | "
@@ -174,6 +187,20 @@ def _method_lines(own, endpoint, half_way):
                   == BETTER]
         sentence += f" Better than that by the interval of the difference, in {score}: {', '.join(better) or 'none'}."
     return [*lines, "", sentence]
+
+
+def _generator_lines(size, generators):
+    """Return the lines of a table of the generators and the real images that they are held against, nearest first."""
+    if not generators:
+        return []
+    metrics = [metric for metric in COMPARED if all(metric in own for name, own in generators.items()
+                                                    if name not in NO_GENERATORS)]
+    order = sorted(generators, key=lambda name: interval(generators[name][metrics[0]]).mean)
+    return [f"## Generated images, {size} training images per domain", "",
+            f"Means over both domains and all draws, with the half width of their 95 % interval; {REAL_SETS}", "",
+            f"| images | {' | '.join(COMPARED[metric] for metric in metrics)} |", "| --- " * (len(metrics) + 1) + "|",
+            *(f"| {name} | {' | '.join(_mean(generators[name].get(metric)) for metric in metrics)} |"
+              for name in order), ""]
 
 
 def _mean(values):

@@ -13,6 +13,7 @@ from add.interfaces import PathLike
 from add.study.study_steps import Step
 
 BASE = "base"  # the model of unlabelled images
+CONTROLS = {"training": 0, "other": 1}  # real images in the place of generated ones: of the domain, of the other one
 RIVALS = ("progan", "lofgan", "mixdl", "iddpm")  # methods whose samples get hard labels, as those of `unconditional`
 
 
@@ -45,6 +46,9 @@ def plan(config: Any, domains: Sequence[str], size: int) -> list[Step]:
             steps.append(_relabel(config, folder, domains, rule, after=steps[-1].name))
         steps += [_evaluate(config, folder, f"translation_{a}_{b}", domains[b], translations(folder)[a], "translate",
                             domains[a]) for a, b in ((0, 1), (1, 0))]
+    if any(step.script == "evaluate" for step in steps):
+        steps += [_evaluate(config, folder, f"{name}_{domain}", domain, folder / "train" / domains[k - other])
+                  for name, other in CONTROLS.items() for k, domain in enumerate(domains)]
     before = tuple(step.name for step in steps if step.script != "evaluate")
     steps.append(_classify(config, folder, domains, sources, before))
     return steps
@@ -135,13 +139,15 @@ def _relabel(config, folder, domains, rule, after):
     return _step(f"labels_{rule}", "soft_labels", options, needs=(after,))
 
 
-def _evaluate(config, folder, name, domain, fake, after, source_domain=None):
-    options = {"real_dir": folder.parent / "test" / "ends" / domain, "fake_dir": fake,
-               "train_dir": folder / "train" / domain, "held_out_dir": folder.parent / "test" / "ends" / domain,
+def _evaluate(config, folder, name, domain, fake, after="", source_domain=None):
+    """Return the step that measures images of a domain; of real ones, which no step is needed for, not the copies."""
+    test = folder.parent / "test" / "ends" / domain
+    copies = {"train_dir": folder / "train" / domain, "held_out_dir": test} if after else {}
+    options = {"real_dir": test, "fake_dir": fake, **copies,
                "max_images": config.max_images, "threads": config.threads, "out_dir": folder / "metrics" / name}
     if source_domain is not None:
         options["source_dir"] = folder / "train" / source_domain
-    return _step(f"evaluate_{name}", "evaluate", options, needs=(after,))
+    return _step(f"evaluate_{name}", "evaluate", options, needs=(after,) if after else ())
 
 
 def _classify(config, folder, domains, sources, before):

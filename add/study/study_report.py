@@ -60,9 +60,7 @@ def collect(config: Any, out_dir: Path) -> Row:
     sizes = {}
     for size in config.sizes():
         folder = out_dir / f"n{size}"
-        metrics = {path.parent.name: read_json(path, EVALUATION, RUN_AGAIN)
-                   for path in sorted(folder.glob("metrics/*/evaluation.json"))}
-        sizes[str(size)] = {"classification": read_scores(folder), "metrics": metrics,
+        sizes[str(size)] = {"classification": read_scores(folder), "metrics": read_metrics(folder),
                             "labels": _labels(config, folder, measure), "steps": read_done(folder)}
     return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
@@ -93,6 +91,12 @@ def _labels(config, folder, measure):
 def read_scores(folder: Path) -> Row:
     """Return what the classifiers of a size scored, as `add classify` wrote it."""
     return read_json(folder / "classification" / "classification.json", CLASSIFICATION, RUN_AGAIN)
+
+
+def read_metrics(folder: Path) -> Row:
+    """Return {set of images: what `add evaluate` measured} of a size."""
+    return {path.parent.name: read_json(path, EVALUATION, RUN_AGAIN)
+            for path in sorted(folder.glob("metrics/*/evaluation.json"))}
 
 
 def _mean_severity(folder, domain):

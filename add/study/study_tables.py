@@ -1,11 +1,17 @@
 """Tables of a study's report, in Markdown."""
+from collections.abc import Sequence
+
 from add.classification.score_tables import GRADED_BY, explanations, table
 from add.interfaces import Row
-from add.study.study_plan import RIVALS
+from add.study.study_plan import CONTROLS, RIVALS
 
 COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
             "diversity": "perceptual diversity", "copies_features": "copies (features)", "copies_pixels":
             "copies (pixels)"}
+REAL = "real"  # one half of the real test images against the other
+NO_GENERATORS = (*CONTROLS, REAL)
+REAL_SETS = ("training, other: real training images in the place of generated ones, of the same domain and, as they "
+             "are, of the other one; real: one half of the real test images against the other.")
 
 
 def markdown(result: Row) -> str:
@@ -35,31 +41,43 @@ def generator_lines(found: Row) -> list[str]:
         found: results for one size of the training set, see `add.study.study_report.collect`.
     """
     domains = found["classification"]["settings"]["domains"]
-    sets = {"unconditional": [f"samples_{domain}" for domain in domains],
-            "progressive": ["translation_0_1", "translation_1_0"],
-            **{rival: [f"{rival}_{domain}" for domain in domains] for rival in RIVALS}}
-    lines = ["Means over both domains; real: one half of the real test images against the other. Seconds are those of "
-             "the commands, both domains together. Gained: accuracy on the first test set against the strongest "
-             "method without generated images; error gained: the same of severity_rmse_linked, where less is better.",
-             "", "| generator | " + " | ".join([*COMPARED.values(), "seconds to train", "seconds to make", "gained",
-                                                "error gained"]) + " |",
-             "| --- " * (len(COMPARED) + 5) + "|"]
-    reals: list[str] = []
-    for name, members in sets.items():
-        measured = [found["metrics"][member]["metrics"] for member in members if member in found["metrics"]]
-        if len(measured) < len(members):
-            continue
-        reals = reals or [_mean(part[metric].get("real") for part in measured) for metric in COMPARED]
-        cells = [_mean(_at_count(part[metric]) for part in measured) for metric in COMPARED]
-        cells += [f"{seconds:.0f}" for seconds in _seconds(found["steps"], name, domains)]
+    head = ["generator", *COMPARED.values(), "seconds to train", "seconds to make", "gained", "error gained"]
+    lines = [f"Means over both domains; {REAL_SETS} Seconds are those of the commands, both domains together. Gained: "
+             "accuracy on the first test set against the strongest method without generated images; error gained: the "
+             "same of severity_rmse_linked, where less is better.", "", f"| {' | '.join(head)} |",
+             "| --- " * len(head) + "|"]
+    for name, means in generator_means(found["metrics"], domains).items():
+        cells = ["" if means[metric] is None else f"{means[metric]:.4g}" for metric in COMPARED]
+        cells += ["", ""] if name in NO_GENERATORS else [f"{seconds:.0f}" for seconds in _seconds(found["steps"], name,
+                                                                                                  domains)]
         cells += [_gained(found["classification"], name, score) for score in ("accuracy", GRADED_BY)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, "| real | " + " | ".join([*reals, "", "", "", ""]) + " |", ""]
+    return [*lines, ""]
+
+
+def generator_means(metrics: Row, domains: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Return {generator or set of real images: {metric of COMPARED: mean over both domains, or None}}.
+
+    Args:
+        metrics: {set of images: what `add evaluate` measured}, those of one size of the training set.
+    """
+    sets = {"unconditional": [f"samples_{domain}" for domain in domains],
+            "progressive": ["translation_0_1", "translation_1_0"],
+            **{name: [f"{name}_{domain}" for domain in domains] for name in (*RIVALS, *CONTROLS)}}
+    found: dict[str, dict[str, float | None]] = {}
+    reals: dict[str, float | None] = {}
+    for name, members in sets.items():
+        measured = [metrics[member]["metrics"] for member in members if member in metrics]
+        if len(measured) == len(members):
+            found[name] = {metric: _mean(_at_count(part.get(metric, {})) for part in measured) for metric in COMPARED}
+            reals = reals or {metric: _mean(part.get(metric, {}).get("real") for part in measured)
+                              for metric in COMPARED}
+    return found | ({REAL: reals} if found else {})
 
 
 def _mean(values):
     values = [value for value in values if value is not None]
-    return f"{sum(values) / len(values):.4g}" if values else ""
+    return sum(values) / len(values) if values else None
 
 
 def _seconds(steps, name, domains):

@@ -54,7 +54,7 @@ def compared(tmp_path_factory):
 
 def test_every_step_was_run_once(compared):
     assert compared[1] == ["train"] * 2 + ["image_sample"] * 2 + ["evaluate"] * 2 + [
-        "translate"] + ["soft_labels"] * 3 + ["evaluate"] * 2 + ["classify"]
+        "translate"] + ["soft_labels"] * 3 + ["evaluate"] * 6 + ["classify"]
 
 
 def test_the_json_holds_settings_scores_labels_and_metrics(compared):
@@ -67,7 +67,8 @@ def test_the_json_holds_settings_scores_labels_and_metrics(compared):
     assert [len(means) for means in size["labels"]["by_m"].values()] == [3, 3]
     assert size["labels"]["domain_means"][0] < 0.3 < 0.7 < size["labels"]["domain_means"][1]
     assert "kid_efficientnet_lite0" in size["metrics"]["samples_mild"]["metrics"]
-    assert set(size["metrics"]) == {"samples_mild", "samples_severe", "translation_0_1", "translation_1_0"}
+    assert set(size["metrics"]) == {"samples_mild", "samples_severe", "translation_0_1", "translation_1_0",
+                                    "training_mild", "training_severe", "other_mild", "other_severe"}
 
 
 def test_the_tables_agree_with_the_json(compared):
@@ -79,6 +80,7 @@ def test_the_tables_agree_with_the_json(compared):
     text = (compared[0] / "study.md").read_text()
     for method in ("flips", "mixup", "unconditional", "full", "progressive"):
         assert f"| {method} | " in text
+    assert "| training | " in text and "| other | " in text
     assert "| blend | " in text and "`add soft_labels " in text and "| kid_efficientnet_lite0 | " in text
 
 

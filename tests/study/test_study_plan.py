@@ -39,7 +39,8 @@ def test_only_images_that_a_method_asks_for_are_made(tmp_path):
     assert [step.name for step in steps_of(tmp_path, methods="plain,mixup")] == ["classify"]
     names = [step.name for step in steps_of(tmp_path, methods="flips,unconditional")]
     assert names == ["train_mild", "train_severe", "sample_mild", "sample_severe", "evaluate_samples_mild",
-                     "evaluate_samples_severe", "classify"]
+                     "evaluate_samples_severe", "evaluate_training_mild", "evaluate_training_severe",
+                     "evaluate_other_mild", "evaluate_other_severe", "classify"]
     names = [step.name for step in steps_of(tmp_path, methods="full", label_rules="depth")]
     assert "translate" in names and not any(name.startswith(("sample", "labels")) for name in names)
 
@@ -50,6 +51,11 @@ def test_a_step_names_the_sets_of_its_size(tmp_path):
     assert option(steps["train_mild"], "lr_anneal_steps") == "800"
     assert option(steps["evaluate_translation_1_0"], "real_dir") == str(tmp_path / "test" / "ends" / "mild")
     assert option(steps["evaluate_translation_1_0"], "source_dir") == str(tmp_path / "n50" / "train" / "severe")
+    for name, domain, images in (("training_mild", "mild", "mild"), ("other_mild", "mild", "severe"),
+                                 ("training_severe", "severe", "severe"), ("other_severe", "severe", "mild")):
+        assert option(steps[f"evaluate_{name}"], "real_dir") == str(tmp_path / "test" / "ends" / domain)
+        assert option(steps[f"evaluate_{name}"], "fake_dir") == str(tmp_path / "n50" / "train" / images)
+        assert "--train_dir" not in steps[f"evaluate_{name}"].arguments and not steps[f"evaluate_{name}"].needs
     assert option(steps["classify"], "test_dir") == f"ends={tmp_path / 'test' / 'ends'}"
     assert steps["translate"].command.startswith("add translate --amount 10 --path blend ")
     along = {step.name: step for step in steps_of(tmp_path, path="depth")}
@@ -138,10 +144,9 @@ def test_the_same_study_again_does_nothing_twice(commands, tmp_path):
     seen, _ = commands
     config = StudyConfig(out_dir=str(tmp_path), num_train="50", methods="flips,full", label_rules="depth,classifier")
     run_study(config)
-    assert seen == ["train", "train", "translate", "soft_labels", "evaluate",
-                    "evaluate", "classify"]
+    assert seen == ["train", "train", "translate", "soft_labels", *["evaluate"] * 6, "classify"]
     run_study(config)
-    assert len(seen) == 7
+    assert len(seen) == 11
     done = json.loads((tmp_path / "n50" / "done" / "translate.json").read_text())
     assert done["command"].startswith("add translate ") and done["seconds"] >= 0
 

@@ -10,6 +10,9 @@ def measured(level):
 
 def found():
     metrics = {"progan_mild": measured(1.0), "progan_severe": measured(3.0), "lofgan_mild": measured(7.0)}
+    metrics |= {f"other_{domain}": measured(4.0) for domain in ("mild", "severe")}
+    for name in ("other_mild", "other_severe"):
+        del metrics[name]["metrics"]["copies_pixels"]
     accuracy = {"mean": 0.9, "difference": [0.01, -0.02, 0.04]}
     error = {"mean": 0.1, "difference": [-0.03, -0.04, -0.02]}
     steps = {"train_progan_mild": 100.0, "train_progan_severe": 120.0, "sample_progan_mild": 2.0,
@@ -23,7 +26,7 @@ def found():
 def test_rows_are_means_over_domains():
     """Half-measured generators and those that were not asked for have no row."""
     lines = [line for line in generator_lines(found()) if line.startswith("|")]
-    header, _, progan, real = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    header, _, progan, other, real = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     row = dict(zip(header, progan, strict=True))
     assert row["generator"] == "progan" and row["KID"] == row["coverage"] == "2"
     assert row["perceptual diversity"] == "4"  # of all images, as it has no number at a count
@@ -31,6 +34,9 @@ def test_rows_are_means_over_domains():
     assert row["gained"] == "+0.0100 [-0.0200, +0.0400]"
     assert row["error gained"] == "-0.0300 [-0.0400, -0.0200]"
     assert real[0] == "real" and real[1] == "0.5" and real[-1] == ""
+    row = dict(zip(header, other, strict=True))
+    assert row["generator"] == "other" and row["KID"] == "4"
+    assert row["copies (pixels)"] == row["seconds to train"] == row["gained"] == ""  # what real images don't have
 
 
 def test_the_strongest_method_gained_nothing():
