@@ -37,7 +37,7 @@ from add.data.files import save_csv, save_png
 from add.data.image_file import read_image
 from add.data.read_back import read_rows
 from add.data.transforms import center_crop
-from add.data.whole_folder import whole_folder
+from add.data.whole_folder import check_new, whole_folder
 from add.errors import UserError
 from add.interfaces import Row
 
@@ -182,8 +182,7 @@ def cut(name: str, source: Path, out_dir: Path, test_share: float, seed: int) ->
     Raises:
         UserError: the folder is there already, or nothing was found to cut.
     """
-    if out_dir.exists():
-        raise UserError(f"{out_dir} is there already: expected a new folder; remove it, or give another --out_dir")
+    check_new(out_dir, "out_dir")
     with whole_folder(out_dir) as folder:
         (folder / "images").mkdir()
         known = []

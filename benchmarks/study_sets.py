@@ -36,7 +36,7 @@ import numpy as np
 from add.data.groups import write_groups
 from add.data.read_back import read_rows
 from add.data.severity_table import write_severity
-from add.data.whole_folder import whole_folder
+from add.data.whole_folder import check_new, whole_folder
 from add.errors import UserError
 from add.interfaces import Row
 
@@ -101,8 +101,7 @@ def sort_images(chosen: StudySet, table: Path, out_dir: Path, seed: int = 0, mat
     Raises:
         UserError: a damaged table, or a folder that is there already.
     """
-    if out_dir.exists():
-        raise UserError(f"{out_dir} is there already: expected a new folder; remove it, or give another --out_dir")
+    check_new(out_dir, "out_dir")
     rows = [row for row in read_rows(table, {"image": str, "split": str, **chosen.columns})
             if chosen.severity(row) is not None]
     tested = [row for row in rows if row["split"] == "test"]

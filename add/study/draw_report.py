@@ -13,7 +13,7 @@ from add.classification.scores import Interval, interval
 from add.data.files import save_csv, save_json, write_atomically
 from add.interfaces import Row
 from add.study.analysis_plan import ENDPOINTS, plan_lines, read_plan
-from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm
+from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm, ranked
 from add.study.study_plots import plot_draws
 from add.study.study_report import read_metrics, read_scores
 from add.study.study_tables import COMPARED, NO_GENERATORS, REAL_SETS, generator_means
@@ -109,8 +109,7 @@ def _secondary(result):
         rivals = [rival for rival in primary["rivals"] if rival in own and rival != method]
         if score not in own.get(method, {}) or not rivals:
             continue
-        sign = 1 if lower_is_better(score) else -1
-        rival = min(rivals, key=lambda name: sign * interval(own[name][score]["draws"]).mean)
+        rival = ranked({name: own[name] for name in rivals}, score)[0]
         found = compare_draws(own[method][score]["draws"], own[rival][score]["draws"], 0.0, lower_is_better(score))
         rows.append({"num_train": int(size), "score": score, "rival": rival, "difference": found.difference[:3],
                      "p": found.p})
@@ -168,8 +167,7 @@ def claim(result: Row) -> str:
 def _method_lines(own, endpoint, half_way):
     """Return the lines of a table of all methods, the best in the endpoint first, and of placing all half way."""
     shown = [score for score in SHOWN if score in next(iter(own.values())) and score != endpoint]
-    sign = 1 if lower_is_better(endpoint) else -1
-    order = sorted(own, key=lambda method: sign * interval(own[method][endpoint]["draws"]).mean)
+    order = ranked(own, endpoint)
     head = [f"{endpoint}, {ALONE}", AS_ONE, *shown]
     lines = ["Means over the draws, with the half width of their 95 % interval; the best first.", "",
              f"| method | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]

@@ -1,13 +1,15 @@
 """What several draws of a study say: intervals over draws, a bootstrap through all levels, and corrected p values."""
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from add.classification.places_file import Places
+from add.classification.score_reads import lower_is_better
 from add.classification.scores import Interval, interval
+from add.interfaces import Row
 
 BETTER, SAME, WORSE, OPEN = "better", "the same within the margin", "worse", "undecided"
 
@@ -25,11 +27,11 @@ class Comparison(NamedTuple):
     by_draw: list[float]
 
 
-def compare_draws(method: Sequence[float], rival: Sequence[float], margin: float, lower_is_better: bool) -> Comparison:
+def compare_draws(method: Sequence[float], rival: Sequence[float], margin: float, less_is_better: bool) -> Comparison:
     """Return the `Comparison` of two methods' values, one for each draw, by a paired t test."""
     by_draw = [own - other for own, other in zip(method, rival, strict=True)]
     found = interval(by_draw)
-    sign = -1 if lower_is_better else 1
+    sign = -1 if less_is_better else 1
     gains = [sign * bound for bound in (found.low, found.high) if bound is not None]
     if not gains:
         verdict = OPEN
@@ -40,6 +42,12 @@ def compare_draws(method: Sequence[float], rival: Sequence[float], margin: float
     else:
         verdict = WORSE if max(gains) < 0 else OPEN
     return Comparison(found, _p_value(by_draw), verdict, by_draw)
+
+
+def ranked(methods: Mapping[str, Mapping[str, Row]], score: str) -> list[str]:
+    """Return the names of methods, {method: {score: {"draws": [value in each]}}}, the best mean of a score first."""
+    sign = 1 if lower_is_better(score) else -1
+    return sorted(methods, key=lambda method: sign * interval(methods[method][score]["draws"]).mean)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.results.figures import label_plainly, new_figure, save_figure
 from add.study.analysis_plan import ENDPOINTS
+from add.study.draw_statistics import ranked
 
 PLOTTED = ("accuracy", "auc", "severity_rmse_linked", "severity_rmse_linked_middle")
 BESIDE = {"linked": "by the line between the ends", "shrunk": "drawn towards the middle"}  # beside the endpoint
@@ -80,8 +81,7 @@ def plot_draws(path: PathLike, result: Row) -> None:
     figure, axes = _new_figure(1, len(panels), (2 + 4.4 * len(panels), height), sharex=True)
     for axis, (size, score) in zip(axes[0], panels, strict=True):
         first, own = score == endpoint, sizes[size]
-        order = sorted(own, key=lambda method: interval(own[method][endpoint]["draws"]).mean,
-                       reverse=not lower_is_better(endpoint))
+        order = ranked(own, endpoint)
         for place, method in enumerate(order):
             values = own[method][score]["draws"]
             found = interval(values)

@@ -116,7 +116,7 @@ def test_knees_become_right_ones_with_bright_bones(tmp_path):
 
 
 def test_a_folder_that_is_there_and_one_without_images_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="--out_dir .* exists, expected a new folder"):
         cut("knees", tmp_path, tmp_path, 0.3, 0)
     with pytest.raises(UserError, match="holds no images of knees"):
         cut("knees", tmp_path, tmp_path / "out", 0.3, 0)

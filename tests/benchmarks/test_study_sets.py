@@ -43,7 +43,7 @@ def test_ends_are_what_the_definition_says_and_groups_stay_apart(tmp_path):
     between = {path.name for path in (tmp_path / "out" / "unlabelled").glob("*.png")}
     assert counts["unlabelled"] == {"images": 37} and len(between) == 37
     assert set(rows_of(tmp_path / "out" / "unlabelled" / "groups.csv")) == between
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="--out_dir .* exists, expected a new folder"):
         sort_images(SETS["red_cells"], tmp_path / "cells" / "cells.csv", tmp_path / "out")
 
 

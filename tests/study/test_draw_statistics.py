@@ -9,11 +9,11 @@ from add.study.draw_statistics import bootstrap_difference, compare_draws, holm
 
 def test_a_comparison_is_the_paired_t_test():
     method, rival = [0.10, 0.12, 0.11, 0.13], [0.15, 0.16, 0.17, 0.15]
-    found = compare_draws(method, rival, 0.005, lower_is_better=True)
+    found = compare_draws(method, rival, 0.005, less_is_better=True)
     expected = stats.ttest_rel(method, rival)
     assert found.p == pytest.approx(expected.pvalue)
     assert found.difference[1:3] == pytest.approx(tuple(expected.confidence_interval()))
-    assert found.verdict == "better" and compare_draws(method, rival, 0.005, lower_is_better=False).verdict == "worse"
+    assert found.verdict == "better" and compare_draws(method, rival, 0.005, less_is_better=False).verdict == "worse"
 
 
 @pytest.mark.parametrize(("differences", "verdict"), [
@@ -22,7 +22,7 @@ def test_a_comparison_is_the_paired_t_test():
     ([-0.001, -0.0011, -0.0012], "the same within the margin"),
     ([0.001, 0.0011, 0.0012], "the same within the margin")])
 def test_the_margin_tells_the_same_from_undecided(differences, verdict):
-    assert compare_draws(differences, [0.0] * len(differences), 0.005, lower_is_better=True).verdict == verdict
+    assert compare_draws(differences, [0.0] * len(differences), 0.005, less_is_better=True).verdict == verdict
 
 
 def test_equal_draws_have_no_difference():
