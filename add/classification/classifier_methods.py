@@ -14,6 +14,7 @@ a batch differ. A method is one of METHODS, and one with synthetic images may be
 - `features`: a logistic regression on features of EfficientNet-Lite0 of the real images; `features_unconditional`,
   `features_full`, `features_progressive` and `features_progressive@RULE`: of the real images and of generated ones;
   `features_mixup`, their control: of the real images and pairs of them mixed, labelled by the share of pixels;
+  `features_trivialaugment`, `features_stain_jitter`: of the real images and copies of them, changed as above;
 - `unconditional`: samples of each domain's diffusion model, with hard labels;
 - `full`: full translations, the last image of each series, labelled as the target;
 - `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule;
@@ -45,21 +46,22 @@ SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "stain_jitter", "regression", "features",
            "teacher")  # if asked for
-MIXED = "mixup"  # the source that is made of the real images
+MIXED = "mixup"  # the source of pairs of real images, mixed
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
-ON_FEATURES = tuple(FEATURES + images for images in (MIXED, *SYNTHETIC))
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
 PUPILS = tuple(TAUGHT + images for images in ("real", MIXED, "unconditional", "full", "unlabelled"))
 CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
+MADE = (MIXED, *CHANGES)  # the sources that are made of the real images
+ON_FEATURES = tuple(FEATURES + images for images in (*MADE, *SYNTHETIC))
 ADDED = tuple("+" + kind for kind in (*MIXINGS[1:], *CHANGES))  # what is done to real and synthetic images alike
 SMOOTHING = 0.1
-MIXED_EACH = 10  # images of the source MIXED, for each real one
+MADE_EACH = 10  # images of a source in MADE, for each real one
 
 
 class Method(NamedTuple):
     """Method of a comparison.
 
-    source: "" or the kind of further images, one of SYNTHETIC (then @RULE), MIXED or one of PUPILS.
+    source: "" or the kind of further images, one of SYNTHETIC (then @RULE), of MADE or of PUPILS.
     further: "" or the one of FURTHER that it is, or, of CHANGES, that is done to its images as well.
     """
 
@@ -73,7 +75,7 @@ class Method(NamedTuple):
     def images(self) -> str:
         """The kind of synthetic images that it takes, as `source`, whoever labels them; "" where it needs none."""
         images = self.source.removeprefix(TAUGHT)
-        return "" if images in ("real", MIXED) else images
+        return "" if images in ("real", *MADE) else images
 
     @property
     def needs_teacher(self) -> bool:
@@ -188,7 +190,7 @@ def taught(method: Method, teacher: CrossFitted, real: Labelled, synthetic: Mapp
     """Return the images of a method with the labels that the teacher gives them: its place between the classes.
 
     Args:
-        seed: of the pairs that `taught_mixup` mixes, MIXED_EACH for each real image.
+        seed: of the pairs that `taught_mixup` mixes, MADE_EACH for each real image.
     """
     kind = method.source.removeprefix(TAUGHT)
     images = (mixed_pairs(real, seed) if kind == MIXED else real if kind == "real" else synthetic[kind]).images
@@ -196,10 +198,18 @@ def taught(method: Method, teacher: CrossFitted, real: Labelled, synthetic: Mapp
     return Labelled(images, torch.stack([1 - place, place], dim=1))
 
 
+def made_of(real: Labelled, source: str, seed: int) -> Labelled:
+    """Return MADE_EACH images for each real one, of a source in MADE: mixed pairs, or copies changed at random."""
+    if source == MIXED:
+        return mixed_pairs(real, seed)
+    copies = real.subset(torch.arange(len(real)).repeat(MADE_EACH))
+    return Labelled(CHANGES[source](copies.images, torch.Generator().manual_seed(seed)), copies.labels)
+
+
 def mixed_pairs(real: Labelled, seed: int) -> Labelled:
-    """Return MIXED_EACH images for each real one, means of two with random weights, and so their labels."""
+    """Return MADE_EACH images for each real one, means of two with random weights, and so their labels."""
     rng = np.random.default_rng(seed)
-    first, second = rng.integers(len(real), size=(2, MIXED_EACH * len(real)))
+    first, second = rng.integers(len(real), size=(2, MADE_EACH * len(real)))
     share = torch.from_numpy(rng.uniform(size=(len(first), 1))).float()
     pixels = share[:, :, None, None]
     return Labelled(pixels * real.images[first] + (1 - pixels) * real.images[second],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from add.classification.classifier_methods import MIXED, Method, mixed_pairs
+from add.classification.classifier_methods import MADE, Method, made_of
 from add.classification.classifier_runs import TestSet
 from add.classification.grading import DomainSeverities
 from add.classification.labelled_images import Domains, Labelled, all_images, read_domains, read_translations
@@ -140,8 +140,8 @@ def read_synthetic(config: Any, methods: Sequence[Method], real: RealImages
         sets["test"] = [path for test in real.tests for path in test.paths]
         watches["test"] = SourceWatch(sets["test"], torch.cat([test.data.labels.argmax(dim=1) for test in real.tests]))
     size, num_domains = real.image_size, len(real.train.names)
-    if any(method.source == MIXED for method in methods):
-        synthetic[MIXED] = mixed_pairs(real.train.data, config.seed)
+    synthetic |= {source: made_of(real.train.data, source, config.seed)
+                  for source in sorted({method.source for method in methods} & set(MADE))}
     for source in sorted({method.images for method in methods} - {""}):
         base, _, rule = source.partition("@")
         if source == "unlabelled" and config.unlabelled_dir:

@@ -33,7 +33,7 @@ def train_grader(images: RealImages, method: Method, share: float, runs: Classif
     members = load_members(states, method.name, runs.config.network, runs.heads, num_classes)
     readings = [read_member(member, validation.images, method.name, runs.heads, num_classes) for member in members]
     classes = images.validation.classes
-    generated = runs.synthetic.get(method.source)
+    generated = runs.synthetic.get(method.source) if method.images else None
     known = [images.train.data.images, *([] if generated is None else [generated.images])]
     familiarity = fit_familiarity(torch.cat([_features(part) for part in known]), _features(validation.images),
                                   torch.Generator().manual_seed(seeds[0]))

@@ -9,6 +9,7 @@ from add.classification.classifier_methods import (
     METHODS,
     Method,
     fit_teacher,
+    made_of,
     mixed_pairs,
     ordinal_labels,
     parse_method,
@@ -64,6 +65,7 @@ def levels_of(images):
     ("taught_full", ("taught_full", "none", True)),
     ("features", ("", "none", True, "features")),
     ("features_mixup", ("mixup", "none", True, "features")),
+    ("features_stain_jitter", ("stain_jitter", "none", True, "features")),
     ("features_full", ("full", "none", True, "features")),
     ("features_progressive@depth", ("progressive@depth", "none", True, "features")),
 ])
@@ -89,6 +91,18 @@ def test_mixed_pairs_are_labelled_by_their_share():
     assert len(mixed) == 20 and mixed.labels.sum(dim=1) == pytest.approx(torch.ones(20))
     assert mixed.labels[:, 1] == pytest.approx((mixed.images[:, 0, 0, 0] + 1) / 2, abs=1e-6)
     assert ((mixed.labels[:, 1] > 0.1) & (mixed.labels[:, 1] < 0.9)).sum() > 5
+
+
+def test_changed_copies_keep_their_labels():
+    """As many of each image as of mixed pairs, each another one, in the order of the real ones."""
+    real = Labelled(torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5, torch.eye(3))
+    made = made_of(real, "stain_jitter", seed=1)
+    assert len(made) == len(mixed_pairs(real, 1)) == 30 and len(made.images.flatten(1).unique(dim=0)) == 30
+    assert torch.equal(made.labels, torch.eye(3).repeat(10, 1))
+    assert (made.images - real.images.repeat(10, 1, 1, 1)).abs().mean() < 0.2
+    assert torch.equal(made.images, made_of(real, "stain_jitter", seed=1).images)
+    assert not torch.equal(made.images, made_of(real, "stain_jitter", seed=2).images)
+    assert all(parse_method(f"features_{name}").images == "" for name in ("mixup", "trivialaugment", "stain_jitter"))
 
 
 @pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
