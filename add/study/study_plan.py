@@ -140,7 +140,7 @@ def _relabel(config, folder, domains, rule, after):
 
 
 def _evaluate(config, folder, name, domain, fake, after="", source_domain=None):
-    """Return the step that measures images of a domain; of real ones, which no step is needed for, not the copies."""
+    """Return the step that measures images of a domain; real ones need no step before, and are no copies of theirs."""
     test = folder.parent / "test" / "ends" / domain
     copies = {"train_dir": folder / "train" / domain, "held_out_dir": test} if after else {}
     options = {"real_dir": test, "fake_dir": fake, **copies,

@@ -8,6 +8,7 @@ from add.study.study_plan import CONTROLS, RIVALS
 COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
             "diversity": "perceptual diversity", "copies_features": "copies (features)", "copies_pixels":
             "copies (pixels)"}
+OF_TRAINING = ("copies_features", "copies_pixels")  # of what was learnt from: real images learnt from nothing
 REAL = "real"  # one half of the real test images against the other
 NO_GENERATORS = (*CONTROLS, REAL)
 REAL_SETS = ("training, other: real training images in the place of generated ones, of the same domain and, as they "
@@ -69,7 +70,8 @@ def generator_means(metrics: Row, domains: Sequence[str]) -> dict[str, dict[str,
     for name, members in sets.items():
         measured = [metrics[member]["metrics"] for member in members if member in metrics]
         if len(measured) == len(members):
-            found[name] = {metric: _mean(_at_count(part.get(metric, {})) for part in measured) for metric in COMPARED}
+            found[name] = {metric: None if name in CONTROLS and metric in OF_TRAINING else
+                           _mean(_at_count(part.get(metric, {})) for part in measured) for metric in COMPARED}
             reals = reals or {metric: _mean(part.get(metric, {}).get("real") for part in measured)
                               for metric in COMPARED}
     return found | ({REAL: reals} if found else {})
