@@ -17,7 +17,7 @@ WEIGHTS, SETTINGS, CARD = "grader.safetensors", "grader.json", "README.md"
 LINK = ("low", "high", "borders")  # what a Link consists of
 AGAIN = "copy the whole folder again, or train the grader anew in another --grader_dir"
 SHAPE = {"domains": [str], "image_size": int, "method": str, "network": str, "heads": str, "num_members": int,
-         "temperature": float, "width": float, "shrinkage": {"middle": float, "slope": float}, "limit": float,
+         "temperature": float, "width": float, "shrinkage?": {"middle": float, "slope": float}, "limit": float,
          "facts": {str: object}}
 SCORES = {"accuracy": "accuracy", "auc": "area under the ROC curve", "calibration_error": "calibration error",
           "nll": "negative log-likelihood"}
@@ -54,6 +54,10 @@ def load_grader(folder: PathLike) -> Grader:
                         f"--data_dir ... --grader_dir {folder}` writes them; give that folder, or --data_dir to train "
                         f"one")
     found = read_json(folder / SETTINGS, SHAPE, AGAIN)
+    if "shrinkage" not in found:
+        raise UserError(f"{folder / SETTINGS} was written by an earlier version, which did not shrink severities: "
+                        f"expected how; remove that file and give --data_dir as before, and the same classifiers are "
+                        f"calibrated anew")
     tensors = read_state(folder / WEIGHTS)
     parse_method(found["method"])
     try:

@@ -1,4 +1,5 @@
 """The places that classifiers give to test images, in a file, for intervals over images: places.npz."""
+import zipfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,15 @@ def truths_of(test: TestSet, known: DomainSeverities | None) -> dict[str, np.nda
 def write_places(path: PathLike, places: dict[str, np.ndarray]) -> None:
     """Write {name: array} as an .npz file."""
     write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **places))
+
+
+def lacks_shrunk(path: PathLike) -> bool:
+    """Return whether a file is there and whole, but of an earlier version that kept the places by the link alone."""
+    try:
+        with np.load(path) as found:
+            return not any("/shrunk/" in name for name in found.files)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def read_places(path: PathLike, test: str, methods: Sequence[str], shrunk: bool = False) -> Places | None:

@@ -14,6 +14,7 @@ from add.classification.classifier import NETWORKS
 from add.classification.classifier_methods import Method, parse_method
 from add.classification.heads import OFFERED
 from add.classification.label_rules import LABEL_RULES
+from add.classification.places_file import PLACES, lacks_shrunk
 from add.commands.shared.study_estimate import study_lines
 from add.config import (
     MOST_IMAGES,
@@ -222,6 +223,7 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
     out_dir = Path(config.out_dir)
     if config.unlabelled_dir:
         list_images(config.unlabelled_dir)  # one that can't be read ends the study before anything is written
+    _check_shrunk(config, out_dir)
     _check_same_study(config, out_dir)
     note(f"images of the study {config.dataset} in {out_dir.resolve()}")
     steps: list[tuple[Path, Step]] = []
@@ -250,6 +252,16 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
     if not config.prepare_only:
         run_workflow(workflow, config.jobs, config.restarts, gpus)
     return out_dir
+
+
+def _check_shrunk(config, out_dir):
+    """Refuse to judge by shrunk places classifiers that an earlier version placed without: before the plan changes."""
+    for places in sorted(out_dir.glob(f"draw_*/n*/classification/{PLACES}")) if config.endpoint == "shrunk" else []:
+        done = places.parents[1] / "done" / "classify.json"
+        if done.exists() and lacks_shrunk(places):
+            raise UserError(f"{places} is of an earlier version, without shrunk places: expected them for --endpoint "
+                            f"shrunk; remove {done} and those of the other draws, and the same study scores its "
+                            f"classifiers again, without training them")
 
 
 def _check_same_study(config, out_dir):

@@ -67,7 +67,7 @@ def write_plan(out_dir: Path, plan: Row, defaults: Row | None = None) -> None:
     if path.exists():
         before = read_plan(out_dir)
         unnamed = {name: value for name, value in (defaults or {}).items() if name in plan["options"]}
-        plan = plan | {"secondary": before["plan"].get("secondary", plan["secondary"])}
+        plan = plan | {"secondary": _kept_secondary(before["plan"], plan)}
         if digest_of_plan(plan) in (before["sha256"], digest_of_plan(
                 before["plan"] | {"options": unnamed | before["plan"].get("options", {})})):
             return
@@ -97,6 +97,13 @@ def plan_lines(noted: Row) -> list[str]:
     lines += [f"**The plan was changed on {change['date']}, when {change['results']} results were there** "
               f"({', '.join(change['changed'])}; before: `{change['sha256'][:12]}`)." for change in late]
     return [*lines, "" if late else "It was not changed after results were there.", "", noted["plan"]["analysis"], ""]
+
+
+def _kept_secondary(before, plan):
+    """Return the secondary scores of an earlier plan; where the endpoint changed, the former one takes its place."""
+    endpoint, former = plan["primary"]["endpoint"], before["primary"]["endpoint"]
+    kept = [score for score in before.get("secondary", plan["secondary"]) if score != endpoint]
+    return kept if former == endpoint else [*kept, former]
 
 
 def _changed(before: Row, after: Row, place: Sequence[str] = ()) -> list[str]:

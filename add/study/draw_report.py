@@ -1,4 +1,5 @@
 """Report of a study of several draws, in its folder: draws.md, draws.csv, draws.json and draws.png."""
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from add.study.analysis_plan import ENDPOINTS, plan_lines, read_plan
 from add.study.draw_statistics import BETTER, bootstrap_difference, compare_draws, holm, ranked
 from add.study.study_plots import plot_draws
 from add.study.study_report import read_metrics, read_scores
-from add.study.study_tables import COMPARED, NO_GENERATORS, REAL_SETS, generator_means
+from add.study.study_tables import COMPARED, KID, NO_GENERATORS, REAL_SETS, generator_means
 
 ALONE = "one of several classifiers"
 AS_ONE = "all classifiers of a draw as one"
@@ -189,11 +190,12 @@ def _method_lines(own, endpoint, half_way):
 
 def _generator_lines(size, generators):
     """Return the lines of a table of the generators and the real images that they are held against, nearest first."""
-    if not generators:
-        return []
-    metrics = [metric for metric in COMPARED if all(metric in own for name, own in generators.items()
+    metrics = [metric for metric in COMPARED if any(metric in own for name, own in generators.items()
                                                     if name not in NO_GENERATORS)]
-    order = sorted(generators, key=lambda name: interval(generators[name][metrics[0]]).mean)
+    if not metrics:
+        return []
+    order = sorted(generators, key=lambda name: interval(generators[name][KID]).mean if KID in generators[name] else
+                   math.inf)
     return [f"## Generated images, {size} training images per domain", "",
             f"Means over both domains and all draws, with the half width of their 95 % interval; {REAL_SETS}", "",
             f"| images | {' | '.join(COMPARED[metric] for metric in metrics)} |", "| --- " * (len(metrics) + 1) + "|",

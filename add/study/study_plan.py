@@ -140,10 +140,8 @@ def _relabel(config, folder, domains, rule, after):
 
 
 def _evaluate(config, folder, name, domain, fake, after="", source_domain=None):
-    """Return the step that measures images of a domain; real ones need no step before, and are no copies of theirs."""
-    test = folder.parent / "test" / "ends" / domain
-    copies = {"train_dir": folder / "train" / domain, "held_out_dir": test} if after else {}
-    options = {"real_dir": test, "fake_dir": fake, **copies,
+    options = {"real_dir": folder.parent / "test" / "ends" / domain, "fake_dir": fake,
+               "train_dir": folder / "train" / domain, "held_out_dir": folder.parent / "test" / "ends" / domain,
                "max_images": config.max_images, "threads": config.threads, "out_dir": folder / "metrics" / name}
     if source_domain is not None:
         options["source_dir"] = folder / "train" / source_domain

@@ -5,14 +5,16 @@ from add.classification.score_tables import GRADED_BY, explanations, table
 from add.interfaces import Row
 from add.study.study_plan import CONTROLS, RIVALS
 
-COMPARED = {"kid_efficientnet_lite0": "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
+KID = "kid_efficientnet_lite0"
+COMPARED = {KID: "KID", "density": "density", "coverage": "coverage", "vendi": "Vendi score",
             "diversity": "perceptual diversity", "copies_features": "copies (features)", "copies_pixels":
             "copies (pixels)"}
-OF_TRAINING = ("copies_features", "copies_pixels")  # of what was learnt from: real images learnt from nothing
 REAL = "real"  # one half of the real test images against the other
 NO_GENERATORS = (*CONTROLS, REAL)
 REAL_SETS = ("training, other: real training images in the place of generated ones, of the same domain and, as they "
-             "are, of the other one; real: one half of the real test images against the other.")
+             "are, of the other one, by KID alone, which does not depend on how many they are; real: one half of the "
+             "real test images against the other. KID: smaller is better; density, coverage, Vendi score and "
+             "diversity: near to those of real is better, of as many images.")
 
 
 def markdown(result: Row) -> str:
@@ -70,8 +72,8 @@ def generator_means(metrics: Row, domains: Sequence[str]) -> dict[str, dict[str,
     for name, members in sets.items():
         measured = [metrics[member]["metrics"] for member in members if member in metrics]
         if len(measured) == len(members):
-            found[name] = {metric: None if name in CONTROLS and metric in OF_TRAINING else
-                           _mean(_at_count(part.get(metric, {})) for part in measured) for metric in COMPARED}
+            means = {metric: _mean(_at_count(part.get(metric, {})) for part in measured) for metric in COMPARED}
+            found[name] = {**dict.fromkeys(COMPARED), KID: means[KID]} if name in CONTROLS else means
             reals = reals or {metric: _mean(part.get(metric, {}).get("real") for part in measured)
                               for metric in COMPARED}
     return found | ({REAL: reals} if found else {})
@@ -124,10 +126,13 @@ def _label_lines(labels):
 def _metric_lines(metrics):
     """Return a table: a row per metric, and for each set of images the value and that of real images at the same n."""
     names = list(dict.fromkeys(name for found in metrics.values() for name in found["metrics"]))
-    lines = ["In each cell: generated images, at the same number as (in brackets) one half of the real test images "
-             "against the other.", "", "| metric | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(_value(found["metrics"].get(name)) for found in metrics.values()) + " |"
-              for name in names]
+    lines = ["In each cell: generated images, or the real training images that stand for them, at the same number as "
+             "(in brackets) one half of the real test images against the other.", "",
+             "| metric | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 1) + "|"]
+    for name in names:
+        cells = ["" if name.startswith("copies") and images.startswith(tuple(CONTROLS)) else
+                 _value(found["metrics"].get(name)) for images, found in metrics.items()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

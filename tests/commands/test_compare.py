@@ -148,6 +148,8 @@ def test_draws_are_judged_by_the_endpoint_that_was_chosen(drawn, tmp_path):
     config = StudyConfig(**{**noted["options"], "endpoint": "shrunk"})
     write_plan(folder, analysis_plan(config, StudyImages(["mild", "severe"], "all", True, True)))
     write_draw_report(folder, [folder / "draw_0", folder / "draw_1"], [6])
+    kept = read_plan(folder)["plan"]["secondary"]
+    assert "severity_rmse_linked" in kept and "severity_rmse_shrunk" not in kept
     found, before = (json.loads((place / "draws.json").read_text()) for place in (folder, drawn))
     assert found["sizes"] == before["sizes"]
     flips, cutmix = (found["sizes"]["6"][method]["severity_rmse_shrunk"]["draws"] for method in ("flips", "cutmix"))
@@ -158,6 +160,21 @@ def test_draws_are_judged_by_the_endpoint_that_was_chosen(drawn, tmp_path):
     (head,) = (line for line in lines if line.startswith("| method |"))
     assert head.startswith("| method | severity_rmse_shrunk, one of") and head.count("shrunk") == 1
     assert "severity_rmse_linked" in head
+
+
+def test_places_of_an_earlier_version_are_refused_before_the_plan_changes(drawn, tmp_path, capsys):
+    folder = shutil.copytree(drawn, tmp_path / "out")
+    places = folder / "draw_1" / "n6" / "classification" / PLACES
+    with np.load(places) as found:
+        kept = {name: found[name] for name in found.files if "/shrunk/" not in name}
+    np.savez_compressed(places, **kept)
+    plan = (folder / "plan.json").read_bytes()
+    command = [*OPTIONS, "--methods", "flips,mixup,cutmix", "--draws", 2, "--primary", "cutmix", "--num_test", 30,
+               "--out_dir", folder, "--endpoint", "shrunk"]
+    assert commands.run("compare", *command) == 2
+    done = places.parents[1] / "done" / "classify.json"
+    assert f"without shrunk places: expected them for --endpoint shrunk; remove {done}" in capsys.readouterr().err
+    assert (folder / "plan.json").read_bytes() == plan
 
 
 def test_a_primary_method_that_is_not_compared_is_refused(capsys):

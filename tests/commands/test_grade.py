@@ -82,6 +82,22 @@ def test_groups_and_scores_are_told(data, graded):
                if name == "severity_rmse_linked")
 
 
+def test_a_grader_of_an_earlier_version_is_calibrated_anew(data, graded, tmp_path, capsys):
+    """It has all but how to shrink; as the sentence says, its classifiers are kept."""
+    folder = shutil.copytree(graded[0], tmp_path / "grader")
+    settings = json.loads((folder / "grader.json").read_text())
+    earlier = {key: value for key, value in settings.items() if key != "shrinkage"}
+    (folder / "grader.json").write_text(json.dumps(earlier))
+    grading = ["--grader_dir", folder, "--images", data / "between", "--out_dir", tmp_path / "out"]
+    assert run("grade", *grading) == 2
+    assert "was written by an earlier version" in capsys.readouterr().err
+    (folder / "grader.json").unlink()
+    assert run("grade", "--data_dir", data / "train", "--group_pattern", r"(p\d+)_", "--val_fraction", 0.4, *grading,
+               *QUICK) == 0
+    assert "the classifiers are there; calibrating them" in capsys.readouterr().out
+    assert json.loads((folder / "grader.json").read_text())["shrinkage"] == settings["shrinkage"]
+
+
 def test_images_of_another_kind_are_unfamiliar(data, graded, tmp_path):
     """The saved grader alone, without its training images."""
     assert run("grade", "--grader_dir", graded[0], "--images", data / "other", "--out_dir", tmp_path) == 0

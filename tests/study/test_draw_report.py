@@ -40,5 +40,18 @@ def test_generators_and_real_images_stand_in_the_order_of_their_distance(tmp_pat
     assert rows[2].split(" | ")[1] == f"0.3500 ± {half:.4f}"
 
 
+def test_sets_that_are_too_small_to_be_measured_stand_last(tmp_path):
+    """Of fewer than ten images there is no KID, and of fewer still nothing at all."""
+    folders = write_draws(tmp_path, [{"other_mild": 0.1, "other_severe": 0.1, "samples_mild": None,
+                                      "samples_severe": None, "progan_mild": 0.3, "progan_severe": 0.5}] * 2)
+    rows = [line for line in draw_report._generator_lines("50", draw_report._generators(folders))
+            if line.startswith("| ")][2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| real", "| other", "| progan", "| unconditional"]
+    assert rows[-1].count(" |  |") and rows[1].split(" | ")[2] == ""  # controls have their KID alone
+    few = write_draws(tmp_path / "few", [{"samples_mild": None, "samples_severe": None, "other_mild": 0.1,
+                                          "other_severe": 0.1}] * 2)
+    assert draw_report._generator_lines("50", draw_report._generators(few)) == []
+
+
 def test_a_study_without_generated_images_has_no_table_of_them(tmp_path):
     assert draw_report._generator_lines("50", draw_report._generators(write_draws(tmp_path, [{}, {}]))) == []
