@@ -7,8 +7,8 @@
   read off a straight line through the means of its validation images of these two, cut off at both ends: of the class
   log-odds (`add.classification.grading`), or of its severity head where it has one that learnt from images between.
 - **A shrunk severity**, drawn towards the middle by as much as the severities of one class scatter among the validation
-  images (`add.classification.grading.Shrinkage`): of a single image it errs less, as a rule. Means over a slide are
-  better taken of the severity itself, for a mean scatters less than its images.
+  images (`add.classification.grading.Shrinkage`): of a single image it errs less, as a rule. It is fitted to the
+  ensemble's, whose members' scatter evens out in part. How far slides differ it knows as far as validation slides do.
 - **An interval** of the severity, by split conformal prediction with the spread of the members as its scale (Lei et al.
   2018, arXiv:1604.04173, section 5.2; ensembles: Lakshminarayanan et al. 2017, arXiv:1612.01474). Validation images
   fix it, and these are of known classes: images of the classes have theirs, 0 or 1, inside it with the stated chance.

@@ -89,8 +89,9 @@ def card(grader: Grader) -> str:
              f"{facts['num_validation']} images of the classes, {_groups(facts['validation_groups'])}. The ensemble "
              f"before calibration:", "", "| score | value |", "| --- | --- |",
              *(f"| {words} | {facts['validation'][name]:.3f} |" for name, words in SCORES.items()), "",
-             f"These images also fixed the temperature ({grader.calibration.temperature:.2f}), the intervals and the "
-             f"limit of what is familiar, so that the scores say little about images of other groups.", "",
+             f"These images also fixed the temperature ({grader.calibration.temperature:.2f}), the intervals, how far "
+             f"severities are drawn to the middle (slope {grader.calibration.shrinkage.slope:.2f}) and the limit of "
+             f"what is familiar, so that the scores say little about images of other groups.", "",
              "## Limits", "",
              f"- Intervals of severity hold {COVERAGE:.0%} of images of the classes themselves. Between the classes "
              f"they show how far the classifiers disagree, and no more is promised.",

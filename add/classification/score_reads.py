@@ -16,7 +16,7 @@ READS = {  # in the order of the tables
     "kappa_quadratic_head": "larger is better: kappa_quadratic of these grades",
     "severity_spearman": "larger is better: rank correlation of log-odds and severity; it needs no scale",
     "severity_rmse_linked": "smaller is better: error of the place of the log-odds between the validation means of the "
-                            "first class, 0, and the last, 1; compare methods by this one",
+                            "first class, 0, and the last, 1; compare methods by this or by the shrunk one",
     "severity_rmse_shrunk": "smaller is better: error of these places drawn towards the middle, by how much those of "
                             "one class scatter among the validation images; to be held against placing every image "
                             "half way",
