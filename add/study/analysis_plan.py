@@ -21,8 +21,7 @@ from add.study.study_data import StudyImages
 PLAN = "plan.json"
 ENDPOINTS = {"linked": GRADED_BY, "shrunk": SHRUNK}  # the endpoints to choose from where severities are known
 UNGRADED_BY = "auc"  # the endpoint where no severity is known
-SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", "severity_spearman",
-             f"{GRADED_BY}_middle", f"{GRADED_BY}_ends", SHRUNK, GRADED_BY)
+SECONDARY = ("accuracy", "auc", "nll", "calibration_error", "halfway_accuracy", "severity_spearman")
 IRRELEVANT = ("threads", "jobs", "restarts", "prepare_only", "out_dir", "estimate", "max_pixels",
               "backend")  # options that change no result
 CHANGE = {"date": str, "changed": [str], "sha256": str, "results": int, "noted?": str, "plan?": {str: object}}
@@ -46,10 +45,11 @@ def analysis_plan(config: Any, images: StudyImages) -> Row:
         config: the study's options, `add.commands.compare.StudyConfig`. images: of its first draw.
     """
     endpoint = ENDPOINTS[config.endpoint] if images.graded else UNGRADED_BY
+    graded = (f"{endpoint}_middle", f"{endpoint}_ends", *ENDPOINTS.values()) if images.graded else ()
     rivals = [method.name for method in config.parsed_methods() if not method.images]
     return {"primary": {"endpoint": endpoint, "method": config.primary, "rivals": rivals, "test": images.test,
                         "num_train": min(config.sizes()), "margin": config.margin},
-            "secondary": [score for score in SECONDARY if score != endpoint],
+            "secondary": [score for score in (*SECONDARY, *graded) if score != endpoint],
             "draws": config.draws, "disjoint": images.disjoint, "analysis": ANALYSIS,
             "options": {name: value for name, value in dataclasses.asdict(config).items() if name not in IRRELEVANT}}
 

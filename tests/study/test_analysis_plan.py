@@ -17,6 +17,10 @@ def test_the_primary_endpoint_is_fixed_beforehand():
     primary = analysis_plan(CONFIG, GRADED)["primary"]
     assert primary == {"endpoint": "severity_rmse_linked", "method": "progressive", "rivals": ["flips", "mixup"],
                        "test": "all", "num_train": 50, "margin": 0.005}
+    shrunk = analysis_plan(dataclasses.replace(CONFIG, endpoint="shrunk"), GRADED)
+    assert shrunk["primary"]["endpoint"] == "severity_rmse_shrunk" and "severity_rmse_shrunk" not in shrunk["secondary"]
+    assert shrunk["secondary"][-3:] == ["severity_rmse_shrunk_middle", "severity_rmse_shrunk_ends",
+                                        "severity_rmse_linked"]
     ungraded = analysis_plan(CONFIG, GRADED._replace(graded=False, test="ends"))
     assert ungraded["primary"]["endpoint"] == "auc" and "auc" not in ungraded["secondary"]
 
