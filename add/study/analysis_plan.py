@@ -102,7 +102,7 @@ def plan_lines(noted: Row) -> list[str]:
 def _kept_secondary(before, plan):
     """Return the secondary scores of an earlier plan; where the endpoint changed, the former one takes its place."""
     endpoint, former = plan["primary"]["endpoint"], before["primary"]["endpoint"]
-    kept = [score for score in before.get("secondary", plan["secondary"]) if score != endpoint]
+    kept = [score for score in before.get("secondary", plan["secondary"]) if score not in (endpoint, former)]
     return kept if former == endpoint else [*kept, former]
 
 

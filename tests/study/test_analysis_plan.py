@@ -53,6 +53,15 @@ def test_a_change_after_results_is_said(tmp_path):
     assert changes[-1]["plan"] == other and f"First noted on {changes[0]['noted']}." in text
 
 
+def test_a_former_endpoint_becomes_a_secondary_score_once(tmp_path):
+    """Also after a plan of an earlier version that named no secondary scores."""
+    plan = analysis_plan(CONFIG, GRADED)
+    write_plan(tmp_path, {name: value for name, value in plan.items() if name != "secondary"})
+    write_plan(tmp_path, analysis_plan(dataclasses.replace(CONFIG, endpoint="shrunk"), GRADED))
+    secondary = read_plan(tmp_path)["plan"]["secondary"]
+    assert secondary.count("severity_rmse_linked") == 1 and "severity_rmse_shrunk" not in secondary
+
+
 def test_an_option_that_an_earlier_version_did_not_have_is_no_change(tmp_path):
     plan, defaults = analysis_plan(CONFIG, GRADED), dataclasses.asdict(StudyConfig())
     earlier = plan | {"options": {name: value for name, value in plan["options"].items() if name != "unlabelled_dir"}}

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from add.study import draw_report
-from add.study.study_tables import COMPARED
+from add.study.study_tables import COMPARED, KID
 
 
 def measured(kid):
@@ -31,8 +31,7 @@ def test_generators_and_real_images_stand_in_the_order_of_their_distance(tmp_pat
             "progan_mild": 0.5, "progan_severe": 0.5}
     lacks = {name: kid + 0.1 for name, kid in sets.items() if name != "progan_severe"}
     found = draw_report._generators(write_draws(tmp_path, [sets, lacks]))
-    kid = next(iter(COMPARED))
-    assert {name: own[kid] for name, own in found.items()} == {
+    assert {name: own[KID] for name, own in found.items()} == {
         "unconditional": pytest.approx([0.3, 0.4]), "other": pytest.approx([0.1, 0.2]), "real": [0.01, 0.01]}
     rows = [line for line in draw_report._generator_lines("50", found) if line.startswith("| ")][2:]
     assert [row.split(" | ")[0] for row in rows] == ["| real", "| other", "| unconditional"]
