@@ -238,7 +238,8 @@ def run_study(config: StudyConfig, note: Note = lambda text: None) -> Path:
         if draw.of > 1 and draw.number == 0:
             write_plan(out_dir, analysis_plan(config, images), dataclasses.asdict(StudyConfig()))
             note(f"the plan is noted: {out_dir / PLAN}" + (
-                "" if images.disjoint else "; there are too few training images, so that draws share some"))
+                "" if images.disjoint else
+                "; there are too few training images, so that draws share some, or parts of them"))
         tests += test_sets(own.out_dir).values()
         steps += [(Path(own.out_dir) / f"n{size}", step)
                   for size in own.sizes() for step in plan(own, images.domains, size)]

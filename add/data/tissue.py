@@ -123,6 +123,13 @@ def spread_out(corners: Sequence[Corner], most: int) -> list[Corner]:
     return [corners[i] for i in sorted(chosen)]
 
 
+def crops_apart(corners: Sequence[Corner], crop: int) -> bool:
+    """Return whether no two of the crops at these corners, `crop` pixels wide, share a pixel."""
+    points = np.asarray(corners, dtype=np.int64).reshape(-1, 2)
+    steps = np.abs(points[:, None] - points).max(axis=2)  # [n, n], the larger of rows and columns from one to the other
+    return not bool((steps[np.triu_indices(len(points), k=1)] < crop).any())
+
+
 def purest(corners: Sequence[Corner], shares: Mapping[str, np.ndarray], domain: str, most: int) -> list[Corner]:
     """Return the `most` corners whose crops show most of the domain's own colour, in raster order."""
     own, foreign = ("blue", "brown") if domain == "stroma" else ("brown", "blank")

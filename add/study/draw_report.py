@@ -127,8 +127,8 @@ def draw_tables(result: Row) -> str:
     lines = [f"# {plan['options']['dataset']}: {plan['draws']} draws", "", claim(result), "",
              *plan_lines(result["plan"])]
     if not plan["disjoint"]:
-        lines += ["**The draws share training images**, for there are too few for disjoint ones: the intervals are too "
-                  "narrow for new images.", ""]
+        lines += ["**The draws share training images, or parts of them**, for there are too few for disjoint ones: the "
+                  "intervals are too narrow for new images.", ""]
     for size, own in result["sizes"].items():
         lines += [f"## {size} training images per domain, test set {primary['test']}", "",
                   *_method_lines(own, primary["endpoint"], result["half_way"][size]), ""]

@@ -31,7 +31,7 @@ _PHANTOM_STREAMS = {"pool": 0, "ends": 1, "all": 2}
 class StudyImages(NamedTuple):
     """What a study's images are: the domains in label order, the test set that tells most, whether severity is known.
 
-    disjoint: whether no draw has training images of another.
+    disjoint: whether no draw has training images of another, nor parts of them.
     """
 
     domains: list[str]
@@ -150,12 +150,13 @@ def _tissue(sizes, num_test, image_size, seed, draw):
     needed = max(sizes) + val_count(max(sizes))
     pool, ends = {}, {}
     all_found = {domain: tissue.find_crops(shares, domain, "train", width, rules) for domain in tissue.DOMAINS}
-    disjoint = min(map(len, all_found.values())) >= needed * draw.of
+    disjoint = apart = min(map(len, all_found.values())) >= needed * draw.of
     for domain, found in all_found.items():
         if len(found) < needed:
             raise UserError(f"the stained section holds {len(found)} training patches of {domain}: expected {needed} "
                             f"for {max(sizes)} training images and their validation; lower --num_train")
         corners = tissue.spread_out(found, needed * draw.of) if disjoint else found
+        apart = apart and tissue.crops_apart(corners, rules.crop)
         pool[domain] = entries([corners[i] for i in dealt(len(corners), needed, seed, rng, draw, disjoint)])
         ends[domain] = entries(tissue.spread_out(tissue.find_crops(shares, domain, "test", width, rules), num_test))
     middle = np.mean([np.mean([share for *_, share in pool[domain]]) for domain in tissue.DOMAINS])
@@ -166,7 +167,7 @@ def _tissue(sizes, num_test, image_size, seed, draw):
     halves = [[corner for corner in every if (shares["brown"][corner] > middle) == side] for side in (False, True)]
     mixed = {domain: entries(tissue.spread_out(half, num_test))
              for domain, half in zip(tissue.DOMAINS, halves, strict=True)}
-    return DrawnImages(pool, {ENDS: ends, "all": mixed}, disjoint)
+    return DrawnImages(pool, {ENDS: ends, "all": mixed}, apart)
 
 
 def _check_same_data(path, given):

@@ -82,6 +82,13 @@ def test_the_script_writes_the_three_parts(tmp_path, capsys):
     assert said.splitlines()[-1] == f"  add train --data_dir {tmp_path / 'train'} --domain all"
 
 
+@pytest.mark.parametrize("corners, apart", [
+    ([], True), ([(0, 0)], True), ([(0, 0), (0, 48)], True), ([(0, 0), (48, 47)], True),
+    ([(0, 0), (47, 47)], False), ([(8, 60), (96, 0), (52, 40)], False)])
+def test_crops_are_apart_where_rows_or_columns_are(corners, apart):
+    assert tissue.crops_apart(corners, 48) == apart
+
+
 def test_unknown_domain_names_the_known():
     with pytest.raises(ValueError, match="stroma, gland"):
         tissue.find_crops(tissue.stain_shares(np.zeros((60, 60, 3), np.uint8), 48), "fat", "train", 60)

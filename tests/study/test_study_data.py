@@ -260,6 +260,13 @@ def test_tissue_parts_share_no_pixel(tmp_path):
     assert any(0.1 < share < 0.7 for share in between) and not any(map(math.isnan, between))
 
 
+@pytest.mark.parametrize("size, apart", [(1, True), (50, False)])
+def test_draws_of_the_section_are_disjoint_only_where_their_crops_are_apart(size, apart, tmp_path):
+    """Crops 48 pixels wide stand every 4 pixels: many patches of other names show the same tissue."""
+    pytest.importorskip("skimage")
+    assert prepare_data("tissue", tmp_path, [size], 4, SIZE, draw=Draw(0, 2)).disjoint == apart
+
+
 def test_more_patches_than_the_section_holds_are_refused(tmp_path):
     pytest.importorskip("skimage")
     with pytest.raises(UserError, match=r"training patches of \w+: expected 120000 for 100000 training images"):
