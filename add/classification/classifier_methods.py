@@ -1,7 +1,8 @@
 """Methods of a classification comparison: what one classifier is trained on, with and without generated images.
 
 Every method trains the same network with the same number of steps, batch size and learning rates; only the images in
-a batch differ. A method is one of METHODS, and one with synthetic images may be followed by one of ADDED:
+a batch differ. A method is one of METHODS, and one with synthetic images may be followed by one of ADDED; mixup and
+cutmix by those of them that change images, which are then mixed:
 
 - `plain`: the real images as they are; `flips`: with flips and quarter turns, as in all that follow;
 - `mixup`, `cutmix`: real images, mixed;
@@ -54,6 +55,7 @@ CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
 MADE = (MIXED, *CHANGES)  # the sources that are made of the real images
 ON_FEATURES = tuple(FEATURES + images for images in (*MADE, *SYNTHETIC))
 ADDED = tuple("+" + kind for kind in (*MIXINGS[1:], *CHANGES))  # what is done to real and synthetic images alike
+ADDED_TO_MIXED = tuple("+" + kind for kind in CHANGES)
 SMOOTHING = 0.1
 MADE_EACH = 10  # images of a source in MADE, for each real one
 
@@ -92,18 +94,19 @@ def parse_method(name: str, samples: Iterable[str] = ()) -> Method:
     known, synthetic = (*METHODS, *FURTHER, *ON_FEATURES, *PUPILS, *samples), (*SYNTHETIC, *samples)
     source, plus, added = name.partition("+")
     base, at, rule = source.partition("@")
-    if (base not in known or plus and (base not in synthetic or plus + added not in ADDED)
+    allowed = ADDED if base in synthetic else ADDED_TO_MIXED if base in MIXINGS else ()
+    if (base not in known or plus and plus + added not in allowed
             or at and (base.removeprefix(FEATURES) != "progressive" or rule not in READABLE_RULES)):
         raise UserError(f"method {name!r} is unknown: expected one of {', '.join(known)}; those with synthetic "
                         f"images ({', '.join(synthetic)}) may be followed by "
-                        f"one of {', '.join(ADDED)}, and progressive by @RULE, one of "
-                        f"{', '.join(READABLE_RULES)}")
+                        f"one of {', '.join(ADDED)}, {' and '.join(MIXINGS[1:])} by {' or '.join(ADDED_TO_MIXED)}, and "
+                        f"progressive by @RULE, one of {', '.join(READABLE_RULES)}")
     if base in FURTHER:
         return Method(name, "", "none", True, base)
     if base in ON_FEATURES:
         return Method(name, source.removeprefix(FEATURES), "none", True, "features")
     if base in MIXINGS:
-        return Method(name, "", base, True)
+        return Method(name, "", base, True, added)
     source = source if base in (*synthetic, *PUPILS) else ""
     if added in CHANGES:
         return Method(name, source, "none", True, added)

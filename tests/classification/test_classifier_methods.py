@@ -59,6 +59,7 @@ def levels_of(images):
     ("progressive@depth", ("progressive@depth", "none", True)),
     ("progressive@power+mixup", ("progressive@power", "mixup", True)),
     ("stain_jitter", ("", "none", True, "stain_jitter")),
+    ("mixup+trivialaugment", ("", "mixup", True, "trivialaugment")),
     ("unconditional+trivialaugment", ("unconditional", "none", True, "trivialaugment")),
     ("progressive@depth+stain_jitter", ("progressive@depth", "none", True, "stain_jitter")),
     ("teacher", ("", "none", True, "teacher")),
@@ -106,7 +107,8 @@ def test_changed_copies_keep_their_labels():
 
 
 @pytest.mark.parametrize("name", ["", "progresive", "flips+mixup", "mixup+cutmix", "full+none", "full+blur",
-                                  "flips+trivialaugment", "trivialaugment+mixup", "taught_full+trivialaugment",
+                                  "flips+trivialaugment", "trivialaugment+mixup", "mixup+",
+                                  "taught_full+trivialaugment",
                                   "full@depth", "plain@depth", "progressive@nothing", "none", "smoothing+mixup",
                                   "regression@depth", "taught_full+mixup", "taught_progressive", "features@depth",
                                   "features_full@depth", "features_full+mixup", "features_flips"])
@@ -187,14 +189,16 @@ def test_methods_differ_in_nothing_else(given, name, expected):
     assert given == expected | {"real": real, "seed": 4, "heads": "class", "change": None}
 
 
-@pytest.mark.parametrize(("name", "change"), [("full+trivialaugment", trivial_augment),
-                                              ("full+stain_jitter", stain_jitter)])
-def test_real_and_synthetic_images_are_changed_alike(given, name, change):
+@pytest.mark.parametrize(("name", "change", "mixing"), [
+    ("full+trivialaugment", trivial_augment, "none"), ("full+stain_jitter", stain_jitter, "none"),
+    ("mixup+trivialaugment", trivial_augment, "mixup"), ("cutmix+stain_jitter", stain_jitter, "cutmix")])
+def test_real_and_synthetic_images_are_changed_alike(given, name, change, mixing):
     """The change is the whole batch's, so that nothing but their content tells generated images from real ones."""
     real = Labelled(torch.zeros(2, 3, 16, 16), torch.eye(2))
     train_method(parse_method(name), real, {"full": "the full"}, ClassifierConfig(), 0.3, seed=4)
-    assert given == {"real": real, "augment": "dihedral", "seed": 4, "synthetic": "the full", "share": 0.3,
-                     "mixing": "none", "heads": "class", "change": change}
+    synthetic = {"synthetic": "the full", "share": 0.3} if mixing == "none" else {"synthetic": None, "share": 0.0}
+    assert given == {"real": real, "augment": "dihedral", "seed": 4, "mixing": mixing, "heads": "class",
+                     "change": change} | synthetic
 
 
 @pytest.mark.parametrize(("name", "expected"), [
