@@ -30,12 +30,11 @@ KEEP = "restore it, or give another --out_dir"
 ANALYSIS = (
     "The unit is a draw: training images, generator and classifiers of its own. A method's value in a draw is the mean "
     "over its classifiers. Intervals are Student's, 95 %, of the differences between two methods in the same draw. "
-    "Beside the primary ones stand intervals by a hierarchical bootstrap of draws, classifiers and groups of test "
-    "images, the same ones for all draws where these have their test images in common. The claim is made only where "
-    "the primary method is better than every rival by its own interval (an intersection-union test, which needs no "
-    "correction) and beyond the margin: it is called the same as a rival where the interval lies within the margin. "
-    "Secondary endpoints are compared with the rival whose mean is best, and their p values are corrected by Holm's "
-    "method.")
+    "Where the draws have their test images in common, these hold for no others; beside the primary ones stand wider "
+    "ones that do, by a bootstrap of groups of test images. The claim is made only where the primary method is better "
+    "than every rival by its own interval over draws (an intersection-union test, which needs no correction): better "
+    "where the interval leaves out 0, and the same where all of it lies within the margin. Secondary endpoints are "
+    "compared with the rival whose mean is best, and their p values are corrected by Holm's method.")
 
 
 def analysis_plan(config: Any, images: StudyImages) -> Row:

@@ -117,8 +117,7 @@ def test_a_table_of_draws_is_that_of_their_studies(drawn):
     assert [row["rival"] for row in found["primary"]] == ["flips", "mixup"]
     flips, cutmix = (found["sizes"]["6"][method]["severity_rmse_linked"]["draws"] for method in ("flips", "cutmix"))
     assert found["primary"][0]["by_draw"] == [cutmix[0] - flips[0], cutmix[1] - flips[1]]
-    low, high = found["primary"][0]["bootstrap"]
-    assert low < high
+    assert found["primary"][0]["other_tests"] is None  # every draw has test images of its own
     assert {row["score"] for row in found["secondary"]} > {"accuracy", "nll", "severity_spearman"}
 
 
@@ -141,11 +140,14 @@ def test_the_report_of_draws_begins_with_the_claim_and_its_plan(drawn):
 
 
 def test_draws_are_judged_by_the_endpoint_that_was_chosen(drawn, tmp_path):
-    """The verdicts, the bootstrap and the order are of shrunk places then, and the plan's late change is said."""
+    """The verdicts, the intervals and the order are of shrunk places then, and the plan's late change is said.
+
+    Of a folder, whose test images the draws share, intervals for other ones stand beside those over draws.
+    """
     folder = shutil.copytree(drawn, tmp_path / "out")
     noted = read_plan(folder)["plan"]
     assert noted["primary"]["endpoint"] == "severity_rmse_linked" and "severity_rmse_shrunk" in noted["secondary"]
-    config = StudyConfig(**{**noted["options"], "endpoint": "shrunk"})
+    config = StudyConfig(**{**noted["options"], "endpoint": "shrunk", "dataset": "own"})
     write_plan(folder, analysis_plan(config, StudyImages(["mild", "severe"], "all", True, True)))
     write_draw_report(folder, [folder / "draw_0", folder / "draw_1"], [6])
     kept = read_plan(folder)["plan"]["secondary"]
@@ -154,7 +156,9 @@ def test_draws_are_judged_by_the_endpoint_that_was_chosen(drawn, tmp_path):
     assert found["sizes"] == before["sizes"]
     flips, cutmix = (found["sizes"]["6"][method]["severity_rmse_shrunk"]["draws"] for method in ("flips", "cutmix"))
     assert found["primary"][0]["by_draw"] == [cutmix[0] - flips[0], cutmix[1] - flips[1]]
-    assert found["primary"][0]["bootstrap"] != before["primary"][0]["bootstrap"]
+    _, low, high = found["primary"][0]["difference"]
+    wider = found["primary"][0]["other_tests"]
+    assert wider[0] < low and wider[1] > high and before["primary"][0]["other_tests"] is None
     lines = (folder / "draws.md").read_text().splitlines()
     assert "in severity_rmse_shrunk" in lines[2] and any("results were there" in line for line in lines)
     (head,) = (line for line in lines if line.startswith("| method |"))

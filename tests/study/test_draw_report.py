@@ -4,6 +4,7 @@ import json
 import pytest
 
 from add.study import draw_report
+from add.study.draw_statistics import BETTER
 from add.study.study_tables import COMPARED, KID
 
 
@@ -54,3 +55,12 @@ def test_sets_that_are_too_small_to_be_measured_stand_last(tmp_path):
 
 def test_a_study_without_generated_images_has_no_table_of_them(tmp_path):
     assert draw_report._generator_lines("50", draw_report._generators(write_draws(tmp_path, [{}, {}]))) == []
+
+
+@pytest.mark.parametrize(("bounds", "said"), [((-0.011, -0.001), True), ((-0.030, -0.006), False)])
+def test_a_claim_says_where_its_gain_may_be_less_than_the_margin(bounds, said):
+    row = {"rival": "flips", "difference": (sum(bounds) / 2, *bounds), "verdict": BETTER}
+    plan = {"draws": 6, "primary": {"method": "full", "endpoint": "severity_rmse_linked", "margin": 0.005}}
+    claim = draw_report.claim({"plan": {"plan": plan}, "primary": [row]})
+    assert claim.startswith("**full is better than every method without generated images** in 6 draws")
+    assert ("may be less than the margin of 0.005" in claim) == said

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from add.classification.places_file import Places
-from add.study.draw_statistics import bootstrap_difference, compare_draws, holm
+from add.study.draw_statistics import compare_draws, holm, interval_for_other_tests
 
 
 def test_a_comparison_is_the_paired_t_test():
@@ -36,26 +36,28 @@ def test_holm_by_hand():
     assert holm([0.6, 0.7]) == [1.0, 1.0]
 
 
-def made_draw(rng, shift, num_groups=40, per_group=5, between=0.02):
-    """Return the Places of one draw: an error that a group's images share, and `shift` more for the method a."""
-    truth = rng.uniform(size=num_groups * per_group)
+def made_draws(rng, count, num_groups=12, per_group=5):
+    """Return the Places of draws of the same test images: the method a errs by 0.03 more, by other groups otherwise."""
+    truth = np.full(num_groups * per_group, 0.5)
     groups = np.repeat(np.arange(num_groups), per_group)
-    error = 0.1 + 0.03 * rng.standard_normal(num_groups)[groups]
-    own = shift + between * rng.standard_normal()
-    return Places({"a": np.stack([truth + error + own] * 2), "b": np.stack([truth + error] * 2)}, truth, groups)
+    harder = 0.03 + 0.03 * rng.standard_normal(num_groups)[groups]  # by how much more a errs on a group
+    return [Places({"a": truth + 0.3 + np.stack([harder + 0.02 * rng.standard_normal()] * 2),
+                    "b": np.stack([truth + 0.3] * 2)}, truth, groups) for _ in range(count)]
 
 
-def test_the_bootstrap_covers_the_truth_and_holds_the_spread_of_draws():
-    """With draws that differ its interval is as wide as theirs; images alone would make it far narrower."""
+def test_an_interval_for_other_tests_covers_the_truth_where_that_over_draws_does_not():
+    """Of 300 studies of five draws, whose test groups are twelve of all."""
     rng = np.random.default_rng(0)
-    draws = [made_draw(rng, 0.03) for _ in range(8)]
-    low, high = bootstrap_difference(draws, "a", "b", same_tests=False)
-    by_draw = [np.subtract(*(np.sqrt(((place.by_method[name] - place.truth) ** 2).mean()) for name in "ab"))
-               for place in draws]
-    assert low < np.mean(by_draw) < high
-    assert high - low == pytest.approx(2 * 1.96 * np.std(by_draw) / np.sqrt(8), rel=0.25)
-    alone = bootstrap_difference(draws[:1] * 8, "a", "b", same_tests=False)
-    assert alone[1] - alone[0] < 0.3 * (high - low)
+    covered = np.zeros((300, 2))
+    for own in covered:
+        draws = made_draws(rng, 5)
+        by_draw = [np.subtract(*(np.sqrt(((place.by_method[name][0] - place.truth) ** 2).mean()) for name in "ab"))
+                   for place in draws]
+        for i, (low, high) in enumerate((interval_for_other_tests(draws, "a", "b", repeats=200),
+                                         compare_draws(by_draw, [0.0] * 5, 0, True).difference[1:3])):
+            own[i] = low < 0.03 < high
+    wide, narrow = covered.mean(axis=0)
+    assert 0.93 < wide < 0.99 and narrow < wide - 0.04
 
 
 def test_images_of_a_group_count_as_one():
@@ -66,17 +68,16 @@ def test_images_of_a_group_count_as_one():
     copied = Places({name: np.repeat(own, 10, axis=1) for name, own in single.by_method.items()},
                     np.repeat(truth, 10), np.repeat(np.arange(30), 10))
     apart = copied._replace(groups=np.arange(300))
-    widths = [np.subtract(*bootstrap_difference([places], "a", "b", same_tests=True))
-              for places in (single, copied, apart)]
+    widths = [np.subtract(*interval_for_other_tests([places] * 2, "a", "b")) for places in (single, copied, apart)]
     assert widths[0] == pytest.approx(widths[1], rel=1e-6)
     assert abs(widths[2]) < 0.5 * abs(widths[0])
 
 
-def test_test_images_that_all_draws_have_in_common_are_chosen_for_all_at_once():
-    """Of draws that are all alike more tell no more of other test images; with test images of their own they do."""
+def test_more_draws_that_are_alike_tell_no_more_of_other_tests():
     rng = np.random.default_rng(2)
     truth, errors = rng.uniform(size=200), 0.1 * rng.standard_normal((2, 200))
     place = Places({"a": truth + errors[:1], "b": truth + errors[1:]}, truth, np.arange(200))
-    one, same, own = (np.subtract(*bootstrap_difference([place] * count, "a", "b", same_tests))
-                      for count, same_tests in ((1, True), (9, True), (9, False)))
-    assert same == pytest.approx(one, rel=0.1) and own == pytest.approx(one / 3, rel=0.15)
+    two, nine = (np.subtract(*interval_for_other_tests([place] * count, "a", "b")) for count in (2, 9))
+    assert nine == pytest.approx(two) and abs(two) > 0.005
+    assert interval_for_other_tests([place], "a", "b") is None
+    assert interval_for_other_tests([place._replace(groups=np.zeros(200, int))] * 2, "a", "b") is None
