@@ -9,13 +9,14 @@ cutmix by those of them that change images, which are then mixed:
 - `smoothing`: real images, whose labels have SMOOTHING spread over all classes (Szegedy et al. 2016, arXiv:1512.00567,
   section 7); `sord`: real images, whose labels fall off with the squared distance of ordered classes (SORD, Diaz and
   Marathe 2019, CVPR); `coral`, `corn`: real images, by a border between each two ordered classes
-  (`add.classification.ordinal_losses`); `trivialaugment`, `stain_jitter`: real images, changed by
+  (`add.classification.ordinal_losses`); `trivialaugment`, `color_jitter`, `stain_jitter`: real images, changed by
   `add.classification.image_changes`; `regression`: real images, by squared error of 0 for the first class to 1 for the
   last; `teacher`: the cross-fitted classifiers that label generated images;
 - `features`: a logistic regression on features of EfficientNet-Lite0 of the real images; `features_unconditional`,
   `features_full`, `features_progressive` and `features_progressive@RULE`: of the real images and of generated ones;
   `features_mixup`, their control: of the real images and pairs of them mixed, labelled by the share of pixels;
-  `features_trivialaugment`, `features_stain_jitter`: of the real images and copies of them, changed as above;
+  `features_trivialaugment`, `features_color_jitter`, `features_stain_jitter`: of the real images and copies of them,
+  changed as above;
 - `unconditional`: samples of each domain's diffusion model, with hard labels;
 - `full`: full translations, the last image of each series, labelled as the target;
 - `progressive`: all images of the series, with soft labels; `progressive@RULE` with those of another rule;
@@ -36,7 +37,7 @@ from torch import nn
 from add.classification.classifier import ClassifierConfig, build_for_heads, train_classifier
 from add.classification.cross_fitted import CrossFitted, cross_fit, like_state
 from add.classification.feature_classifier import FeatureClassifier, fit_features
-from add.classification.image_changes import stain_jitter, trivial_augment
+from add.classification.image_changes import color_jitter, stain_jitter, trivial_augment
 from add.classification.label_rules import READABLE_RULES
 from add.classification.labelled_images import Labelled
 from add.classification.mixing import MIXINGS
@@ -45,13 +46,13 @@ from add.interfaces import Count
 
 SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
-FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "stain_jitter", "regression", "features",
-           "teacher")  # if asked for
+FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "color_jitter", "stain_jitter", "regression",
+           "features", "teacher")  # if asked for
 MIXED = "mixup"  # the source of pairs of real images, mixed
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
 PUPILS = tuple(TAUGHT + images for images in ("real", MIXED, "unconditional", "full", "unlabelled"))
-CHANGES = {"trivialaugment": trivial_augment, "stain_jitter": stain_jitter}
+CHANGES = {"trivialaugment": trivial_augment, "color_jitter": color_jitter, "stain_jitter": stain_jitter}
 MADE = (MIXED, *CHANGES)  # the sources that are made of the real images
 ON_FEATURES = tuple(FEATURES + images for images in (*MADE, *SYNTHETIC))
 ADDED = tuple("+" + kind for kind in (*MIXINGS[1:], *CHANGES))  # what is done to real and synthetic images alike

@@ -1,8 +1,11 @@
-"""Random changes of small images that need no generator: TrivialAugment and stain jitter.
+"""Random changes of small images that need no generator: TrivialAugment, colour jitter and stain jitter.
 
 TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158, Algorithm 1) changes every image by one operation, drawn
 uniformly, of a strength that is drawn uniformly. Here are the operations and ranges of its space "RA", but that lengths
 are shares of the side, and shears are about the centre.
+
+Colour jitter changes brightness, contrast and saturation, as most training code does; it knows nothing of stains, and
+is the control of what does:
 
 Stain jitter unmixes an image's optical density into haematoxylin, eosin and DAB (Ruifrok and Johnston 2001, Anal.
 Quant. Cytol. Histol. 23, 291-299, whose stain vectors STAINS are), and changes each stain's amount by a factor and a
@@ -21,6 +24,8 @@ MOST_TURN, MOST_SHEAR, MOST_SHIFT = 30, 0.3, 0.3  # degrees, and shares of the s
 MOST_ENHANCED, MOST_BITS_LOST = 0.9, 4  # of a factor from 1, and of 8
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))  # optical densities of red, green and blue
 MOST_JITTER = 0.05  # of a stain's factor from 1 and of its shift from 0
+MOST_COLOR = 0.2  # of the factors of brightness, contrast and saturation, from 1
+LUMA = (0.299, 0.587, 0.114)  # red, green and blue's parts of grey (ITU-R BT.601)
 _DARKEST = 1 / 255  # light of which a logarithm is taken
 _GREY = (128, 128, 128)  # where an image was shifted from
 
@@ -39,6 +44,29 @@ def trivial_augment(images: torch.Tensor, generator: torch.Generator) -> torch.T
     changed = [np.asarray(OPERATIONS[names[i]](Image.fromarray(image), strength))
                for image, i, strength in zip(pixels, operations, (strengths * signs).tolist(), strict=True)]
     return to_model_input(np.stack(changed))
+
+
+def color_jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return images [B, 3, H, W] in [-1, 1], the brightness, contrast and saturation of each changed by random factors.
+
+    Args:
+        generator: on the CPU.
+    """
+    return change_colors(images, 1 + MOST_COLOR * (2 * torch.rand(len(images), 3, generator=generator) - 1))
+
+
+def change_colors(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Return images [B, 3, H, W] in [-1, 1], brightened, spread from their mean grey, and then from each pixel's grey.
+
+    Args:
+        factors: [B, 3], of brightness, contrast and saturation; 1 changes nothing.
+    """
+    brightness, contrast, saturation = factors.to(images.dtype).T[..., None, None, None]
+    pixels = (images + 1) / 2 * brightness
+    grey = (pixels * pixels.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    pixels, grey = mean + contrast * (pixels - mean), mean + contrast * (grey - mean)
+    return 2 * (grey + saturation * (pixels - grey)).clamp(0, 1) - 1
 
 
 def stain_jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

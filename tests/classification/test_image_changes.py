@@ -2,13 +2,15 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from add.classification import image_changes
 from add.classification.image_changes import (
     OPERATIONS,
     STAINS,
+    change_colors,
     change_stains,
+    color_jitter,
     stain_jitter,
     trivial_augment,
 )
@@ -86,7 +88,7 @@ def test_operations_and_strengths_are_drawn_evenly(monkeypatch):
     assert strengths == set(range(31)) and {strength > 0 for _, strength in seen if strength} == {True, False}
 
 
-@pytest.mark.parametrize("change", [trivial_augment, stain_jitter])
+@pytest.mark.parametrize("change", [trivial_augment, color_jitter, stain_jitter])
 def test_images_change_by_the_generator_alone_and_stay_in_range(change):
     images = some_images()
     before = images.clone()
@@ -116,6 +118,20 @@ def test_stains_that_do_not_change_leave_images():
     torch.testing.assert_close(change_stains(images, torch.ones(40, 3), torch.zeros(40, 3)), images, atol=1e-5, rtol=0)
 
 
-def test_jitter_is_small():
-    moved = (stain_jitter(some_images(), seeded()) - some_images()).abs().mean(dim=(1, 2, 3))
+def test_colours_change_as_pillow_changes_them():
+    """To the grey levels that Pillow cuts off after each of the three."""
+    image = picture()
+    image.putpixel((3, 4), (150, 90, 60))
+    expected = image
+    for kind, factor in ((ImageEnhance.Brightness, 1.1), (ImageEnhance.Contrast, 0.85), (ImageEnhance.Color, 1.2)):
+        expected = kind(expected).enhance(factor)
+    found = change_colors(to_model_input(np.asarray(image)[None]), torch.tensor([[1.1, 0.85, 1.2]]))
+    torch.testing.assert_close(found, to_model_input(np.asarray(expected)[None]), atol=4 / 127.5, rtol=0)
+    images = some_images()
+    torch.testing.assert_close(change_colors(images, torch.ones(40, 3)), images, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("jitter", [color_jitter, stain_jitter])
+def test_jitter_is_small(jitter):
+    moved = (jitter(some_images(), seeded()) - some_images()).abs().mean(dim=(1, 2, 3))
     assert 0.01 < moved.mean() < 0.2 and moved.std() > 0.005
