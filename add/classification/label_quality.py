@@ -1,4 +1,5 @@
 """Quality of soft labels: their agreement with the severity that can be measured in the images themselves."""
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ def label_quality(labels: np.ndarray, severity: np.ndarray, source_mean: float, 
                         float(np.sqrt(((labels - truth) ** 2).mean())))
 
 
+@functools.cache
 def severity_measure(dataset: str, image_size: int) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return measure(images uint8 [n, H, W, 3]) -> severity float64 [n] for a data set in MEASURED; None for others.
 

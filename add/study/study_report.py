@@ -56,20 +56,20 @@ def collect(config: Any, out_dir: Path) -> Row:
     wrote it; "labels" holds, for data whose images can be measured, {"rules": {rule: LabelQuality}, "by_m",
     "domain_means", "calibration"}.
     """
-    measure = severity_measure(config.dataset, config.image_size)
     sizes = {}
     for size in config.sizes():
         folder = out_dir / f"n{size}"
         sizes[str(size)] = {"classification": read_scores(folder), "metrics": read_metrics(folder),
-                            "labels": _labels(config, folder, measure), "steps": read_done(folder)}
+                            "labels": _labels(config, folder), "steps": read_done(folder)}
     return {"options": dataclasses.asdict(config), "date": datetime.date.today().isoformat(),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True), "python":
                         platform.python_version(), "torch": torch.__version__}, "sizes": sizes}
 
 
-def _labels(config, folder, measure):
+def _labels(config, folder):
     """Return how the label rules stand against measured severity, or None where there is nothing to measure."""
-    if measure is None or not (folder / "progressive").exists():
+    measure = severity_measure(config.dataset, config.image_size) if (folder / "progressive").exists() else None
+    if measure is None:
         return None
     domains = read_scores(folder)["settings"]["domains"]
     means = [_mean_severity(folder / "train", name) for name in domains]
