@@ -49,7 +49,7 @@ def test_the_pretended_device_refuses_what_the_real_one_does(mps):
 
 
 @pytest.mark.parametrize("options", [
-    ["--sampler", "unipc", "--amount", 3],  # with the pilot of the rule progress
+    ["--sampler", "unipc", "--amount", 3, "--encode_steps", 6, "--decode_steps", 8],  # with the pilot of progress
     ["--timestep_respacing", 4, "--depth_schedule", "reference"],
     ["--timestep_respacing", 4, "--depth_schedule", "even", "--feature", "radial"],
     ["--sampler", "heun", "--encode_steps", 3, "--decode_steps", 3, "--depth_schedule", "uniform"],

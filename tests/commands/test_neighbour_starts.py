@@ -122,11 +122,11 @@ def test_from_scratch_and_from_given_weights_all_take_all_steps(data, first, tmp
 
 
 def test_a_budget_is_shared(data, tmp_path):
-    options = ["--data_dir", data, "--run_dir", tmp_path / "runs", "--domain", "all", "--budget", "4s", *TINY,
+    options = ["--data_dir", data, "--run_dir", tmp_path / "runs", "--domain", "all", "--budget", "2s", *TINY,
                "--log_interval", 100]
     assert run("train", *options) == 0
     plans = [saved(tmp_path / "runs" / name) for name in NAMES]
-    assert [plan["budget"] for plan in plans] == ["4s", "2s", "2s"]
+    assert [plan["budget"] for plan in plans] == ["2s", "1s", "1s"]
     assert run("train", *options) == 0  # nothing is left to do, and the plans stay
     again = [saved(tmp_path / "runs" / name)["max_steps"] for name in NAMES]
     assert again == [plan["max_steps"] for plan in plans] == [last_step(tmp_path / "runs" / name) for name in NAMES]

@@ -213,13 +213,18 @@ def test_ddim_is_guided_as_guided_diffusion_is(make_gaussian):
     assert (unguided.targets[:, 0] - expected).abs().max() > 0.05
 
 
+@functools.cache
+def guided_by_ddim(make_gaussian):
+    """What DDIM's many steps, guided as below, come to."""
+    return translate(make_gaussian(*SOURCE), make_gaussian(*TARGET), images(), 1, diffusion_of(),
+                     sampler=make_sampler("ddim", cond_fn=towards(0.6, 1.0, 0.3)))
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "draft"])
 def test_every_sampler_follows_the_same_guided_ode(name, prediction, make_gaussian):
     """Against DDIM's many steps; encoding knows nothing of the guidance."""
-    gradient = towards(0.6, 1.0, 0.3)
-    reference = translate(make_gaussian(*SOURCE), make_gaussian(*TARGET), images(), 1, diffusion_of(),
-                          sampler=make_sampler("ddim", cond_fn=gradient))
+    gradient, reference = towards(0.6, 1.0, 0.3), guided_by_ddim(make_gaussian)
     diffusion = diffusion_of(prediction=prediction, timestep_respacing="500" if name == "ddim" else "")
     models = [make_gaussian(*domain, prediction) for domain in (SOURCE, TARGET)]
     steps = {"decode_steps": 30} if name == "heun" else {}
