@@ -58,6 +58,7 @@ from add.runtime.progress import EvaluationBar, minutes, say
 from add.runtime.typed_command import command_facts
 from add.training.step_costs import mean_seconds
 
+DEFAULT_METHOD = "stain_jitter"  # without generated images: what orders stained cells of other slides best
 ASKED = "asked.json"  # in a grader's folder: the options and images of its training
 
 
@@ -86,7 +87,8 @@ class GradeConfig(Checked):
     label_rule: str = option("classifier", "soft labels of the translations, as in `add classify`", READABLE_RULES)
     synthetic_share: float = option(0.5, "share of generated images in each batch", above=0, below=1)
     method: str = option("", "how the classifiers are trained, as in `add classify`; left out: progressive with "
-                             "--translations, else flips; of --classification the one with the least validation loss")
+                             f"--translations, else {DEFAULT_METHOD}; of --classification the one with the least "
+                             f"validation loss")
     heads: str = option("", "what a classifier says: class; or class,severity, where images between the classes teach "
                             "a severity; left out: class,severity with --translations, else class", ("", *OFFERED))
     num_seeds: int = option(5, "classifiers of the ensemble", least=1, most=1000)
@@ -227,7 +229,7 @@ def find_grader(config: GradeConfig, classifier_config: ClassifierConfig, note: 
 
 def _method(config: GradeConfig) -> Method:
     """Return the method asked for: of a comparison the one whose classifiers have the least validation loss."""
-    name = config.method or ("progressive" if config.translations else "flips")
+    name = config.method or ("progressive" if config.translations else DEFAULT_METHOD)
     if config.classification and not config.method:
         losses: dict[str, list[float]] = {}
         for path in sorted((Path(config.classification) / "runs").glob("*.json")):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from add.classification.grader_file import SETTINGS, WEIGHTS, load_grader
+from add.commands.grade import DEFAULT_METHOD
 from add.data.files import save_png
 from add.data.severity_table import write_severity
 from tests.commands.commands import run
@@ -65,7 +66,9 @@ def test_images_between_the_classes_are_graded_in_order(data, graded):
         assert float(row["severity_low"]) <= float(row["severity"]) <= float(row["severity_high"])
         assert float(row["p_dark"]) + float(row["p_light"]) == pytest.approx(1, abs=2e-4)
         assert row["class"] == ("dark" if float(row["p_dark"]) > 0.5 else "light")
-    line = json.loads((graded[0] / "grader.json").read_text())["shrinkage"]
+    settings = json.loads((graded[0] / "grader.json").read_text())
+    line = settings["shrinkage"]
+    assert settings["method"] == DEFAULT_METHOD
     expected = np.clip(0.5 + line["slope"] * (severity - line["middle"]), 0, 1)
     assert np.array([float(row["severity_shrunk"]) for row in rows]) == pytest.approx(expected, abs=1e-3)
 
