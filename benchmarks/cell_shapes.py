@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cut_sets import axis_ratio, segment
 from PIL import Image
 from scipy.stats import spearmanr
 from skimage import filters
@@ -29,7 +30,6 @@ from add.data.severity_table import read_severity
 from add.metrics.image_features import to_bytes
 from add.results.translation_series import label_path, read_series
 from add.study.study_plan import translations
-from benchmarks.cut_sets import axis_ratio, segment
 
 SIDE = 96  # pixels that images are enlarged to before a threshold cuts a cell out
 SMALLEST, LARGEST = 0.05, 0.8  # of the image, that a cell covers

@@ -1,5 +1,7 @@
 """Shapes of generated cells: on drawn ellipses, whose axes are known."""
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from add.data.severity_table import write_severity
 from add.results.translation_series import write_rows
 
 pytest.importorskip("skimage")
-from benchmarks import cell_shapes
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import cell_shapes
 
 
 def cell(ratio, side=32, turn=30):
