@@ -49,7 +49,7 @@ def write_translation(folder, ends, ratios):
     rows = []
     for m, ratio in enumerate(ratios, start=1):
         label = [1 - m / len(ratios), m / len(ratios)][::1 if ends == (0, 1) else -1]
-        rows.append((f"images/s_m{m}.png", "s.png", *ends, m, 10 * m, *label))
+        rows.append((f"images/s_m{m}.png", "0.png", *ends, m, 10 * m, *label))
         save_png(folder / rows[-1][0], cell(ratio))
     write_rows(folder / "labels.csv", rows, 2)
 
@@ -67,13 +67,15 @@ def test_steps_are_placed_between_the_training_cells_and_labels_held_against_the
     (tmp_path / "study_options.json").write_text(json.dumps({"image_size": 32}))
     (found, same), steps, labels = cell_shapes.read_draw(draw, {"image_size": 32, "num_train": "2"})
     assert found == 1 and same > 0.99
-    assert steps["round to long"] == pytest.approx([0.5, 1.0], abs=0.06)
-    assert steps["long to round"] == pytest.approx([0.75, 0.5], abs=0.06)
+    assert steps["round to long"] == pytest.approx([0.0, 0.5, 1.0], abs=0.06)
+    assert steps["long to round"] == pytest.approx([1.0, 0.75, 0.5], abs=0.06)
     measured, rank, error, bias = labels["translations, labels by depth"]
     assert measured == 1 and rank > 0.7
     assert error == pytest.approx(np.sqrt((0.25**2 + 0.5**2) / 4), abs=0.06)
     assert bias == pytest.approx(-(0.25 + 0.5) / 4, abs=0.06)
     assert labels["translations, all labelled one half"][1] == 0
-    cell_shapes.main(["--study", str(tmp_path), "--num_train", "2"])
+    cell_shapes.main(["--study", str(tmp_path), "--num_train", "2", "--plot", str(tmp_path / "steps.png")])
+    assert len(Image.open(tmp_path / "steps.png").convert("RGB").getcolors(2**24)) > 10
     said = capsys.readouterr().out
-    assert f"| round to long | {steps['round to long'][0]:.2f} | " in said and "| pairs of real cells, mixed | " in said
+    assert f"| round to long | 0.00 | {steps['round to long'][1]:.2f} | " in said
+    assert "| pairs of real cells, mixed | " in said
