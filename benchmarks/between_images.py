@@ -28,6 +28,7 @@ from add.metrics.image_features import load_features
 from add.metrics.kid import squared_mmd
 from add.results.translation_series import read_series
 from add.study.study_plan import translations
+from add.study.study_report import read_scores
 
 MIDDLE = (0.4, 0.6)  # labels of the steps that are taken
 MOST = 150  # images of a set
@@ -46,8 +47,7 @@ def mixed_between(real, count, rng):
 def sets_of(draw, options, low, high):
     """Return (real images between the ends, {what: images}) of a draw's folder, images [n, 3, H, W] in [-1, 1]."""
     folder, size = draw / f"n{options['num_train']}", options["image_size"]
-    names = read_json(folder / "classification" / "classification.json", {"settings": {"domains": [str]}})["settings"][
-        "domains"]
+    names = read_scores(folder)["settings"]["domains"]
     train, tested = read_domains(folder / "train", size, names), draw / "test" / "all"
     test = read_domains(tested, size, names)
     first, last = domain_severities(argparse.Namespace(data_dir=folder / "train"), train).means

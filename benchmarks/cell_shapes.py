@@ -23,7 +23,7 @@ from skimage import filters
 from add.classification.classifier_methods import mixed_pairs
 from add.classification.comparison_data import domain_severities
 from add.classification.label_rules import LABEL_RULES
-from add.classification.labelled_images import read_domains
+from add.classification.labelled_images import all_images, read_domains
 from add.classification.scores import interval
 from add.data.read_back import read_json
 from add.data.severity_table import read_severity
@@ -31,6 +31,7 @@ from add.metrics.image_features import to_bytes
 from add.results.figures import new_figure, save_figure
 from add.results.translation_series import label_path, read_series
 from add.study.study_plan import translations
+from add.study.study_report import read_scores
 
 SIDE = 96  # pixels that images are enlarged to before a threshold cuts a cell out
 SMALLEST, LARGEST = 0.05, 0.8  # of the image, that a cell covers
@@ -60,8 +61,7 @@ def read_draw(draw, options):
     place of the sources, and of step m = 1..N]}. labels: {what: what `judged` returns of them}.
     """
     folder, size = draw / f"n{options['num_train']}", options["image_size"]
-    names = read_json(folder / "classification" / "classification.json", {"settings": {"domains": [str]}})["settings"][
-        "domains"]
+    names = read_scores(folder)["settings"]["domains"]
     tested, train = draw / "test" / "all", read_domains(folder / "train", size, names)
     test = read_domains(tested, size, names)
     first, last = domain_severities(argparse.Namespace(data_dir=folder / "train"), train).means
@@ -71,8 +71,7 @@ def read_draw(draw, options):
     steps, places, series = {}, [], []
     for path in translations(folder):
         own = read_series(path)
-        images = torch.from_numpy(own.image_set(size).batch(range(len(own)))).permute(0, 3, 1, 2) / 127.5 - 1
-        places.append((elongations(images) - first) / (last - first))
+        places.append((elongations(all_images(own.image_set(size))) - first) / (last - first))
         series.append(own)
         sources = {Path(name).name for name in own.source_images}
         is_source = [k == own.source and Path(path).name in sources

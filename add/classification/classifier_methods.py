@@ -55,8 +55,8 @@ PUPILS = tuple(TAUGHT + images for images in ("real", MIXED, "unconditional", "f
 CHANGES = {"trivialaugment": trivial_augment, "color_jitter": color_jitter, "stain_jitter": stain_jitter}
 MADE = (MIXED, *CHANGES)  # the sources that are made of the real images
 ON_FEATURES = tuple(FEATURES + images for images in (*MADE, *SYNTHETIC))
-ADDED = tuple("+" + kind for kind in (*MIXINGS[1:], *CHANGES))  # what is done to real and synthetic images alike
 ADDED_TO_MIXED = tuple("+" + kind for kind in CHANGES)
+ADDED = (*("+" + kind for kind in MIXINGS[1:]), *ADDED_TO_MIXED)  # what is done to real and synthetic images alike
 SMOOTHING = 0.1
 MADE_EACH = 10  # images of a source in MADE, for each real one
 

@@ -33,7 +33,7 @@ def study(tmp_path):
         make_translation(folder / "progressive" / "translation_1_0", ["d.png"], amount=5, ends=(1, 0))
         (folder / "classification").mkdir()
         (folder / "classification" / "classification.json").write_text(
-            json.dumps({"settings": {"domains": ["dark", "bright"]}}))
+            json.dumps({"settings": {"domains": ["dark", "bright"], "first_seed": 0}, "tests": {}}))
         for domain in ("dark", "bright"):
             save_png(folder / "samples" / domain / "0.png", np.full((4, 4, 3), 50 + number, np.uint8))
     (tmp_path / "study_options.json").write_text(json.dumps({"image_size": 4}))

@@ -63,7 +63,7 @@ def test_steps_are_placed_between_the_training_cells_and_labels_held_against_the
     write_translation(folder / "progressive" / "translation_1_0", (1, 0), [0.7, 0.8])
     (folder / "classification").mkdir()
     (folder / "classification" / "classification.json").write_text(
-        json.dumps({"settings": {"domains": ["round", "long"]}}))
+        json.dumps({"settings": {"domains": ["round", "long"], "first_seed": 0}, "tests": {}}))
     (tmp_path / "study_options.json").write_text(json.dumps({"image_size": 32}))
     (found, same), steps, labels = cell_shapes.read_draw(draw, {"image_size": 32, "num_train": "2"})
     assert found == 1 and same > 0.99
