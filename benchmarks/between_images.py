@@ -18,7 +18,7 @@ import torch
 
 from add.classification.comparison_data import domain_severities
 from add.classification.labelled_images import read_domains, read_translations
-from add.classification.scores import interval
+from add.classification.scores import interval, mean_and_ends, mean_and_half
 from add.data.folders import list_images
 from add.data.read_back import read_json
 from add.data.read_images import read_folder
@@ -87,8 +87,8 @@ def table(found):
     for what, values in sorted(found.items(), key=lambda row: np.mean(row[1])):
         apart = [own - other for own, other in zip(values, found[MIXED], strict=True)]
         less, kid = interval(apart), interval(values)
-        cells = [f"{kid.mean:.3f}" if kid.low is None else f"{kid.mean:.3f} ± {kid.mean - kid.low:.3f}",
-                 f"{less.mean:+.3f}" if less.low is None else f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]",
+        cells = [mean_and_half(kid.mean, kid.low, 3),
+                 mean_and_ends(*less[:3], 3),
                  ", ".join(f"{value:+.3f}" for value in apart)]
         lines.append(f"| {what} | {' | '.join(cells) if what != MIXED else f'{cells[0]} | |'} |")
     return lines

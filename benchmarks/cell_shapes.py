@@ -24,7 +24,7 @@ from add.classification.classifier_methods import mixed_pairs
 from add.classification.comparison_data import domain_severities
 from add.classification.label_rules import LABEL_RULES
 from add.classification.labelled_images import all_images, read_domains
-from add.classification.scores import interval
+from add.classification.scores import interval, mean_and_half
 from add.data.read_back import read_json
 from add.data.severity_table import read_severity
 from add.metrics.image_features import to_bytes
@@ -124,8 +124,7 @@ def plot_steps(path, draws):
 def shown(values, digits=2, sign=""):
     """Return a mean with half the width of its interval."""
     own = interval([float(value) for value in values])
-    half = "" if own.low is None else f" ± {own.mean - own.low:.{digits}f}"
-    return f"{own.mean:{sign}.{digits}f}{half}"
+    return mean_and_half(own.mean, own.low, digits, sign)
 
 
 def main(argv=None):

@@ -17,7 +17,7 @@ from add.classification.classifier import ClassifierConfig, predict_logits, trai
 from add.classification.grading import DomainSeverities, fit_link, linked_scores
 from add.classification.label_rules import two_sided
 from add.classification.labelled_images import Labelled, one_hot, read_domains
-from add.classification.scores import classification_scores, interval
+from add.classification.scores import classification_scores, interval, mean_and_half
 from add.data import to_model_input
 from add.data.severity_table import read_severity
 from add.metrics.severity_meter import fresh_phantoms, relative_severity
@@ -61,7 +61,7 @@ def main():
             runs.append(classification_scores(logits, test.classes)
                         | linked_scores(logits, test.classes, link, test_severity, trained))
         found = [interval([run[score] for run in runs]) for score in SHOWN]
-        print(f"| {name} | " + " | ".join(f"{one.mean:.4f} ± {one.mean - one.low:.4f}" for one in found) + " |",
+        print(f"| {name} | " + " | ".join(mean_and_half(one.mean, one.low) for one in found) + " |",
               flush=True)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from add.classification.grading import SHRUNK
 from add.classification.score_reads import lower_is_better, reading_lines
-from add.classification.scores import interval, paired_difference
+from add.classification.scores import interval, mean_and_ends, mean_and_half, paired_difference
 from add.data.files import save_csv
 from add.interfaces import PathLike, Row
 from add.metrics.set_comparison import FEWEST_IMAGES
@@ -96,7 +96,7 @@ def _rows(summary, scores, compared, heading, ungained=False):
     """Return the lines of a table of `scores`, with the gain in the score `compared`, or none, in the last column."""
     lines = [f"| method | {' | '.join(scores)} | {heading} |", "| --- " * (len(scores) + 2) + "|"]
     for method, own in summary.items():
-        cells = [_cell(own[score]["mean"], own[score]["low"]) for score in scores]
+        cells = [mean_and_half(own[score]["mean"], own[score]["low"]) for score in scores]
         gain = "" if ungained or compared not in own else _gain(own[compared])
         lines.append(f"| {method} | {' | '.join(cells)} | {gain} |")
     return lines
@@ -143,13 +143,9 @@ def write_csv(path: PathLike, result: Row) -> None:
     save_csv(path, rows)
 
 
-def _cell(mean, low):
-    return f"{mean:.4f}" + ("" if low is None else f" ± {mean - low:.4f}")
-
-
 def _ensemble_cell(found):
     low, high = found.get("ensemble_interval") or (None, None)
-    return _cell(found["ensemble"], None) + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+    return f"{found['ensemble']:.4f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
 
 def _pair(interval):
@@ -159,8 +155,7 @@ def _pair(interval):
 def _gain(score):
     if score["difference"] is None:
         return "(strongest)" if score["strongest"] else ""
-    mean, low, high = score["difference"]
-    return f"{mean:+.4f}" + ("" if low is None else f" [{low:+.4f}, {high:+.4f}]") + f" vs {score['against']}"
+    return f"{mean_and_ends(*score['difference'])} vs {score['against']}"
 
 
 def _strongest(values, baselines, score):

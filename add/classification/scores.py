@@ -71,6 +71,16 @@ def interval(values: Sequence[float] | torch.Tensor, confidence: float = 0.95) -
     return Interval(mean, mean - float(half), mean + float(half), len(values))
 
 
+def mean_and_half(mean: float, low: float | None, digits: int = 4, sign: str = "") -> str:
+    """Return a mean with half the width of its interval: 0.5123 ± 0.0123, or the mean alone where there is none."""
+    return f"{mean:{sign}.{digits}f}" + ("" if low is None else f" ± {mean - low:.{digits}f}")
+
+
+def mean_and_ends(mean: float, low: float | None, high: float | None, digits: int = 4) -> str:
+    """Return a difference with the ends of its interval: -0.0123 [-0.0200, -0.0046], or alone where there are none."""
+    return f"{mean:+.{digits}f}" + ("" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
+
+
 def paired_difference(values: Sequence[float], others: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return the `Interval` of values - others, pair by pair: runs that share a seed.
 

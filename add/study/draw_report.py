@@ -10,7 +10,7 @@ from add.classification.grading import SHRUNK
 from add.classification.places_file import PLACES, read_places
 from add.classification.score_reads import lower_is_better, reading_lines
 from add.classification.score_tables import GRADED_BY
-from add.classification.scores import Interval, interval
+from add.classification.scores import interval, mean_and_ends, mean_and_half
 from add.data.files import save_csv, save_json, write_atomically
 from add.interfaces import Row
 from add.study.analysis_plan import ENDPOINTS, plan_lines, read_plan
@@ -136,14 +136,14 @@ def draw_tables(result: Row) -> str:
               f"Differences in {primary['endpoint']} at {primary['num_train']} training images; the margin is "
               f"{primary['margin']:g}.", "",
               "| rival | difference | for other test images, too | p | verdict | by draw |", "| --- " * 6 + "|",
-              *(f"| {row['rival']} | {_interval(row['difference'])} | {_bounds(row['other_tests'])} | {_p(row['p'])} | "
-                f"{row['verdict']} | {', '.join(f'{value:+.4f}' for value in row['by_draw'])} |"
+              *(f"| {row['rival']} | {mean_and_ends(*row['difference'])} | {_bounds(row['other_tests'])} | "
+                f"{_p(row['p'])} | {row['verdict']} | {', '.join(f'{value:+.4f}' for value in row['by_draw'])} |"
                 for row in result["primary"]), ""]
     for size, own in result["generators"].items():
         lines += _generator_lines(size, own)
     lines += ["## Secondary: against the best of them in each score", "",
               "| training images | score | best rival | difference | p | p, Holm |", "| --- " * 6 + "|",
-              *(f"| {row['num_train']} | {row['score']} | {row['rival']} | {_interval(row['difference'])} | "
+              *(f"| {row['num_train']} | {row['score']} | {row['rival']} | {mean_and_ends(*row['difference'])} | "
                 f"{_p(row['p'])} | {_p(row.get('p_holm'))} |" for row in result["secondary"]), ""]
     scores = {score for own in result["sizes"].values() for found in own.values() for score in found}
     return "\n".join([*lines, "## Scores", "", *reading_lines(scores), ""])
@@ -157,7 +157,7 @@ def claim(result: Row) -> str:
         return f"**Nothing to claim**: {method} was not compared with any method without generated images."
     beaten = [row["rival"] for row in rows if row["verdict"] == BETTER]
     hardest = (max if lower_is_better(primary["endpoint"]) else min)(rows, key=lambda row: row["difference"][0])
-    against = f"{hardest['rival']}: {_interval(hardest['difference'])} in {primary['endpoint']}"
+    against = f"{hardest['rival']}: {mean_and_ends(*hardest['difference'])} in {primary['endpoint']}"
     if len(beaten) == len(rows):
         surely = min(min(abs(bound) for bound in row["difference"][1:]) for row in rows)
         return (f"**{method} is better than every method without generated images** in {draws} draws; closest to "
@@ -208,13 +208,8 @@ def _generator_lines(size, generators):
 def _mean(values):
     if values is None:
         return ""
-    found: Interval = interval(values)
-    return f"{found.mean:.4f}" + ("" if found.low is None else f" ± {found.mean - found.low:.4f}")
-
-
-def _interval(difference):
-    mean, low, high = difference
-    return f"{mean:+.4f}" + ("" if low is None else f" [{low:+.4f}, {high:+.4f}]")
+    found = interval(values)
+    return mean_and_half(found.mean, found.low)
 
 
 def _bounds(bounds):

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 
 from add.classification.score_tables import GRADED_BY, explanations, table
+from add.classification.scores import mean_and_ends
 from add.interfaces import Row
 from add.study.study_plan import CONTROLS, RIVALS
 
@@ -97,8 +98,7 @@ def _gained(classification, method, score):
     found = next(iter(classification["tests"].values())).get(method, {}).get(score, {})
     if not found.get("difference"):
         return ""
-    mean, low, high = found["difference"]
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return mean_and_ends(*found["difference"])
 
 
 def _at_count(metric):

@@ -8,6 +8,8 @@ from add.classification.scores import (
     check_packages,
     classification_scores,
     interval,
+    mean_and_ends,
+    mean_and_half,
     paired_difference,
 )
 from add.errors import UserError
@@ -95,6 +97,12 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 def test_one_run_has_no_interval():
     assert interval([0.7]) == (pytest.approx(0.7), None, None, 1)
     assert paired_difference([0.7], [0.6]) == (pytest.approx(0.1), None, None, 1)
+
+
+def test_means_are_shown_with_what_intervals_there_are():
+    assert mean_and_half(0.51234, 0.5) == "0.5123 ± 0.0123" and mean_and_half(0.5, None, 2, "+") == "+0.50"
+    assert mean_and_ends(-0.0123, -0.02, 0.0046) == "-0.0123 [-0.0200, +0.0046]"
+    assert mean_and_ends(0.0123, None, None, 3) == "+0.012"
 
 
 def test_shared_luck_cancels_in_pairs():

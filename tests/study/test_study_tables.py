@@ -47,3 +47,9 @@ def test_a_study_of_an_earlier_version_has_no_error_gained():
     study = found()
     del study["classification"]["tests"]["all"]["progan"]["severity_rmse_linked"]
     assert generator_lines(study)[4].endswith("| +0.0100 [-0.0200, +0.0400] |  |")
+
+
+def test_a_study_of_one_seed_has_no_interval():
+    study = found()
+    study["classification"]["tests"]["all"]["progan"]["accuracy"]["difference"] = [0.01, None, None]
+    assert generator_lines(study)[4].endswith("| +0.0100 | -0.0300 [-0.0400, -0.0200] |")
