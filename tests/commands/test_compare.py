@@ -26,6 +26,7 @@ channel_mult: "1"
 attention_resolutions: ""
 lr_anneal_steps: 2
 save_interval: 2
+num_preview: 0
 batch_size: 4
 ema_rate: "0.9"
 """

@@ -2,7 +2,7 @@
 
     mpiexec -n 2 python -m tests.training.processes OUT IMAGES BATCH_SIZE [fail|disagree]
 
-With `fail`, the second process meets an error while the others wait for it; with `disagree`, it sees other images.
+With `fail`, the second process then meets an error while the others wait for it; with `disagree`, it sees other images.
 """
 import sys
 from pathlib import Path
@@ -26,12 +26,15 @@ def main():
             world.agree("nothing", None)
             world.agree("source images", [f"seen by {world.rank}.png"])
         trainer = scrambled(start(Path(out) / "run", images, world=world, batch_size=int(batch_size), **OPTIONS))
-        if mishap == ["fail"] and world.rank == 1:
-            raise UserError(f"process 1 of {world.size} has had enough")
         gradient = gradients(trainer)
         trainer.run()
         if world.is_main:
             torch.save({"gradient": gradient, "weights": weights(trainer), "size": world.size}, Path(out) / "result.pt")
+        if mishap == ["fail"]:
+            world.barrier()  # the result is whole
+            if world.rank == 1:
+                raise UserError(f"process 1 of {world.size} has had enough")
+            world.barrier()
 
 
 if __name__ == "__main__":

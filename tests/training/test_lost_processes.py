@@ -1,7 +1,6 @@
 """One of two processes in training dies or stops: the other ends in time with one sentence, and a restart goes on."""
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from tests.commands.commands import run
-from tests.training.test_processes import LAUNCHERS
+from tests.training.test_processes import LAUNCHERS, slurm_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ["--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1, "--channel_mult", 1,
@@ -21,13 +20,9 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 def start_two(*words):
     """Return the processes of a program in two ranks, started as srun does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    srun = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": "1", "MASTER_PORT": port}
     return [subprocess.Popen([sys.executable, "-m", *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL,
-                             env=ENVIRONMENT | srun | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
-                             stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
+                             env=ENVIRONMENT | variables, stderr=subprocess.PIPE, text=True)
+            for variables in slurm_variables()]
 
 
 def weights(folder):

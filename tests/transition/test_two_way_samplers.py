@@ -220,8 +220,8 @@ def guided_by_ddim(make_gaussian):
                      sampler=make_sampler("ddim", cond_fn=towards(0.6, 1.0, 0.3)))
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "draft"])
+@pytest.mark.parametrize(("name", "prediction"), [(name, "v") for name in SAMPLERS if name != "draft"] + [
+    (name, prediction) for name in ("ddim", "unipc") for prediction in PREDICTIONS if prediction != "v"])
 def test_every_sampler_follows_the_same_guided_ode(name, prediction, make_gaussian):
     """Against DDIM's many steps; encoding knows nothing of the guidance."""
     gradient, reference = towards(0.6, 1.0, 0.3), guided_by_ddim(make_gaussian)
