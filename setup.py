@@ -25,7 +25,7 @@ class BuildWithData(build_py):
                     shutil.copyfile(path, copy)
 
 
-PACKAGES = runpy.run_path(str(ROOT / "add" / "runtime" / "extras.py"))  # not imported: nothing is installed yet
+PACKAGES = runpy.run_path(str(ROOT / "add" / "extras.py"))  # not imported: nothing is installed yet
 EXTRAS = {name: list(packages) for name, packages in PACKAGES["EXTRAS"].items()}
 DOCS = ["sphinx", "myst-parser", "furo", "sphinx-autoapi"]
 

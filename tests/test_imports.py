@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ["diffusion", "networks", "transition", "data", "results", "training", "baselines", "metrics",
          "classification", "review", "runtime", "study", "commands"]
-GROUND = {"errors", "config", "interfaces", "__version__"}  # for everyone, and they need no one
+GROUND = {"errors", "config", "extras", "interfaces", "__version__"}  # for everyone, and they need no one
 PURE = ORDER[:3]
 FACE = {ROOT / "add" / "__init__.py", ROOT / "add" / "__main__.py"}  # they hand on what the rooms hold
 MODULES = sorted(path for path in (ROOT / "add").rglob("*.py") if path not in FACE)

@@ -19,6 +19,7 @@ from add.classification.ordinal_losses import Thresholds
 from add.config import MOST_BATCH, MOST_STEPS, MOST_WEIGHT, Checked, option
 from add.data.transforms import augment
 from add.errors import UserError
+from add.extras import install_command
 
 Change: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 NETWORKS = ("small_resnet", "resnet18", "densenet121")
@@ -99,7 +100,7 @@ def build_network(name: str, num_classes: int) -> nn.Module:
         from monai.networks import nets
     except ImportError as error:
         raise UserError(f"network {name} comes from MONAI, which is not installed: expected it to import; run "
-                        f"`pip install \"add-diffusion[eval]\"`, or take --network small_resnet") from error
+                        f"`{install_command('eval')}`, or take --network small_resnet") from error
     if name == "resnet18":
         return nets.resnet18(spatial_dims=2, n_input_channels=3, num_classes=num_classes, conv1_t_stride=1)
     return nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=num_classes)

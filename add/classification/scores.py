@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
+from add.extras import install_command
 
 CALIBRATION_BINS = 15
 
@@ -25,7 +26,7 @@ def check_packages() -> None:
     for name in ("scipy", "sklearn", "torchmetrics"):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"scores need the package {name}, expected it to import: run "
-                            f"`pip install \"add-diffusion[eval]\"`, and the same command again")
+                            f"`{install_command('eval')}`, and the same command again")
 
 
 def classification_scores(logits: torch.Tensor, classes: torch.Tensor) -> dict[str, float]:

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from typing import Any
 
 from add import __version__
 from add.config import Checked, option
+from add.extras import EXTRAS, REQUIRED, install_command, installed_version, missing_of, plain_name
 from add.runtime.exit_status import EARLY_SETTINGS
-from add.runtime.extras import EXTRAS, REQUIRED
 from add.runtime.launchers import launcher
 from add.runtime.options import Options
 
@@ -61,7 +60,7 @@ def examine() -> Facts:
         "versions": versions, "system": platform.platform(), "executable": sys.executable,
         "package": str(Path(__file__).resolve().parents[1]),
         "devices": _devices(problems), "processor": _processor(), "mpi": _mpi(),
-        "extras": {extra: _missing(names) for extra, names in EXTRAS.items()},
+        "extras": {extra: missing_of(extra) for extra in EXTRAS},
         "folders": {"current": _folder(Path.cwd()), "cache": _folder(_cache_dir())},
         "terminal": sys.stdout.isatty(), "encoding": sys.stdout.encoding,
         "environment": {name: os.environ[name] for name in ASKED
@@ -78,7 +77,7 @@ def as_text(facts: Facts) -> str:
              f"packages: {', '.join(packages)}", f"installed in: {facts['package']}, run by {facts['executable']}",
              f"devices: {_say_devices(devices)}", f"processor: {_say_processor(processor)}", f"MPI: {_say_mpi(mpi)}"]
     for extra, missing in facts["extras"].items():
-        lines.append(f"extra {extra}: " + (f"lacks {', '.join(missing)}; pip install \"add-diffusion[{extra}]\""
+        lines.append(f"extra {extra}: " + (f"lacks {', '.join(missing)}; {install_command(extra)}"
                                            if missing else "complete"))
     for name, folder in facts["folders"].items():
         lines.append(f"{name} folder: {folder['path']}, {'can' if folder['writable'] else 'CANNOT'} be written, "
@@ -94,29 +93,14 @@ def _required(problems):
     """Return {package: version or None} of the requirements; adds to `problems` what is missing or doesn't load."""
     found = {}
     for requirement in REQUIRED:
-        name = _name(requirement)
-        found[name] = _version(name)
+        name = plain_name(requirement)
+        found[name] = installed_version(name)
         try:
             importlib.import_module(IMPORTED.get(name, name))
         except Exception as error:  # a library that doesn't fit raises nearly anything
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             problems.append(f"{name} does not load ({reason}): pip install --force-reinstall \"{requirement}\"")
     return found
-
-
-def _name(requirement):
-    return re.split(r"[<>=!~ ]", requirement)[0]
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _missing(names):
-    return [name for name in names if _version(name) is None]
 
 
 def _devices(problems):

@@ -7,7 +7,7 @@ With nothing but --amount, the embedded default is used: held-out patches of sta
 from dataclasses import dataclass
 
 from add.commands.shared.directions import Direction, WalkOptions, check_walk, resolve_config
-from add.commands.shared.domain_ways import find_domains
+from add.commands.shared.domain_ways import find_domains, refuse_images_of_another
 from add.commands.shared.translation_job import run_directions
 from add.config import MOST_DOMAINS, Checked, domains_option, option, path_option
 from add.data import ImageSet
@@ -93,6 +93,7 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
     size = next(iter(models.values()))[2].model.image_size
     images = {number: config.chosen(ImageSet.from_folder(folder, size, skip_bad=config.skip_bad), folder)
               for number in dict.fromkeys(way[0] for way in domains.ways) for folder in [domains.images[number]]}
+    refuse_images_of_another(domains, {number: found.files for number, found in images.items()})
     directions = []
     for way in domains.ways:
         roles = ["source", *(f"domain_{number}" for number in way[1:-1]), "target"]

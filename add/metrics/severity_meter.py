@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from add.data import phantom
 from add.errors import UserError
+from add.extras import install_command
 
 SEED = 982451653  # no data set has it
 RIDGE, STEADINESS = 3.0, 4.0
@@ -263,5 +264,5 @@ def _packages():
         from skimage.segmentation import watershed
     except ImportError as error:
         raise UserError(f"measuring severity needs the package {error.name}, expected it to import: run "
-                        f"`pip install \"add-diffusion[eval]\"`") from error
+                        f"`{install_command('eval')}`") from error
     return ndimage, peak_local_max, label, watershed

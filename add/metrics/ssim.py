@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from add.errors import UserError
+from add.extras import install_command
 
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # from fine to coarse; Wang et al. 2003
 COARSEST = 16  # pixels that the coarsest scale keeps
@@ -80,7 +81,7 @@ def _torchmetrics(name):
         import torchmetrics.functional.image as image_metrics
     except ImportError as error:
         raise UserError("SSIM needs the package torchmetrics, expected it to import: run "
-                        "`pip install \"add-diffusion[eval]\"`") from error
+                        f"`{install_command('eval')}`") from error
     return getattr(image_metrics, name)
 
 

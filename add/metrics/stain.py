@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from add.errors import UserError
+from add.extras import install_command
 
 IMAGES_AT_ONCE = 64
 
@@ -78,5 +79,5 @@ def _import_rgb2lab():
         from skimage.color import rgb2lab
     except ImportError as error:
         raise UserError("colours in Lab need the package scikit-image, expected it to import: run "
-                        "`pip install \"add-diffusion[eval]\"`") from error
+                        f"`{install_command('eval')}`") from error
     return rgb2lab

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike, Row
 from add.results.figures import new_figure, save_figure
 from add.review.reading_items import GENERATED, REAL
@@ -20,7 +21,7 @@ def plot_reading(path: PathLike, result: Row) -> None:
         figure, axes = new_figure(1, 1 + len(translations), (4.6 * (1 + len(translations)), 4.2))
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
-                        "`pip install \"add-diffusion[eval]\"`, and the same command again") from error
+                        f"`{install_command('eval')}`, and the same command again") from error
     _draw_shares(axes[0, 0], result)
     for axis, own in zip(axes[0, 1:], translations, strict=True):
         _draw_places(axis, own, result["stages"])

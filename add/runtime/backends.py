@@ -19,6 +19,7 @@ from torch import nn
 
 from add.data.files import write_atomically
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import Model, PathLike
 from add.networks.precision import AUTOCAST_TYPES, under_autocast
 from add.training.compiler_errors import compiler_errors_explained
@@ -173,7 +174,7 @@ def _refuse_without_runtime(device):
         import onnxruntime
     except ImportError as error:
         raise UserError(f"--backend onnx was given, expected onnx and onnxruntime to be installed ({error}): "
-                        f"pip install \"add-diffusion[onnx]\", or use --backend torch") from error
+                        f"{install_command('onnx')}, or use --backend torch") from error
     available = onnxruntime.get_available_providers()
     if _provider(device) not in available:
         raise UserError(f"--backend onnx was given with a {device.type} device, expected an ONNX Runtime with "

@@ -2,6 +2,7 @@
 from add.classification.score_reads import lower_is_better
 from add.classification.scores import interval
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike, Row
 from add.results.figures import label_plainly, new_figure, save_figure
 from add.study.analysis_plan import ENDPOINTS
@@ -113,4 +114,4 @@ def _new_figure(rows, columns, size, **options):
         return new_figure(rows, columns, size, **options)
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
-                        "`pip install \"add-diffusion[eval]\"`, and the same command again") from error
+                        f"`{install_command('eval')}`, and the same command again") from error

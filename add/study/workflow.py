@@ -15,6 +15,7 @@ from pathlib import Path
 from add.data.files import save_json
 from add.data.read_back import read_json
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike, Row
 from add.runtime.child_process import wait_for
 from add.study import study_steps
@@ -72,7 +73,7 @@ def run_workflow(path: Path, jobs: int, restarts: int = 0, gpus: int = 0) -> Non
     """
     if importlib.util.find_spec("snakemake") is None:
         raise UserError(f"--jobs {jobs} needs Snakemake, which is not installed: expected it to import; run "
-                        f"`pip install \"add-diffusion[study]\"`, or take --jobs 1")
+                        f"`{install_command('study')}`, or take --jobs 1")
     failed = path.with_name(FAILED)
     failed.unlink(missing_ok=True)
     own = path.parent / ".workflow"

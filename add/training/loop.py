@@ -12,6 +12,7 @@ import torch
 
 from add.data.files import save_png
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import Note, PathLike, Processes, Row
 from add.training.compiler_errors import compiler_errors_explained
 from add.training.run_config import LoopConfig
@@ -269,7 +270,7 @@ class Loop:
             self.last_drawing = time.monotonic()
         except ImportError:
             self.draws_curves = False
-            self.note(f"{CURVES_NAME} is left out: matplotlib is not installed (pip install \"add-diffusion[eval]\")")
+            self.note(f"{CURVES_NAME} is left out: matplotlib is not installed ({install_command('eval')})")
         except Exception as error:  # a picture beside the point must not end a run of days
             self.draws_curves = False
             self.note(f"{CURVES_NAME} is left out ({type(error).__name__}: {error})")

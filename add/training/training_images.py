@@ -92,6 +92,21 @@ def read_training_digests(run_dir: PathLike) -> frozenset[str]:
     return frozenset() if content is None else _digests_trained_on(content)
 
 
+def read_own_digests(run_dir: PathLike) -> frozenset[str]:
+    """Return the SHA-256 of a run's own images, trained on or held out, without those of the run it started from.
+
+    Raises:
+        UserError: the run's training_images.json is damaged.
+    """
+    content = read_training_images(run_dir) or {}
+    return frozenset(digest for use in (TRAINED_ON, HELD_OUT) for digest in content.get(use, {}).values())
+
+
+def digests_of(paths: Sequence[PathLike]) -> list[str]:
+    """Return the SHA-256 of the bytes of files, or of what URLs hold, as hexadecimal digits."""
+    return list(map_in_threads(_digest, paths, THREADS))
+
+
 def _digests_trained_on(content):
     """Return the digests trained on in the content of a training_images.json, and in those that it holds."""
     own = frozenset(content[TRAINED_ON].values())

@@ -14,8 +14,10 @@ def direction(way, data_dir, names, number=2, out="out", **more):
     """Return what the commands look at of a Direction."""
     kind = "translation" if len(way) == 2 else "chain"
     folder = SimpleNamespace(path=Path(out) / "_".join([kind, *map(str, way)]), amount=4)
-    return SimpleNamespace(domains=way, data_dir=str(data_dir), names=names, num_domains=number, folder=folder,
-                           config=SimpleNamespace(out_dir=out, save_npy=False, batch_size=2), **more)
+    images = SimpleNamespace(image_size=64, least_side=64)
+    return SimpleNamespace(**{"domains": way, "data_dir": str(data_dir), "names": names, "num_domains": number,
+                              "folder": folder, "images": images, "further": {},
+                              "config": SimpleNamespace(out_dir=out, save_npy=False, batch_size=2)} | more)
 
 
 @pytest.fixture
@@ -32,6 +34,20 @@ def test_domains_side_by_side_are_named_in_the_order_of_their_numbers(data):
                            f"--out_dir out/evaluation_translation_0_1")
     assert commands[-1] == (f"add soft_labels --translations out/translation_0_1,out/translation_1_0 --data_dir {data} "
                             f"--domains severe,mild")
+
+
+def test_small_patches_are_measured_at_their_own_size(data):
+    small = SimpleNamespace(image_size=64, least_side=48)
+    ways = [direction((0, 1), data / "mild", ("mild", "severe")),
+            direction((1, 0), data / "severe", ("severe", "mild"), images=small)]
+    assert all(" --image_size 48 --out_dir " in command for command in commands_after(ways)[:2])
+
+
+def test_the_order_is_that_which_the_translation_records(data):
+    """Folders given the other way round would be refused by the labels' command."""
+    ways = [direction((0, 1), data / "severe", ("mild", "severe"), further={"domains": ["mild", "severe"]}),
+            direction((1, 0), data / "mild", ("severe", "mild"), further={"domains": ["mild", "severe"]})]
+    assert commands_after(ways)[-1].endswith(f"--data_dir {data}")
 
 
 def test_a_folder_with_more_than_the_domains_is_left_to_fill_in(data):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import add
+from add import extras
 from add.commands import doctor
-from add.runtime.extras import EXTRAS, REQUIRED
+from add.extras import EXTRAS, REQUIRED
 from tests.commands.commands import ROOT, run
 
 BLOCKED = "import sys\nsys.modules.update(dict.fromkeys({!r}))\nfrom add.commands import main\nsys.exit(main({!r}))"
@@ -29,7 +30,7 @@ def test_json_tells_versions_devices_threads_extras_and_folders(capsys, tmp_path
     facts = json.loads(capsys.readouterr().out)
     assert facts["problems"] == [] and facts["terminal"] is False
     assert facts["versions"]["add"] == add.__version__ and facts["versions"]["torch"] == torch.__version__
-    assert set(facts["versions"]) == {"add", "python", *map(doctor._name, REQUIRED)}
+    assert set(facts["versions"]) == {"add", "python", *map(extras.plain_name, REQUIRED)}
     assert facts["devices"]["auto"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert facts["processor"]["threads"] == 1 and facts["processor"]["threads_reason"] == "as OMP_NUM_THREADS says"
     assert 0 < facts["processor"]["available_gib"] <= facts["processor"]["memory_gib"]
@@ -58,12 +59,14 @@ def test_a_missing_requirement_is_told_with_status_1(modules, words):
 
 
 def test_missing_extras_and_mpi_come_with_the_command_that_brings_them(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("onnx", "mpich", "monai") else "1")
+    absent = ("onnx", "mpich", "monai", "snakemake")
+    monkeypatch.setattr(extras, "installed_version", lambda name: None if name in absent else "1")
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
     monkeypatch.delattr("mpi4py.MPI", raising=False)
     assert run("doctor") == 0
     text = capsys.readouterr().out
-    assert 'extra onnx: lacks onnx; pip install "add-diffusion[onnx]"' in text
+    assert "extra onnx: lacks onnx; pip install onnx\n" in text
+    assert 'extra study: lacks snakemake>=8; pip install "snakemake>=8"\n' in text
     assert "extra eval: lacks monai; " in text and "extra tissue: complete" in text
     assert "MPI: no library (" in text and "by mpiexec: pip install mpich;" in text
 

@@ -18,6 +18,7 @@ from PIL import Image
 from add.data import read_image, to_uint8
 from add.data.folder_lock import TRANSLATION, locked
 from add.training import load_model
+from add.training.training_images import HELD_OUT, TRAINED_ON, read_training_images, write_training_images
 from add.transition import soft_labels, translate
 from tests.commands.commands import ROOT, run, with_changes
 from tests.tiny import make_images, make_run
@@ -263,6 +264,25 @@ def test_any_number_of_processes_writes_the_same_files(launcher, count, sampler,
     assert files_of(tmp_path / "one") == files_of(tmp_path / "more")
     for direction in ("translation_0_1", "translation_1_0"):
         assert rows_of(tmp_path / "one" / direction) == rows_of(tmp_path / "more" / direction)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_folders_in_each_others_place_are_refused(started, tmp_path, capsys):
+    """Also where the second model started from the first and so has learned from its images."""
+    runs, folders = ({name: make(tmp_path / kind / name, seed=seed) for seed, name in enumerate(("mild", "severe"))}
+                     for kind, make in (("runs", make_run), ("images", make_images)))
+    before = None
+    for name, images in folders.items():
+        paths = sorted(images.iterdir())
+        write_training_images(runs[name], {TRAINED_ON: paths[:2], HELD_OUT: paths[2:]}, before=before)
+        before = read_training_images(runs[name]) if started else None
+    command = [SCRIPT, "--source_model_path", runs["mild"], "--target_model_path", runs["severe"], "--amount", 1,
+               "--timestep_respacing", 4, "--depth_schedule", "uniform", "--out_dir", tmp_path / "out"]
+    assert run(*command, "--data_dir", folders["severe"], "--target_data_dir", folders["mild"]) == 2
+    told = capsys.readouterr().err
+    assert f"3 of 3 images of {folders['severe']}, which are to be translated from mild, are those of" in told
+    assert "(severe) and not of" in told and "exchange the two folders" in told and not (tmp_path / "out").exists()
+    assert run(*command, "--data_dir", folders["mild"], "--target_data_dir", folders["severe"]) == 0
 
 
 def test_a_process_that_dies_leaves_the_others_images_and_the_next_run_completes(setup, tmp_path):

@@ -14,11 +14,14 @@ SHOWN = 2  # directions whose measuring is offered
 def commands_after(directions: Sequence[Direction]) -> list[str]:
     """Return the commands that measure and label translations, with their paths; words in capitals are to fill in."""
     folders = _folders(directions)
+    size, least = directions[0].images.image_size, min(direction.images.least_side for direction in directions)
+    smaller = {"image_size": least} if least < size else {}  # measuring enlarges nothing
     commands = []
     for direction in directions[:SHOWN]:
         out = Path(direction.config.out_dir) / f"evaluation_{direction.folder.path.name}"
-        commands.append(command_line("evaluate", folders.get(direction.domains[-1], "REAL_TARGET_IMAGES"),
-                                     direction.folder.path, source_dir=_sources(direction, folders), out_dir=out))
+        real = folders.get(direction.domains[-1], "REAL_TARGET_IMAGES")
+        commands.append(command_line("evaluate", real, direction.folder.path, source_dir=_sources(direction, folders),
+                                     **smaller, out_dir=out))
     if pairs := [str(direction.folder.path) for direction in directions if len(direction.domains) == 2]:
         commands.append(command_line("soft_labels", translations=",".join(pairs),
                                      **_all_domains(folders, directions[0])))
@@ -59,6 +62,8 @@ def _all_domains(folders, direction):
         return {"data_dir": direction.config.data_dir} | numbered
     parents = {Path(folder).parent for folder in folders.values() if not is_url(folder)}
     names = [Path(folders[number]).name for number in sorted(folders)]
+    told = list(direction.further.get("domains", ()))
+    names = told if set(told) == set(names) else names  # as labels will be read: by the translation's own order
     if sorted(folders) != list(range(num_domains)) or len(parents) != 1:
         return {"data_dir": "FOLDER_OF_ALL_DOMAINS"}
     root = parents.pop()

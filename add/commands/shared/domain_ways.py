@@ -1,9 +1,11 @@
 """Domains of a translation: their numbers, names, models and images, and the ways between them that --pairs lists."""
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from add.config import split_names
 from add.data import embedded, files
@@ -11,9 +13,11 @@ from add.data.folders import list_domains
 from add.errors import UserError
 from add.training import find_checkpoint
 from add.training.checkpoints import SUFFIXES, read_facts, trained_order, trained_parts
+from add.training.training_images import digests_of, read_own_digests
 from add.transition import soft_labels
 
 SHOWN = 5  # names in a message
+MOST_COMPARED = 200  # images of a folder
 FORWARD, BACKWARD = "forward", "backward"
 
 
@@ -69,6 +73,29 @@ def _two(config):
         _refuse_folder_of_domains(flag, getattr(config, flag), names, number)
     return Domains(dict(zip(numbers, models, strict=True)), dict(zip(numbers, folders, strict=True)), ways,
                    names, config.num_domains)
+
+
+def refuse_images_of_another(domains: Domains, files: Mapping[int, Sequence[str]]) -> None:
+    """Raise UserError where most images of a domain are those of another one's model: its labels would be turned round.
+
+    By the SHA-256 of at most MOST_COMPARED files of each folder, where the runs keep a list of their images.
+
+    Args:
+        files: {number: image files} of the domains that are translated from.
+    """
+    known = {number: read_own_digests(find_checkpoint(path).parent) for number, path in domains.models.items()}
+    for number, paths in files.items():
+        others = {other: digests - known[number] for other, digests in known.items() if other != number}
+        if not known[number] or not any(others.values()):
+            continue
+        found = digests_of([paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, MOST_COMPARED).round()
+                                                        .astype(int))])
+        for other, digests in others.items():
+            if 2 * (count := sum(digest in digests for digest in found)) > len(found):
+                raise UserError(f"{count} of {len(found)} images of {domains.images[number]}, which are to be "
+                                f"translated from {domains.say(number)}, are those of {domains.models[other]} "
+                                f"({domains.say(other)}) and not of {domains.models[number]}: expected images of "
+                                f"{domains.say(number)}; exchange the two folders, or the two models")
 
 
 def _refuse_folder_of_domains(flag, folder, names, number):

@@ -4,6 +4,7 @@ from typing import Any
 
 from add.data.read_back import read_json
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike
 
 EXPORT_AGAIN = "export the annotations from QuPath again, as GeoJSON"
@@ -26,7 +27,7 @@ def read_annotations(path: PathLike, point_radius: float = 0.0) -> dict[str, Any
         from shapely.geometry import shape
     except ImportError as error:
         raise UserError(f"annotations need shapely, which is not installed ({error}): expected it to import; run "
-                        f"`pip install \"add-diffusion[slides]\"`") from error
+                        f"`{install_command('slides')}`") from error
     found: dict[str, list[Any]] = {}
     for feature in _features(path):
         name = _class_of(feature)

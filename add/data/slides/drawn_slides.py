@@ -14,6 +14,7 @@ from add.data.phantom import Band
 from add.data.phantom_field import PhantomField
 from add.data.slides.tiling import COLOURS
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike
 
 TILE = 256  # pixels of a tile inside the file
@@ -49,7 +50,7 @@ def areas_of(field: PhantomField, bands: Mapping[str, Band]) -> dict[str, Any]:
         import shapely
     except ImportError as error:
         raise UserError(f"annotations are made by shapely, which is not installed ({error}): expected it to import; "
-                        f"run `pip install \"add-diffusion[slides]\"`") from error
+                        f"run `{install_command('slides')}`") from error
     features = []
     for number, (name, (low, high)) in enumerate(bands.items()):
         inside = np.argwhere((field.severity >= low) & (field.severity <= high)) * field.size

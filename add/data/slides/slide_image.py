@@ -12,6 +12,7 @@ from PIL import Image
 
 from add.data.image_file import EXTENSIONS, read_image
 from add.errors import UserError
+from add.extras import install_command
 from add.interfaces import PathLike
 
 SLIDE_ENDINGS = ("svs", "ndpi", "mrxs", "scn", "vms", "bif", "czi", "tif", "tiff")
@@ -43,7 +44,7 @@ def open_slide(path: PathLike) -> Slide:
         import openslide
     except ImportError as error:
         raise UserError(f"slides are read by OpenSlide, which is not installed ({error}): expected it to import; run "
-                        f"`pip install \"add-diffusion[slides]\"`") from error
+                        f"`{install_command('slides')}`") from error
     if not Path(path).is_file():
         raise UserError(f"slide {path} is no file: expected a slide or an image; check the path")
     try:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from add.data.slides.slide_image import Slide
 from add.errors import UserError
+from add.extras import install_command
 
 THUMBNAIL = 1536  # pixels of its longer side
 LEAST_SATURATION = 0.05  # below it nothing is tissue, wherever Otsu's threshold lies
@@ -157,7 +158,7 @@ def make_normalizer(method: str, reference: np.ndarray) -> Callable[[np.ndarray]
         from torchstain import normalizers
     except ImportError as error:
         raise UserError(f"--normalize needs torchstain, which is not installed ({error}): expected it to import; run "
-                        f"`pip install \"add-diffusion[slides]\"`") from error
+                        f"`{install_command('slides')}`") from error
     normalizer = {"macenko": normalizers.MacenkoNormalizer, "reinhard": normalizers.ReinhardNormalizer}[method](
         backend="numpy")
     try:

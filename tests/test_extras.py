@@ -2,7 +2,8 @@
 import re
 import sys
 
-from add.runtime.extras import EXTRAS, REQUIRED
+from add import extras
+from add.extras import EXTRAS, REQUIRED, install_command, installed_version
 from tests.test_imports import MODULES, imports
 
 IMPORTED = {"pillow": "PIL", "PyYAML": "yaml", "scikit-learn": "sklearn", "scikit-image": "skimage",
@@ -28,3 +29,11 @@ def test_what_modules_need_at_once_is_required():
 def test_what_is_imported_when_needed_is_required_or_an_extra():
     assert outside(top_only=False) - ALONE <= names(REQUIRED) | {name for packages in EXTRAS.values()
                                                                  for name in names(packages)}
+
+
+def test_what_is_missing_is_installed_by_name(monkeypatch):
+    """An index may hold another's package of any name that this project doesn't have there."""
+    assert installed_version("torch") and installed_version("no-such-package") is None
+    monkeypatch.setattr(extras, "installed_version", lambda name: None if name in ("scipy", "snakemake") else "1")
+    assert install_command("eval") == "pip install scipy" and install_command("study") == 'pip install "snakemake>=8"'
+    assert install_command("mpi") == "pip install mpich"  # which is there and doesn't load
