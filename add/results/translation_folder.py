@@ -48,11 +48,14 @@ class TranslationFolder:
         if not self._recorded():
             return
         saved = WITHOUT_PATH | read_json(self._settings, {str: object}, "restore it, or give another --out_dir")
-        changed = [f"  {name}: {saved.get(name)!r} there, {settings.get(name)!r} given"
-                   for name in sorted(saved.keys() | settings.keys()) if saved.get(name) != settings.get(name)]
+        there, given = dict(_flat(saved)), dict(_flat(settings))
+        changed = [name for name in sorted(there.keys() | given.keys()) if there.get(name) != given.get(name)]
         if changed:
-            raise UserError("\n".join([f"{self.path} holds images made with other options:", *changed,
-                                       "give the same options to continue, or another --out_dir"]))
+            retrained = "; a model that was trained further is another one" * any("sha256" in name for name in changed)
+            raise UserError("\n".join([
+                f"{self.path} holds images made with other options:",
+                *(f"  {name}: {_short(there.get(name))} there, {_short(given.get(name))} given" for name in changed),
+                f"give the same options to continue, or another --out_dir{retrained}"]))
 
     def count_others(self) -> int:
         """Return how many finished source images the folder holds beside these: labels.csv won't list them."""
@@ -218,6 +221,20 @@ def distinct_names(paths: Sequence[PathLike]) -> list[str]:
         names.append(next(candidate for candidate in tries if candidate not in taken))
         taken.add(names[-1])
     return names
+
+
+def _flat(values, before=""):
+    """Yield (dotted name, value) of a dict that holds dicts, so that a message can name what differs alone."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def _short(value):
+    """Return a value as a message shows it: of a SHA-256 its start."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
 
 
 def _say(sentence):

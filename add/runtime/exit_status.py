@@ -54,7 +54,7 @@ def _status_of(main):
             raise
         return _complain(message)
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
+        print("stopped by Ctrl-C; the same command goes on with all that was finished", file=sys.stderr)
         return 130
     return 0
 

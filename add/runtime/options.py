@@ -252,6 +252,12 @@ def _own_configs():
     return sorted(path.name for path in embedded.CONFIGS.glob("*.yaml"))
 
 
+def _listed(choices):
+    """Return choices for help: with commas between them, or bars where one holds a comma."""
+    texts = [str(choice) for choice in choices]
+    return "{" + ("|" if any("," in text for text in texts) else ",").join(texts) + "}"
+
+
 def _add_flag(group, field, default):
     """Add the flag of a dataclass field; its value arrives as text and is converted where a file's is, too."""
     told = [f"default: {default!r}"] if default not in ("", None) else []
@@ -262,7 +268,7 @@ def _add_flag(group, field, default):
     aliases = [f"--{alias}" for alias in field.metadata.get("aliases", ())]
     also = f"; also {', '.join(aliases)}" if aliases else ""
     settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"].replace("%", "%%") + also + shown,
-                "metavar": "{" + ",".join(map(str, choices)) + "}" if choices else type(default).__name__.upper()}
+                "metavar": _listed(choices) if choices else type(default).__name__.upper()}
     if isinstance(default, bool):
         settings |= {"nargs": "?", "const": "True"}
     group.add_argument(f"--{field.name}", action=_Store, **settings)

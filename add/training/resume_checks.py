@@ -9,6 +9,8 @@ from add.training.checkpoints import read_config, read_facts
 from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
 from add.training.run_config import LoopConfig
 
+LEARNING = ("lr", "batch_size", "ema_rate", "optimizer", "weight_decay", "grad_clip", "schedule_sampler", "augment",
+            "crop", "precision")
 HELD_OUT_OPTIONS = ("seed", "val_fraction", "group_pattern")  # what chooses the held-out images
 
 
@@ -34,6 +36,17 @@ def check_held_out(folder: PathLike, config: LoopConfig) -> None:
         raise UserError(f"the run of {folder} would go on with other held-out images ({'; '.join(changes)}), of which "
                         f"it has trained on some: give the same to continue it, or another --run_dir, and --init_from "
                         f"for its weights alone")
+
+
+def say_changes(folder: PathLike, config: LoopConfig) -> str:
+    """Return a sentence on options of learning with which the run of a folder did not begin, or "" where all are so.
+
+    They may change on the way, as a rate does by hand.
+    """
+    saved = _section(folder, "train")
+    changes = [f"{name} {saved[name]} before, {getattr(config, name)} now" for name in LEARNING
+               if name in saved and saved[name] != getattr(config, name, saved[name])]
+    return f"the run goes on with other options of learning: {'; '.join(changes)}" if changes else ""
 
 
 def check_images(folder: PathLike, data_dir: PathLike, data: Row) -> None:

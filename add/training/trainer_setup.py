@@ -18,7 +18,7 @@ from add.training.config_differences import described
 from add.training.domain_starts import images_before, saved_start
 from add.training.head_start_fit import fit_head_start, with_own_head_start
 from add.training.learning_tasks import make_task
-from add.training.resume_checks import check_held_out, check_images, check_run, check_weights
+from add.training.resume_checks import check_held_out, check_images, check_run, check_weights, say_changes
 from add.training.run_config import RunConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
@@ -64,6 +64,8 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     run.check()
     check_run(run.path, model_config, diffusion_config, config)
     check_images(run.path, source.name, source.facts)
+    if changes := say_changes(run.path, config):
+        note(changes)
     world.agree("training data", f"{source.facts['images']} images, {source.facts['fingerprint']}")
     for sentence in source.sentences:
         note(sentence)

@@ -73,6 +73,16 @@ def test_images_between_the_classes_are_graded_in_order(data, graded):
     assert np.array([float(row["severity_shrunk"]) for row in rows]) == pytest.approx(expected, abs=1e-3)
 
 
+def test_grades_of_other_images_are_not_written_over(data, graded, tmp_path, capsys):
+    words = ["grade", "--grader_dir", graded[0], "--images"]
+    assert run(*words, data / "between", "--out_dir", tmp_path / "out") == 0
+    before = (tmp_path / "out" / "grades.csv").read_bytes()
+    assert run(*words, data / "other", "--out_dir", tmp_path / "out") == 2
+    assert f"--images {data / 'between'} there, {data / 'other'} given" in capsys.readouterr().err
+    assert (tmp_path / "out" / "grades.csv").read_bytes() == before
+    assert run(*words, data / "between", "--out_dir", tmp_path / "out") == 0  # the same ones, graded anew
+
+
 def test_groups_and_scores_are_told(data, graded):
     """Four groups of three images: means of each, and scores with intervals over them."""
     rows, groups = rows_of(graded[1] / "grades.csv"), rows_of(graded[1] / "groups.csv")

@@ -130,6 +130,14 @@ def test_a_signal_saves_and_stops(tmp_path, number):
     assert (out / f"state{int(last):06d}.pt").exists() and (out / f"ema_0.9999_{int(last):06d}.pt").exists()
 
 
+def test_another_rate_on_the_way_is_told_of(tmp_path, capsys):
+    command = ["train", "--data_dir", make_images(tmp_path / "images"), "--run_dir", tmp_path / "run", *TINY]
+    assert run(*command, "--max_steps", 1, "--lr", 0.002) == 0 and run(*command, "--max_steps", 2, "--lr", 0.002) == 0
+    assert "goes on with" not in capsys.readouterr().out
+    assert run(*command, "--max_steps", 3, "--lr", 0.02) == 0
+    assert "the run goes on with other options of learning: lr 0.002 before, 0.02 now\n" in capsys.readouterr().out
+
+
 def test_a_second_training_in_the_folder_is_refused(tmp_path, capsys):
     images, out = make_images(tmp_path / "images"), tmp_path / "run"
     command = ["--data_dir", images, "--run_dir", out, "--max_steps", 1, *TINY]

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -355,6 +356,14 @@ def test_other_options_in_a_used_folder_are_refused(setup, finished, capsys):
     changed = [*setup, "--amount", 5, "--out_dir", finished]
     assert run(SCRIPT, *changed) == 2
     assert "amount: 4 there, 5 given" in capsys.readouterr().err
+
+
+def test_a_model_that_was_trained_further_is_told_by_its_digest_alone(setup, finished, tmp_path, capsys):
+    further = with_changes(setup, ["--source_model_path", make_run(tmp_path / "model_a", seed=3)])
+    assert run(SCRIPT, *further, "--out_dir", finished) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3 and re.fullmatch(r"  source_model\.sha256: \w{12}\.\.\. there, \w{12}\.\.\. given", told[1])
+    assert told[2].endswith("another --out_dir; a model that was trained further is another one")
 
 
 def test_measured_depths_differ_per_image_and_are_written(setup, tmp_path):

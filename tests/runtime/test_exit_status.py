@@ -28,7 +28,7 @@ def in_a_process(code, **settings):
     (OSError(28, "No space left on device"), 2, "error: No space left on device; check"),
     (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 2,
      "(CUDA out of memory): lower --batch_size, or in training --microbatch"),
-    (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+    (KeyboardInterrupt(), 130, "stopped by Ctrl-C; the same command goes on"),
     (PermissionError(13, "Permission denied"), 2, "error: Permission denied; check"),
     (OSError(24, "Too many open files", "a.png"), 2, "error: too many open files: end other programs, or raise"),
     (OSError(24, "Too many open files"), 2, "error: too many open files: end other programs, or raise"),

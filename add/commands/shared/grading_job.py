@@ -1,5 +1,6 @@
 """Grade a folder, a table or a slide with a finished grader, batch by batch, and write what came of it."""
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -13,10 +14,11 @@ from add.classification.grader import Grader, Grades
 from add.classification.grading import SHRUNK, DomainSeverities, class_scores, rank_correlation
 from add.classification.group_intervals import grouped_intervals
 from add.data.dataset import ImageSet
-from add.data.files import relative_name
+from add.data.files import is_url, relative_name
 from add.data.folders import holds_domains, list_domains, list_images
 from add.data.groups import read_groups
 from add.data.image_file import read_image
+from add.data.read_back import read_json
 from add.data.severity_table import read_severity
 from add.data.slides.slide_image import open_slide, resolution_of, slide_name
 from add.data.slides.tile_objects import TileObject, write_tile_objects
@@ -24,7 +26,7 @@ from add.data.slides.tiling import Tile, TileRules, cut_tiles, find_tissue
 from add.data.transforms import to_model_input
 from add.errors import UserError
 from add.interfaces import Note, Row
-from add.results.graded_folder import Graded, write_graded
+from add.results.graded_folder import SUMMARY, Graded, write_graded
 from add.results.grades_view import HEAT_MAP
 from add.results.heat_map import draw_heat_map
 from add.runtime.progress import EvaluationBar
@@ -51,6 +53,7 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
         UserError: images that can't be read, or a slide without a resolution.
     """
     out_dir, source = Path(config.out_dir), config.images
+    _refuse_others(out_dir, config)
     facts = command_facts() | {"options": {**dataclasses.asdict(config)},
                                "grader": {"folder": config.grader_dir, "method": grader.method,
                                           "members": len(grader.states)}}
@@ -67,6 +70,22 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
     scores = known_scores(grader, graded, source, kept)
     write_graded(out_dir, graded, grader.domains, lambda i: read_image(kept[i]), facts | {"scores": scores})
     return out_dir
+
+
+def _refuse_others(out_dir, config):
+    """Refuse a folder with the grades of other images, or by another grader; the same ones are graded anew."""
+    if not (out_dir / SUMMARY).is_file():
+        return
+    told = read_json(out_dir / SUMMARY, {"options": {str: object}}, "remove it, or give another --out_dir")["options"]
+    given = {name: getattr(config, name) for name in ("images", "grader_dir")}
+    if changed := [f"--{name} {told[name]} there, {value} given" for name, value in given.items()
+                   if _place(str(told.get(name, value))) != _place(value)]:
+        raise UserError(f"{out_dir} holds grades of other images, or by another grader ({'; '.join(changed)}): "
+                        f"expected the same ones, or another --out_dir")
+
+
+def _place(path):
+    return path if is_url(path) else os.path.abspath(path)
 
 
 def count_images(config: Any, image_size: int, known_mpp: float | None) -> int:
