@@ -48,6 +48,7 @@ SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "color_jitter", "stain_jitter", "regression",
            "features", "teacher")  # if asked for
+BASELINES = ("flips", "mixup", "trivialaugment", "stain_jitter", "features")  # the strongest without generated images
 MIXED = "mixup"  # the source of pairs of real images, mixed
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels

@@ -14,10 +14,12 @@ import numpy as np
 from add.classification.classifier import ClassifierConfig
 from add.classification.classifier_methods import (
     ADDED,
+    BASELINES,
     FURTHER,
     METHODS,
     ON_FEATURES,
     PUPILS,
+    SYNTHETIC,
     Method,
     check_synthetic,
     fit_teacher,
@@ -87,12 +89,12 @@ class ClassificationConfig(Checked):
                                        "those of other generators as NAME=FOLDER,NAME=FOLDER, for methods of these "
                                        "names", many=True)
     unlabelled_dir: str = path_option("", "images of unknown class, for the method taught_unlabelled", "unlabelled")
-    methods: str = option(",".join(METHODS), "methods to compare; full, progressive and unconditional may be followed "
-                                             f"by one of {', '.join(ADDED)}, progressive by @RULE for other labels "
-                                             f"than --label_rule; {', '.join(FURTHER)} need no generated images, "
-                                             "either; features of generated images are "
-                                             f"learnt from by {', '.join(ON_FEATURES)}; controls are "
-                                             f"{', '.join(PUPILS)}")
+    methods: str = option(",".join((*BASELINES, *SYNTHETIC)),
+                          "methods to compare; full, progressive and unconditional may be followed by one of "
+                          f"{', '.join(ADDED)}, progressive by @RULE for other labels than --label_rule; "
+                          f"{', '.join(name for name in (*METHODS, *FURTHER) if name not in SYNTHETIC)} need no "
+                          f"generated images; features of generated images are learnt from by "
+                          f"{', '.join(ON_FEATURES)}; controls are {', '.join(PUPILS)}")
     heads: str = option("class", "what a classifier says: class; or class,severity, where generated images between "
                                  "the domains teach a severity in [0, 1] in place of the class",
                         OFFERED)

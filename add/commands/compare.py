@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from add.classification.classifier import NETWORKS
-from add.classification.classifier_methods import Method, parse_method
+from add.classification.classifier_methods import BASELINES, SYNTHETIC, Method, parse_method
 from add.classification.heads import OFFERED
 from add.classification.label_rules import LABEL_RULES
 from add.classification.places_file import PLACES, lacks_shrunk
@@ -96,7 +96,7 @@ class StudyConfig(Checked):
     num_samples: int = option(500, "unconditional samples of each domain's model", least=1, most=MOST_IMAGES)
     sample_steps: int = option(30, "network evaluations of a sample", least=1, most=MOST_TIMESTEPS)
     label_rules: str = option("depth,power,classifier,likelihood,blend", "rules for soft labels to judge")
-    methods: str = option("plain,flips,mixup,cutmix,unconditional,full,progressive,progressive@depth",
+    methods: str = option(",".join((*BASELINES, *SYNTHETIC)),
                           "methods to compare, as in `add classify`; of other papers progan, lofgan, mixdl, iddpm")
     heads: str = option("class", "what a classifier says, as in `add classify`", OFFERED)
     draws: int = option(1, "independent repetitions, each with training images, models and classifiers of its own; of "

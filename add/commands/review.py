@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from add.classification.classifier_methods import BASELINES
 from add.classification.label_rules import LABEL_RULES
 from add.classification.leakage import SourceWatch
 from add.classification.scores import check_packages
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     folders = ",".join(own["folder"] for own in result["translations"] if own["written"])
     if folders:
         say(next_steps(command_line("classify", data_dir="REAL_IMAGES", test_dir="TEST_IMAGES", translations=folders,
-                                    label_rule=REVIEWED_RULE, methods="flips,mixup,full,progressive")))
+                                    label_rule=REVIEWED_RULE, methods=",".join((*BASELINES, "full", "progressive")))))
 
 
 def make_reading(config: ReviewConfig, note: Note = lambda text: None) -> Key:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from add.classification.classifier import ClassifierConfig
+from add.classification.classifier_methods import BASELINES
 from add.classification.cross_fitted import LABEL_FOLDS, cross_fit
 from add.classification.feature_classifier import fit_features
 from add.classification.label_rules import (
@@ -115,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = relabel(config, parsed.take(ClassifierConfig), note=say, silent=False)
     say(next_steps(command_line("classify", data_dir=config.data_dir or "REAL_IMAGES", test_dir="TEST_IMAGES",
                                 translations=config.translations, label_rule=config.rule,
-                                methods="flips,mixup,full,progressive",
+                                methods=",".join((*BASELINES, "full", "progressive")),
                                 **{"domains": config.domains} if config.domains else {})))
     for folder in dict.fromkeys(path.resolve().parents[1] for path in paths):
         say(page_line(folder))

