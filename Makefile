@@ -9,7 +9,7 @@ WHEEL_ENV := build/wheel_env
 .PHONY: demo test lint pythons docs wheel faults audit clean
 
 demo: $(INSTALLED)
-	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (about a minute)."
+	@echo "== Turning 8 stroma patches into gland and 8 gland patches into stroma, 10 steps each (half a minute to a minute)."
 	@echo "== Output: results/demo/translation_0_1 and results/demo/translation_1_0."
 	@echo "== Look at it in a browser: results/demo/index.html"
 	$(RUN) scripts/frequency_generating_m_samples.py --amount=10 --out_dir=results/demo
