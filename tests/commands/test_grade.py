@@ -111,10 +111,14 @@ def test_a_grader_of_an_earlier_version_is_calibrated_anew(data, graded, tmp_pat
     assert json.loads((folder / "grader.json").read_text())["shrinkage"] == settings["shrinkage"]
 
 
-def test_images_of_another_kind_are_unfamiliar(data, graded, tmp_path):
+def test_images_of_another_kind_are_unfamiliar(data, graded, tmp_path, capsys):
     """The saved grader alone, without its training images."""
     assert run("grade", "--grader_dir", graded[0], "--images", data / "other", "--out_dir", tmp_path) == 0
-    assert [row["out_of_domain"] for row in rows_of(tmp_path / "grades.csv")] == ["1"] * 4
+    rows = rows_of(tmp_path / "grades.csv")
+    assert [row["out_of_domain"] for row in rows] == ["1"] * 4
+    told = capsys.readouterr().out
+    assert f"likeliest dark {sum(row['class'] == 'dark' for row in rows)}, light " in told
+    assert "; 4 unlike all that the grader knows (out_of_domain)\n" in told
     known = rows_of(graded[1] / "grades.csv")
     assert sum(int(row["out_of_domain"]) for row in known) <= len(known) // 3
     assert "class=\"marked\"" in (tmp_path / "index.html").read_text()

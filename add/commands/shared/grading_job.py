@@ -69,6 +69,7 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
     graded = graded._replace(names=[relative_name(source, path) for path in kept], groups=groups)
     scores = known_scores(grader, graded, source, kept)
     write_graded(out_dir, graded, grader.domains, lambda i: read_image(kept[i]), facts | {"scores": scores})
+    note(_say_grades(graded, grader.domains))
     return out_dir
 
 
@@ -199,6 +200,16 @@ def _grade_slide(grader, config, out_dir, facts, note, silent):
                       graded.unfamiliar, own_mpp, (grader.domains[0], grader.domains[-1]))
     write_tile_objects(out_dir / f"{name}.geojson", _tile_objects(graded, grader.domains, side), grader.domains)
     note(f"{name}: {len(names)} tiles" + "".join(f", {count} {reason}" for reason, count in left_out.items()))
+    note(_say_grades(graded, grader.domains))
+
+
+def _say_grades(graded, domains):
+    """Return a sentence on how many images are likeliest of each class, and how many are unlike what is known."""
+    counts = np.bincount(graded.probabilities.argmax(axis=1), minlength=len(domains))
+    unlike = int(graded.unfamiliar.sum())
+    return (f"likeliest {', '.join(f'{name} {count}' for name, count in zip(domains, counts.tolist(), strict=True))}; "
+            f"mean severity {graded.severity.mean():.2f}"
+            + (f"; {unlike} unlike all that the grader knows (out_of_domain)" if unlike else ""))
 
 
 def _is_slide(source):
