@@ -25,7 +25,13 @@ POINTS = {"states": {str: {"mean": [float], "std": [float]}}, "cycle_error?": {s
 PLOTTED = {"accuracy": "Share of images whose likeliest class is theirs: further right is better.",
            "severity_rmse_linked": "Error of the graded severity: further left is better."}
 KEPT = ("ssim", "edge_agreement")  # measures of the same pixels in source and target, not of places
-INTERVALS = " The line is the 95 % confidence interval over seeds; where two overlap, chance may have made the order."
+INTERVALS = (" The line is the 95 % confidence interval over seeds, within 0 and 1; which methods differ is told by "
+             "the paired differences in the tables.")
+
+
+def _within(bound):
+    """Return an end of the interval of a share or an error, which few seeds may carry beyond what is possible."""
+    return None if bound is None else min(max(bound, 0.0), 1.0)
 
 
 def evaluation_view(folder: Path, base: Path) -> Row:
@@ -55,7 +61,7 @@ def classification_view(folder: Path, base: Path) -> Row:
     """Return the view of a folder that `classify` wrote."""
     tests = read_json(folder / "classification.json", CLASSIFICATION)["tests"]
     plots = [interval_plot(f"{score}, test set {test}",
-                           {method: (own[score]["mean"], own[score]["low"], own[score]["high"])
+                           {method: (own[score]["mean"], _within(own[score]["low"]), _within(own[score]["high"]))
                             for method, own in methods.items() if score in own}, reads + INTERVALS)
              for test, methods in tests.items() for score, reads in PLOTTED.items()]
     return {"lead": "Classifiers trained with and without generated images.",

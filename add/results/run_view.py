@@ -43,7 +43,7 @@ def training_view(folder: Path, base: Path) -> Row:
              for title, names in panels_of(rows).items() for place, told in PLACES.items()]
     last = rows[-1] if rows else {}
     minutes = _number(last.get("minutes"))
-    taken = f" in {minutes:.3g} minutes" if minutes is not None else ""
+    taken = "" if minutes is None else f" in {minutes:.3g} minutes" if minutes >= 1 else f" in {60 * minutes:.2g} s"
     return {"lead": f"Training to step {last.get('step') or 0}{taken}.",
             "reads": "Curves of training, each against steps and against minutes. The previews are samples from the "
                      "same noise, so that they show how the model changed.",

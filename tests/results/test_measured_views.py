@@ -63,7 +63,7 @@ def make_draws(folder):
 
 
 KINDS = {  # what makes a folder, what its page says, how many plots it has
-    "run": (make_run, ["Training to step 120 in 0.2 minutes", "held out", "KID x 1000", "torch 9.9"], 8),
+    "run": (make_run, ["Training to step 120 in 12 s", "held out", "KID x 1000", "torch 9.9"], 8),
     "evaluation": (make_evaluation, ["Images of made held against real ones of real", "0.123", "closest.png"], 2),
     "classification": (make_classification, ["accuracy, test set ends", "&lt;i&gt;full"], 1),
     "points": (make_points, ["Points in the plane: source", "0.1, 0.2", "0.0123", "overview.png"], 0),

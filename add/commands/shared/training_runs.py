@@ -88,7 +88,7 @@ def run_all(runs: Sequence[LoopConfig], prepared: Callable[..., AnyLoop], parsed
                 trainer = prepared(config, world, report=display.report, note=display.note)
                 if world.device.type == "cpu" and _parameters(trainer) > MANY_PARAMETERS:
                     display.note(f"{_parameters(trainer):,} parameters take days on a CPU, as --estimate tells; for a "
-                                 f"smaller network give --config tissue_gland.yaml (64 pixels) or phantom.yaml (32)")
+                                 f"smaller network give --config small_data.yaml (64 pixels) or phantom.yaml (32)")
                 if config.estimate:
                     costs.append(measure_costs(trainer))
                     display.note(costs[-1].text)
