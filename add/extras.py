@@ -37,10 +37,13 @@ def missing_of(extra: str) -> list[str]:
     return [requirement for requirement in EXTRAS[extra] if installed_version(plain_name(requirement)) is None]
 
 
-def install_command(extra: str) -> str:
-    """Return the command that installs what an extra lacks, or all of it where that is there and doesn't load.
+def install_command(extra: str, *broken: str) -> str:
+    """Return the command that installs what an extra lacks; by the names of packages, as it must work from any folder.
 
-    By the names of the packages, as it must work from any folder.
+    Args:
+        broken: packages of it that are asked for, too: they may be there and not load.
     """
+    lacking = missing_of(extra)
     return "pip install " + " ".join(f'"{requirement}"' if plain_name(requirement) != requirement else requirement
-                                     for requirement in missing_of(extra) or EXTRAS[extra])
+                                     for requirement in EXTRAS[extra]
+                                     if requirement in lacking or plain_name(requirement) in broken)

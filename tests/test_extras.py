@@ -36,4 +36,4 @@ def test_what_is_missing_is_installed_by_name(monkeypatch):
     assert installed_version("torch") and installed_version("no-such-package") is None
     monkeypatch.setattr(extras, "installed_version", lambda name: None if name in ("scipy", "snakemake") else "1")
     assert install_command("eval") == "pip install scipy" and install_command("study") == 'pip install "snakemake>=8"'
-    assert install_command("mpi") == "pip install mpich"  # which is there and doesn't load
+    assert install_command("mpi", "mpich") == "pip install mpich"  # which is there and doesn't load

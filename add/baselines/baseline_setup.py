@@ -16,7 +16,7 @@ from add.data.files import fingerprint
 from add.errors import UserError
 from add.interfaces import Note, Processes, Row
 from add.training.checkpoints import read_facts
-from add.training.resume_checks import check_images
+from add.training.resume_checks import check_images, say_changes
 from add.training.run_config import LoopConfig
 from add.training.run_folder import RunFolder
 from add.training.step_randomness import step_seed
@@ -81,6 +81,8 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
+    if run.steps() and (changes := say_changes(run.path, config, world.size)):
+        note(changes)
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")
     for sentence in images.sentences():
         note(sentence)

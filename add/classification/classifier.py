@@ -100,7 +100,7 @@ def build_network(name: str, num_classes: int) -> nn.Module:
         from monai.networks import nets
     except ImportError as error:
         raise UserError(f"network {name} comes from MONAI, which is not installed: expected it to import; run "
-                        f"`{install_command('eval')}`, or take --network small_resnet") from error
+                        f"`{install_command('eval', 'monai')}`, or take --network small_resnet") from error
     if name == "resnet18":
         return nets.resnet18(spatial_dims=2, n_input_channels=3, num_classes=num_classes, conv1_t_stride=1)
     return nets.DenseNet121(spatial_dims=2, in_channels=3, out_channels=num_classes)

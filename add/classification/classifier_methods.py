@@ -48,7 +48,7 @@ SYNTHETIC = ("unconditional", "full", "progressive")
 METHODS = ("plain", "flips", "mixup", "cutmix", "unconditional", "full", "progressive")
 FURTHER = ("smoothing", "sord", "coral", "corn", "trivialaugment", "color_jitter", "stain_jitter", "regression",
            "features", "teacher")  # if asked for
-BASELINES = ("flips", "mixup", "trivialaugment", "stain_jitter", "features")  # the strongest without generated images
+BASELINES = ("flips", "mixup", "trivialaugment", "stain_jitter", "features")  # what generated images have to beat
 MIXED = "mixup"  # the source of pairs of real images, mixed
 FEATURES = "features_"  # begins the names of regressions on features of further images than the real ones
 TAUGHT = "taught_"  # begins the names of methods whose images the teacher labels
@@ -80,6 +80,11 @@ class Method(NamedTuple):
         """The kind of synthetic images that it takes, as `source`, whoever labels them; "" where it needs none."""
         images = self.source.removeprefix(TAUGHT)
         return "" if images in ("real", *MADE) else images
+
+    @property
+    def on_features(self) -> bool:
+        """Whether it is a regression on pretrained features, which takes no steps of a network."""
+        return self.further == "features"
 
     @property
     def needs_teacher(self) -> bool:

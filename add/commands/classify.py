@@ -34,7 +34,7 @@ from add.classification.label_rules import READABLE_RULES
 from add.classification.places_file import PLACES, places_name, truths_of, write_places
 from add.classification.score_tables import summarise, table, write_csv
 from add.classification.scores import check_packages
-from add.commands.shared.classifier_estimate import classifier_lines
+from add.commands.shared.classifier_estimate import classifier_lines, features_lines
 from add.config import (
     MOST_PIXELS,
     Checked,
@@ -158,7 +158,14 @@ def estimate_classification(config: ClassificationConfig, classifier_config: Cla
     check_synthetic(config.parsed_methods(), read_synthetic(config, config.parsed_methods(), images)[0])
     runs = ClassifierRuns(Path(config.out_dir) / "runs", images.train.data, images.validation.data, {},
                           classifier_config, config.heads)
-    return classifier_lines(images.train.data, classifier_config, len(_missing(config, runs)), files_each=1)
+    missing = [method for method, _, _ in _missing(config, runs)]
+    count = sum(not method.on_features for method in missing)
+    real, lines = images.train.data, []
+    if count or not missing:
+        lines.append(classifier_lines(real, classifier_config, count, files_each=1))
+    if len(missing) > count:
+        lines.append(features_lines(real.images, len(real)))
+    return "\n".join(lines)
 
 
 def run_classification(config: ClassificationConfig, classifier_config: ClassifierConfig,
@@ -174,7 +181,7 @@ def run_classification(config: ClassificationConfig, classifier_config: Classifi
     Raises:
         UserError: folders that don't fit, or an output folder made with other settings or images.
     """
-    check_packages()
+    check_packages(any(method.on_features for method in config.parsed_methods()))
     set_threads(config.threads)
     if config.data_dir:
         note(f"reading the images of {config.data_dir}")
@@ -255,7 +262,7 @@ def _missing(config, runs):
 def _train(config, runs, methods, seeds, note, silent):
     """Return {method: the share of synthetic images with the least validation loss}, having trained what is missing."""
     chosen = {}
-    total = len(_missing(config, runs)) * runs.config.steps
+    total = sum(not method.on_features for method, _, _ in _missing(config, runs)) * runs.config.steps
     with closing(EvaluationBar("training classifiers", total, "step", silent)) as bar:
         for method in methods:
             losses = {}

@@ -29,7 +29,7 @@ from add.classification.heads import OFFERED
 from add.classification.label_rules import READABLE_RULES
 from add.classification.scores import check_packages
 from add.commands.shared.classifier_estimate import BATCH, NEW, classifier_lines, features_lines
-from add.commands.shared.grading_job import count_images, grade_images
+from add.commands.shared.grading_job import count_images, grade_images, refuse_others
 from add.config import (
     MOST_PIXELS,
     Checked,
@@ -137,6 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     if not config.grader_dir:
         raise UserError("no --grader_dir was given: expected a folder that holds a grader, or will; give one")
     check_packages()
+    if config.images:
+        refuse_others(config)
     set_threads(config.threads)
     if config.estimate:
         say(estimate_grading(config, parsed.take(ClassifierConfig)))
@@ -163,7 +165,7 @@ def estimate_grading(config: GradeConfig, classifier_config: ClassifierConfig) -
     else:
         images, method = read_training(config), _method(config)
         check_synthetic([method], read_synthetic(config, [method], images)[0])
-        networks = 0 if method.further == "features" else config.num_seeds
+        networks = 0 if method.on_features else config.num_seeds
         if config.classification:
             lines = ["the classifiers are there"]
         elif networks:

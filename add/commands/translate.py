@@ -91,8 +91,10 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
     check_walk(list(models.values()), config)
     descriptions = {number: describe(loaded) for number, (_, _, loaded) in models.items()}
     size = next(iter(models.values()))[2].model.image_size
-    images = {number: config.chosen(ImageSet.from_folder(folder, size, skip_bad=config.skip_bad), folder)
-              for number in dict.fromkeys(way[0] for way in domains.ways) for folder in [domains.images[number]]}
+    sources = dict.fromkeys(way[0] for way in domains.ways)
+    all_images = {number: ImageSet.from_folder(domains.images[number], size, skip_bad=config.skip_bad)
+                  for number in sources}
+    images = {number: config.chosen(found, domains.images[number]) for number, found in all_images.items()}
     refuse_images_of_another(domains, {number: found.files for number, found in images.items()})
     directions = []
     for way in domains.ways:
@@ -106,7 +108,7 @@ def prepare_directions(parsed: Parsed, world: World) -> list[Direction]:
                          for role, found in zip(roles, loaded, strict=True)},
             names=tuple(map(domains.say, way)),
             options={"source": way[0], "target": way[-1], "num_domains": domains.number},
-            further={"domains": domains.all_names}))
+            further={"domains": domains.all_names}, least_side=all_images[way[0]].least_side))
     if world.is_main:
         for sentence in domains.sentences:
             print(sentence, flush=True)

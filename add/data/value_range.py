@@ -44,7 +44,7 @@ def _say_scales(wide):
 
 def _say_dark(ranges):
     """Return a sentence on a set, or its 16-bit images, of which none uses more than a quarter of its range; or ""."""
-    if any(found.scaled == 8 and _is_bright(found) for found in ranges):  # those of 16 bits may have another scale
+    if any(found.scaled != 16 and _is_bright(found) for found in ranges):  # those of 16 bits may have another scale
         ranges = [found for found in ranges if found.scaled == 16]
     if not ranges or any(map(_is_bright, ranges)):
         return ""

@@ -264,5 +264,5 @@ def _packages():
         from skimage.segmentation import watershed
     except ImportError as error:
         raise UserError(f"measuring severity needs the package {error.name}, expected it to import: run "
-                        f"`{install_command('eval')}`") from error
+                        f"`{install_command('eval', 'scikit-image', 'scipy')}`") from error
     return ndimage, peak_local_max, label, watershed

@@ -81,7 +81,7 @@ def _torchmetrics(name):
         import torchmetrics.functional.image as image_metrics
     except ImportError as error:
         raise UserError("SSIM needs the package torchmetrics, expected it to import: run "
-                        f"`{install_command('eval')}`") from error
+                        f"`{install_command('eval', 'torchmetrics')}`") from error
     return getattr(image_metrics, name)
 
 

@@ -79,5 +79,5 @@ def _import_rgb2lab():
         from skimage.color import rgb2lab
     except ImportError as error:
         raise UserError("colours in Lab need the package scikit-image, expected it to import: run "
-                        f"`{install_command('eval')}`") from error
+                        f"`{install_command('eval', 'scikit-image')}`") from error
     return rgb2lab

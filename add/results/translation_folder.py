@@ -7,6 +7,7 @@ finished source image leaves records/NAME.json; a run that is killed continues w
 import hashlib
 import itertools
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -234,7 +235,7 @@ def _flat(values, before=""):
 
 def _short(value):
     """Return a value as a message shows it: of a SHA-256 its start."""
-    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
+    return f"{value[:12]}..." if re.fullmatch("[0-9a-f]{64}", str(value)) else repr(value)
 
 
 def _say(sentence):

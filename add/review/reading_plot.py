@@ -21,7 +21,7 @@ def plot_reading(path: PathLike, result: Row) -> None:
         figure, axes = new_figure(1, 1 + len(translations), (4.6 * (1 + len(translations)), 4.2))
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
-                        f"`{install_command('eval')}`, and the same command again") from error
+                        f"`{install_command('eval', 'matplotlib')}`, and the same command again") from error
     _draw_shares(axes[0, 0], result)
     for axis, own in zip(axes[0, 1:], translations, strict=True):
         _draw_places(axis, own, result["stages"])

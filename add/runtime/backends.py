@@ -174,7 +174,7 @@ def _refuse_without_runtime(device):
         import onnxruntime
     except ImportError as error:
         raise UserError(f"--backend onnx was given, expected onnx and onnxruntime to be installed ({error}): "
-                        f"{install_command('onnx')}, or use --backend torch") from error
+                        f"{install_command('onnx', 'onnx', 'onnxruntime')}, or use --backend torch") from error
     available = onnxruntime.get_available_providers()
     if _provider(device) not in available:
         raise UserError(f"--backend onnx was given with a {device.type} device, expected an ONNX Runtime with "

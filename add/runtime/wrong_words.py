@@ -45,17 +45,16 @@ def unknown_message(what: str, name: str, known: Collection[str]) -> str:
     Args:
         what: "option" or "key". name: as it was given, with its dashes. known: names without dashes.
     """
-    if what == "option" and not name.startswith("-"):
-        folder = next((f", such as --{option} {name}" for option in _READ if option in known and "/" in name), "")
-        return (f"{name} stands alone: expected a value behind the name of its option{folder}; --help lists them, and "
-                f"a value with spaces goes in quotes")
     dashes = "--" if what == "option" else ""
-    word = name.lstrip("-").replace("-", "_")
+    word = name.lstrip("-–—").replace("-", "_")  # pages turn two hyphens into a dash
+    if what == "option" and name[:1] not in "-–—" and word not in known and word.lower() not in HINTS:
+        return (f"{name} stands alone: expected the name of an option before it, --OPTION {name}; --help lists them, "
+                f"and a value or pattern with spaces or stars goes in quotes")
     meant = [option for option in HINTS.get(word.lower(), ()) if option in known and option != word]
     if word in known:
         meant = [word]
     if meant:
-        counted = ", counted in batches: epochs times images, by --batch_size" * ("epochs" in word and what == "option")
+        counted = ", and steps are epochs x images / batch size" * ("epochs" in word and what == "option")
         return f"unknown {what} {name}: here it is {' or '.join(f'{dashes}{option}' for option in meant)}{counted}"
     close = nearest(word, known)
     return f"unknown {what} {name}: " + (f"did you mean {dashes}{close}?" if close else "--help lists the known ones")

@@ -114,4 +114,4 @@ def _new_figure(rows, columns, size, **options):
         return new_figure(rows, columns, size, **options)
     except ImportError as error:
         raise UserError("plots need matplotlib, which is not installed: expected it to import; run "
-                        f"`{install_command('eval')}`, and the same command again") from error
+                        f"`{install_command('eval', 'matplotlib')}`, and the same command again") from error

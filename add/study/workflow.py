@@ -73,7 +73,7 @@ def run_workflow(path: Path, jobs: int, restarts: int = 0, gpus: int = 0) -> Non
     """
     if importlib.util.find_spec("snakemake") is None:
         raise UserError(f"--jobs {jobs} needs Snakemake, which is not installed: expected it to import; run "
-                        f"`{install_command('study')}`, or take --jobs 1")
+                        f"`{install_command('study', 'snakemake')}`, or take --jobs 1")
     failed = path.with_name(FAILED)
     failed.unlink(missing_ok=True)
     own = path.parent / ".workflow"

@@ -270,7 +270,8 @@ class Loop:
             self.last_drawing = time.monotonic()
         except ImportError:
             self.draws_curves = False
-            self.note(f"{CURVES_NAME} is left out: matplotlib is not installed ({install_command('eval')})")
+            self.note(f"{CURVES_NAME} is left out: matplotlib is not installed "
+                      f"({install_command('eval', 'matplotlib')})")
         except Exception as error:  # a picture beside the point must not end a run of days
             self.draws_curves = False
             self.note(f"{CURVES_NAME} is left out ({type(error).__name__}: {error})")

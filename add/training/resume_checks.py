@@ -38,14 +38,21 @@ def check_held_out(folder: PathLike, config: LoopConfig) -> None:
                         f"for its weights alone")
 
 
-def say_changes(folder: PathLike, config: LoopConfig) -> str:
-    """Return a sentence on options of learning with which the run of a folder did not begin, or "" where all are so.
+def say_changes(folder: PathLike, config: LoopConfig, processes: int) -> str:
+    """Return a sentence on options of learning that the run of a folder had not before, or "" where all are the same.
 
     They may change on the way, as a rate does by hand.
+
+    Args:
+        processes: of the run now, each of which takes a batch.
     """
-    saved = _section(folder, "train")
-    changes = [f"{name} {saved[name]} before, {getattr(config, name)} now" for name in LEARNING
-               if name in saved and saved[name] != getattr(config, name, saved[name])]
+    saved, facts = _section(folder, "train"), read_facts(folder) or {}
+    now = {name: getattr(config, name) for name in LEARNING if hasattr(config, name)}
+    now["batch_size"] = config.batch_size * processes
+    if isinstance(saved.get("batch_size"), int) and isinstance(facts.get("processes"), int):
+        saved = saved | {"batch_size": saved["batch_size"] * facts["processes"]}
+    changes = [f"{name} {saved[name]} before, {value} now" for name, value in now.items()
+               if name in saved and saved[name] != value]
     return f"the run goes on with other options of learning: {'; '.join(changes)}" if changes else ""
 
 

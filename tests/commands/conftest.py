@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def empty_curves():
     """Save the fifth of a second that curves.png takes at each save; training/test_training_curves.py draws it."""
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ def direction(way, data_dir, names, number=2, out="out", **more):
     folder = SimpleNamespace(path=Path(out) / "_".join([kind, *map(str, way)]), amount=4)
     images = SimpleNamespace(image_size=64, least_side=64)
     return SimpleNamespace(**{"domains": way, "data_dir": str(data_dir), "names": names, "num_domains": number,
-                              "folder": folder, "images": images, "further": {},
+                              "folder": folder, "images": images, "further": {}, "least_side": 0,
                               "config": SimpleNamespace(out_dir=out, save_npy=False, batch_size=2)} | more)
 
 
@@ -41,6 +41,8 @@ def test_small_patches_are_measured_at_their_own_size(data):
     ways = [direction((0, 1), data / "mild", ("mild", "severe")),
             direction((1, 0), data / "severe", ("severe", "mild"), images=small)]
     assert all(" --image_size 48 --out_dir " in command for command in commands_after(ways)[:2])
+    ways[1].least_side = 40  # of an image that was not chosen
+    assert all(" --image_size 40 --out_dir " in command for command in commands_after(ways)[:2])
 
 
 def test_the_order_is_that_which_the_translation_records(data):

@@ -79,6 +79,7 @@ def test_grades_of_other_images_are_not_written_over(data, graded, tmp_path, cap
     before = (tmp_path / "out" / "grades.csv").read_bytes()
     assert run(*words, data / "other", "--out_dir", tmp_path / "out") == 2
     assert f"--images {data / 'between'} there, {data / 'other'} given" in capsys.readouterr().err
+    assert run(*words, data / "other", "--out_dir", tmp_path / "out", "--estimate") == 2
     assert (tmp_path / "out" / "grades.csv").read_bytes() == before
     assert run(*words, data / "between", "--out_dir", tmp_path / "out") == 0  # the same ones, graded anew
 

@@ -14,7 +14,9 @@ from add.data.value_range import Range, say_ranges
     ([], "^$"), ([Range(12, 12), Range(16, 12)], "different ranges, as their files say .1 by 12 bits, 1 by 16 bits"),
     ([Range(8, 8), Range(8, 3)], "^$"), ([Range(8, 6), Range(8, 0)], "^none of 2 images uses more than a quarter"),
     ([Range(8, 7)], "^$"), ([Range(8, 8), Range(16, 12)], "no value of the 1 16-bit images is above 4095"),
-    ([Range(8, 8), Range(16, 16), Range(16, 12)], "^$"), ([Range(8, 6), Range(16, 14)], "^none of 2 images uses"),
+    ([Range(8, 8), Range(16, 16), Range(16, 12)], "^$"),
+    ([Range(12, 12), Range(16, 12)], "1 by 16 bits.*; no value of the 1 16-bit images is above 4095"),
+    ([Range(8, 6), Range(16, 14)], "^none of 2 images uses"),
     ([Range(32, 32)], "^the 1 images of floating-point values are scaled from 0 to 1$"),
     ([Range(32, 30)], "from 0 to 1; none of 1 images uses more than a quarter"),
     ([Range(32, 32), Range(16, 16)], "the 2 16-bit and floating-point .* .1 by 16 bits, 1 as fractions of 1.")])

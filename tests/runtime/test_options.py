@@ -114,7 +114,8 @@ def test_files_with_mistakes_are_refused(tmp_path, text, message):
 @pytest.mark.parametrize("argv, message", [
     (["--layrs", "3"], "unknown option --layrs: did you mean --layers?"),
     (["--confg=x"], "unknown option --confg: did you mean --config?"),
-    (["--layers", "3", "4"], "4 stands alone: expected a value behind the name of its option; --help"),
+    (["--layers", "3", "4"], "4 stands alone: expected the name of an option before it, --OPTION 4; --help"),
+    (["–layers", "3"], "unknown option –layers: here it is --layers"),
     (["--lay", "3"], "unknown option --lay: did you mean --layers?"),  # no guessing from the first letters
     (["--layers", "many"], "--layers is 'many', expected a whole number: correct it, or leave it out"),
     (["--layers", "2.5"], "--layers is '2.5', expected a whole number"),
@@ -337,7 +338,7 @@ def test_images_out_and_model_mean_the_same_in_every_command(name, same):
 
 
 @pytest.mark.parametrize(("name", "word", "advice"), [
-    ("train", "--epochs", "here it is --max_steps, counted in batches: epochs times images"),
+    ("train", "--epochs", "here it is --max_steps, and steps are epochs x images / batch size"),
     ("train", "--gpu", "here it is --device"),
     ("train", "--learning-rate", "here it is --lr"), ("train", "--output", "here it is --run_dir"),
     ("train", "--input", "here it is --data_dir"), ("train", "--out_dir", "here it is --run_dir"),

@@ -14,7 +14,8 @@ SHOWN = 2  # directions whose measuring is offered
 def commands_after(directions: Sequence[Direction]) -> list[str]:
     """Return the commands that measure and label translations, with their paths; words in capitals are to fill in."""
     folders = _folders(directions)
-    size, least = directions[0].images.image_size, min(direction.images.least_side for direction in directions)
+    size = directions[0].images.image_size
+    least = min(direction.least_side or direction.images.least_side for direction in directions)
     smaller = {"image_size": least} if least < size else {}  # measuring enlarges nothing
     commands = []
     for direction in directions[:SHOWN]:

@@ -149,6 +149,7 @@ class Direction:
     guidance: of the sampler, as `make_sampler` takes it.
     names: of the domains in words.
     options, further: what run.json says beside the walk's options, and beside everything else.
+    least_side: as `ImageSet.least_side`, of all images of data_dir; 0: of those that are translated.
     """
 
     parsed: Parsed
@@ -165,6 +166,7 @@ class Direction:
     guidance: Row = dataclasses.field(default_factory=dict)
     options: Row = dataclasses.field(default_factory=dict)
     further: Row = dataclasses.field(default_factory=dict)
+    least_side: int = 0
 
     @functools.cached_property
     def folder(self) -> TranslationFolder:

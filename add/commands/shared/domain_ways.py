@@ -75,16 +75,16 @@ def _two(config):
                    names, config.num_domains)
 
 
-def refuse_images_of_another(domains: Domains, files: Mapping[int, Sequence[str]]) -> None:
+def refuse_images_of_another(domains: Domains, images: Mapping[int, Sequence[str]]) -> None:
     """Raise UserError where most images of a domain are those of another one's model: its labels would be turned round.
 
     By the SHA-256 of at most MOST_COMPARED files of each folder, where the runs keep a list of their images.
 
     Args:
-        files: {number: image files} of the domains that are translated from.
+        images: {number: image files} of the domains that are translated from.
     """
     known = {number: read_own_digests(find_checkpoint(path).parent) for number, path in domains.models.items()}
-    for number, paths in files.items():
+    for number, paths in images.items():
         others = {other: digests - known[number] for other, digests in known.items() if other != number}
         if not known[number] or not any(others.values()):
             continue

@@ -53,8 +53,7 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
         UserError: images that can't be read, or a slide without a resolution.
     """
     out_dir, source = Path(config.out_dir), config.images
-    _refuse_others(out_dir, config)
-    facts = command_facts() | {"options": {**dataclasses.asdict(config)},
+    facts = command_facts() | {"options": {**dataclasses.asdict(config)}, "places": _places(config),
                                "grader": {"folder": config.grader_dir, "method": grader.method,
                                           "members": len(grader.states)}}
     if _is_slide(source):
@@ -73,20 +72,28 @@ def grade_images(grader: Grader, config: Any, note: Note, silent: bool) -> Path:
     return out_dir
 
 
-def _refuse_others(out_dir, config):
-    """Refuse a folder with the grades of other images, or by another grader; the same ones are graded anew."""
-    if not (out_dir / SUMMARY).is_file():
+def refuse_others(config: Any) -> None:
+    """Raise UserError where --out_dir has grades of other images, or by another grader; the same ones are graded anew.
+
+    Args:
+        config: the options of `add.commands.grade`.
+    """
+    path = Path(config.out_dir) / SUMMARY
+    if not path.is_file():
         return
-    told = read_json(out_dir / SUMMARY, {"options": {str: object}}, "remove it, or give another --out_dir")["options"]
-    given = {name: getattr(config, name) for name in ("images", "grader_dir")}
-    if changed := [f"--{name} {told[name]} there, {value} given" for name, value in given.items()
-                   if _place(str(told.get(name, value))) != _place(value)]:
-        raise UserError(f"{out_dir} holds grades of other images, or by another grader ({'; '.join(changed)}): "
+    told = read_json(path, {"places?": {str: str}, str: object}, "remove it, or give another --out_dir")
+    there = told.get("places", {})  # earlier versions wrote none
+    changed = [f"--{name} {there[name]} there, {place} given" for name, place in _places(config).items()
+               if there.get(name, place) != place]
+    if changed:
+        raise UserError(f"{config.out_dir} holds grades of other images, or by another grader ({'; '.join(changed)}): "
                         f"expected the same ones, or another --out_dir")
 
 
-def _place(path):
-    return path if is_url(path) else os.path.abspath(path)
+def _places(config):
+    """Return where the images and the grader lie, wherever the command was started."""
+    return {name: path if is_url(path) else os.path.abspath(path)
+            for name, path in (("images", config.images), ("grader_dir", config.grader_dir))}
 
 
 def count_images(config: Any, image_size: int, known_mpp: float | None) -> int:

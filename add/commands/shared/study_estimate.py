@@ -37,7 +37,8 @@ def study_lines(config: Any, methods: Sequence[Method]) -> str:
     step, evaluation, last_step, evaluations = _measure_network(config)
     sources = {method.images.partition("@")[0] for method in methods} - {""}
     shares = len(config.synthetic_share.split(","))
-    classifiers = config.num_seeds * sum(shares if method.source else 1 for method in methods)
+    classifiers = config.num_seeds * sum(shares if method.source else 1 for method in methods
+                                          if not method.on_features)
     looking = [rule for rule in config.label_rules.split(",") if rule not in RULES_OF_PLACE and rule != "likelihood"]
     noise = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (64, 3, config.image_size, config.image_size)))
     real = Labelled(noise.float(), one_hot(torch.arange(64) % NUM_DOMAINS, NUM_DOMAINS))

@@ -27,7 +27,7 @@ def read_annotations(path: PathLike, point_radius: float = 0.0) -> dict[str, Any
         from shapely.geometry import shape
     except ImportError as error:
         raise UserError(f"annotations need shapely, which is not installed ({error}): expected it to import; run "
-                        f"`{install_command('slides')}`") from error
+                        f"`{install_command('slides', 'shapely')}`") from error
     found: dict[str, list[Any]] = {}
     for feature in _features(path):
         name = _class_of(feature)

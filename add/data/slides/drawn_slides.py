@@ -50,7 +50,7 @@ def areas_of(field: PhantomField, bands: Mapping[str, Band]) -> dict[str, Any]:
         import shapely
     except ImportError as error:
         raise UserError(f"annotations are made by shapely, which is not installed ({error}): expected it to import; "
-                        f"run `{install_command('slides')}`") from error
+                        f"run `{install_command('slides', 'shapely')}`") from error
     features = []
     for number, (name, (low, high)) in enumerate(bands.items()):
         inside = np.argwhere((field.severity >= low) & (field.severity <= high)) * field.size

@@ -44,7 +44,7 @@ def open_slide(path: PathLike) -> Slide:
         import openslide
     except ImportError as error:
         raise UserError(f"slides are read by OpenSlide, which is not installed ({error}): expected it to import; run "
-                        f"`{install_command('slides')}`") from error
+                        f"`{install_command('slides', 'openslide-python', 'openslide-bin')}`") from error
     if not Path(path).is_file():
         raise UserError(f"slide {path} is no file: expected a slide or an image; check the path")
     try:

@@ -158,7 +158,7 @@ def make_normalizer(method: str, reference: np.ndarray) -> Callable[[np.ndarray]
         from torchstain import normalizers
     except ImportError as error:
         raise UserError(f"--normalize needs torchstain, which is not installed ({error}): expected it to import; run "
-                        f"`{install_command('slides')}`") from error
+                        f"`{install_command('slides', 'torchstain')}`") from error
     normalizer = {"macenko": normalizers.MacenkoNormalizer, "reinhard": normalizers.ReinhardNormalizer}[method](
         backend="numpy")
     try:
