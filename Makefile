@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 
 test: lint pythons docs wheel
 	@echo "== The tests, on tiny networks (a few minutes on 2 cores). They write to /tmp and to tool caches only."
-	OMP_NUM_THREADS=1 ADD_WHEEL_ENV=$(CURDIR)/$(WHEEL_ENV) $(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 ADD_WHEEL_ENV=$(CURDIR)/$(WHEEL_ENV) $(RUN) -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	@echo "== Lint and types."
