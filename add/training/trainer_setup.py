@@ -64,7 +64,7 @@ def prepare(config: RunConfig, model_config: Any, diffusion_config: DiffusionCon
     run.check()
     check_run(run.path, model_config, diffusion_config, config)
     check_images(run.path, source.name, source.facts)
-    if run.steps() and (changes := say_changes(run.path, config, world.size)):
+    if changes := say_changes(run.path, config, world.size):
         note(changes)
     world.agree("training data", f"{source.facts['images']} images, {source.facts['fingerprint']}")
     for sentence in source.sentences:

@@ -120,7 +120,7 @@ def copies_of(known: Sequence[PathLike], paths: Sequence[PathLike]) -> list[bool
         known, paths: files, or their URLs. Only files of a known file's size are read.
     """
     sizes = set(map(file_size, known))
-    digests = set(map_in_threads(_digest, known, THREADS))
+    digests = set(digests_of(known))
     return list(map_in_threads(lambda path: file_size(path) in sizes and _digest(path) in digests, paths, THREADS))
 
 
@@ -139,8 +139,7 @@ def trained_on(model_path: PathLike, paths: Sequence[PathLike]) -> list[str]:
     known = read_training_digests(find_checkpoint(model_path).parent)
     if not known:
         return []
-    return [str(path) for path, digest in zip(paths, map_in_threads(_digest, paths, THREADS), strict=True)
-            if digest in known]
+    return [str(path) for path, digest in zip(paths, digests_of(paths), strict=True) if digest in known]
 
 
 def say_trained_on(results_dirs: Iterable[PathLike], paths: Sequence[PathLike], which: str) -> list[str]:
